@@ -1,0 +1,274 @@
+"""Objects to JSON and back: the config of a run *is* the tree of objects that it was made from.
+
+An object is stored as `{"@": "module:Class", field: value, ...}`; linen modules and dataclasses nest freely, tuples become
+lists (and come back as tuples). Only classes under `jaxemb.` and `experiments.` are read back, and the name is refused before
+anything is imported. Values are checked against the annotations of their fields.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+ALLOWED = ("jaxemb.", "experiments.")
+
+RENAMED: dict[str, str] = {}
+"""Old names in stored configs: {"module:Class": "module:Class"} for classes, {"module:Class.field": "field"} for fields
+(with the class name as it is today)."""
+
+
+class ConfigError(ValueError):
+    """A config that cannot be stored, read or overridden; the message names the field and what is valid."""
+
+
+# ---- objects -> JSON -------------------------------------------------------------------------------------------------------------
+
+
+def fields(cls: type) -> dict[str, dataclasses.Field]:
+    """The fields that make up a config: those of `__init__`, without the two that linen adds to every module."""
+    from flax import linen as nn
+
+    linen = {"parent", "name"} if issubclass(cls, nn.Module) else set()
+    return {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in linen}
+
+
+def to_json(x: Any, where: str = "config") -> Any:
+    """The JSON form of an object tree."""
+    if x is None or isinstance(x, (bool, int, float, str)):
+        return x
+    if isinstance(x, Mapping):
+        if bad := [k for k in x if not isinstance(k, str) or k == "@"]:
+            raise ConfigError(f"{where}: keys of a mapping must be strings other than '@', not {bad[0]!r}")
+        return {k: to_json(v, f"{where}.{k}") for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [to_json(v, f"{where}.{i}") for i, v in enumerate(x)]
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        cls = type(x)
+        name = f"{cls.__module__}:{cls.__qualname__}"
+        if not cls.__module__.startswith(ALLOWED):
+            raise ConfigError(
+                f"{where}: {name} could not be read back; define the class in a module under {' or '.join(ALLOWED)} "
+                "(an experiment file belongs in a folder of experiments/)"
+            )
+        return {"@": name} | {f: to_json(getattr(x, f), f"{where}.{f}") for f in fields(cls)}
+    raise ConfigError(f"{where}: a {type(x).__name__} cannot be stored; use numbers, strings, tuples, mappings and dataclasses")
+
+
+# ---- JSON -> objects -------------------------------------------------------------------------------------------------------------
+
+
+def from_json(doc: Any, where: str = "config") -> Any:
+    """The object tree of a JSON form; misspelt fields, wrong types and foreign classes are refused by name."""
+    if isinstance(doc, list):
+        return tuple(from_json(v, f"{where}.{i}") for i, v in enumerate(doc))
+    if not isinstance(doc, Mapping):
+        return doc
+    if "@" not in doc:
+        return {k: from_json(v, f"{where}.{k}") for k, v in doc.items()}
+    name = RENAMED.get(doc["@"], doc["@"])
+    cls = find_class(name, where)
+    known = fields(cls)
+    given = {RENAMED.get(f"{name}.{k}", k): v for k, v in doc.items() if k != "@"}
+    hints = field_types(cls)
+    values = {}
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"{where}: {cls.__name__} has no field {key!r}{suggest(key, known)}")
+        values[key] = conform(from_json(value, f"{where}.{key}"), hints.get(key, Any), f"{where}.{key}")
+    try:
+        return cls(**values)
+    except ConfigError as e:
+        raise ConfigError(str(e) if str(e).startswith(where) else f"{where}: {e}") from None
+    except (TypeError, ValueError) as e:
+        raise ConfigError(f"{where}: {cls.__name__}: {e}") from e
+
+
+def find_class(name: str, where: str = "config") -> type:
+    """The dataclass that "module:Class" names."""
+    if not isinstance(name, str) or name.count(":") != 1:
+        raise ConfigError(f"{where}: {name!r} is not of the form 'module:Class'")
+    module, qualname = name.split(":")
+    if not module.startswith(ALLOWED):
+        raise ConfigError(f"{where}: {name} is refused: only classes under {' and '.join(ALLOWED)} are read from a config")
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as e:
+        hint = " (run from the folder that holds experiments/)" if module.startswith("experiments.") else ""
+        raise ConfigError(f"{where}: there is no module {module}{hint}: {e}") from e
+    for part in qualname.split("."):
+        if not hasattr(found, part):
+            here = [n for n, v in vars(found).items() if dataclasses.is_dataclass(v) and isinstance(v, type)]
+            raise ConfigError(f"{where}: {module} has no class {qualname!r}{suggest(qualname, here)}")
+        found = getattr(found, part)
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise ConfigError(f"{where}: {name} is not a dataclass or module, so it cannot stand in a config")
+    return found
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """The annotations of the fields, as objects. Types imported for checkers only are left unchecked."""
+    hints = {}
+    for owner in reversed(cls.__mro__):
+        namespace = vars(importlib.import_module(owner.__module__))
+        for name, hint in vars(owner).get("__annotations__", {}).items():
+            try:
+                hints[name] = eval(hint, dict(namespace)) if isinstance(hint, str) else hint  # the source of our own modules
+            except NameError:
+                hints[name] = Any
+    return hints
+
+
+def conform(value: Any, hint: Any, where: str) -> Any:
+    """`value` if it fits the annotation (an int becomes a float where a float is asked for), an error that names both if not."""
+    ok, value = _conform(value, hint)
+    if not ok:
+        shown = f"a {type(value).__name__}" if dataclasses.is_dataclass(value) else repr(value)
+        raise ConfigError(f"{where}: expected {describe(hint)}, got {shown}")
+    return value
+
+
+def _conform(value: Any, hint: Any) -> tuple[bool, Any]:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True, value
+    if hint is None or hint is type(None):
+        return value is None, value
+    if origin in (typing.Union, types.UnionType):
+        exact = [r for a in args if (r := _conform(value, a))[0] and type(r[1]) is type(value)]
+        loose = [r for a in args if (r := _conform(value, a))[0]]
+        return (exact or loose or [(False, value)])[0]
+    if origin is typing.Literal:
+        return value in args, value
+    if origin is tuple:
+        return _conform_tuple(value, args)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            return False, value
+        parts = {k: _conform(v, args[1]) for k, v in value.items()}
+        return all(ok for ok, _ in parts.values()), {k: v for k, (_, v) in parts.items()}
+    if hint is float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number, float(value) if number else value
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool), value
+    if isinstance(hint, type) and not getattr(hint, "_is_protocol", False):
+        return isinstance(value, hint), value
+    if isinstance(origin, type) and origin in (Sequence, Iterable):
+        return isinstance(value, tuple), value
+    return True, value  # callables, protocols: nothing that could be checked here
+
+
+def _conform_tuple(value: Any, args: tuple) -> tuple[bool, Any]:
+    if not isinstance(value, tuple):
+        return False, value
+    kinds = (args[0],) * len(value) if len(args) == 2 and args[1] is Ellipsis else args
+    if len(kinds) != len(value):
+        return False, value
+    parts = [_conform(v, a) for v, a in zip(value, kinds, strict=True)]
+    return all(ok for ok, _ in parts), tuple(v for _, v in parts)
+
+
+def describe(hint: Any) -> str:
+    """An annotation as a reader would write it."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe(a) for a in args)
+    if origin is typing.Literal:
+        return " or ".join(repr(a) for a in args)
+    if hint in (None, type(None)):
+        return "None"
+    if origin is tuple:
+        return f"({', '.join('...' if a is Ellipsis else describe(a) for a in args)})"
+    return getattr(hint, "__name__", str(hint))
+
+
+# ---- overrides and comparisons ---------------------------------------------------------------------------------------------------
+
+
+def override(x: Any, assignments: Sequence[str]) -> Any:
+    """A copy of an object tree with `a.b.c=value` applied, in order.
+
+    A value is JSON or a Python literal, else a string. `module:Class` or `module:Class(field=value)` makes an object.
+    """
+    doc = to_json(x)
+    for text in assignments:
+        path, sep, value = text.partition("=")
+        if not sep or not path.strip():
+            raise ConfigError(f"--set {text!r}: write it as field=value, e.g. --set optim.lr=1e-3")
+        _assign(doc, path.strip(), parse(value.strip()))
+    return from_json(doc)
+
+
+def _assign(doc: Any, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    seen = []
+    for part in [*parents, last]:
+        where = ".".join(seen) or "the experiment"
+        if isinstance(doc, list):
+            if not part.isdigit() or int(part) >= len(doc):
+                raise ConfigError(f"{path}: {where} has {len(doc)} entries, write a number below that instead of {part!r}")
+            key: Any = int(part)
+        elif isinstance(doc, dict):
+            is_object, key = "@" in doc, part
+            if part not in doc and (is_object or part != last or len(seen) != len(parents)):
+                raise ConfigError(f"{path}: {_called(doc, where)} has no field {part!r}{suggest(part, doc.keys() - {'@'})}")
+        else:
+            raise ConfigError(f"{path}: {where} is {doc!r}, it has no fields")
+        if len(seen) == len(parents):
+            doc[key] = value
+        else:
+            doc = doc[key]
+            seen.append(part)
+
+
+def _called(doc: dict, where: str) -> str:
+    return f"{where} ({doc['@'].split(':')[1]})" if "@" in doc else where
+
+
+def parse(text: str) -> Any:
+    """The JSON form of a value from the command line."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return json.loads(json.dumps(read(text)))  # tuples become lists, as in a stored config
+        except (ValueError, SyntaxError, TypeError):
+            continue
+    try:
+        call: Any = ast.parse(text.replace(":", "__colon__", 1), mode="eval").body
+    except SyntaxError:
+        return text
+    name, keywords = (call.func, call.keywords) if isinstance(call, ast.Call) else (call, [])
+    target = ast.unparse(name).replace("__colon__", ":")
+    if not target.startswith(ALLOWED) or ":" not in target or (isinstance(call, ast.Call) and call.args):
+        return text
+    return {"@": target} | {k.arg: parse(ast.unparse(k.value).replace("__colon__", ":")) for k in keywords if k.arg}
+
+
+def diff(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
+    """The dotted paths at which two object trees differ, with both values (None where a side lacks the path)."""
+    flat_a, flat_b = flatten(to_json(a)), flatten(to_json(b))
+    return {k: (flat_a.get(k), flat_b.get(k)) for k in {**flat_a, **flat_b} if flat_a.get(k) != flat_b.get(k)}
+
+
+def flatten(doc: Any, path: str = "") -> dict[str, Any]:
+    """A JSON form as {dotted path: leaf}."""
+    if isinstance(doc, Mapping) and doc:
+        items: Iterable = doc.items()
+    elif isinstance(doc, list) and doc:
+        items = enumerate(doc)
+    else:
+        return {path: doc}
+    return {k: v for name, sub in items for k, v in flatten(sub, f"{path}.{name}" if path else str(name)).items()}
+
+
+def suggest(given: str, valid: Iterable[str]) -> str:
+    """The end of an error message: the nearest valid name, and all of them."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(given, names, n=1)
+    return (f"; did you mean {near[0]!r}?" if near else ";") + f" valid: {', '.join(names) or 'none'}"

@@ -1,0 +1,1 @@
+"""Data sets and what happens to examples before the model."""

@@ -1,0 +1,1 @@
+"""Measurements of an encoder, functions of encode."""

@@ -1,0 +1,100 @@
+"""An experiment: one object that says everything about a run, and how the file that holds it is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import field, replace
+from pathlib import Path
+
+from jaxemb.config import ConfigError, suggest
+from jaxemb.data.base import Data
+from jaxemb.evals.base import Eval
+from jaxemb.objectives.base import Objective
+from jaxemb.train.optim import Optim
+
+__all__ = ["Experiment", "find", "replace"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What is trained on what, how, and how it is judged. Swap a method by changing one field."""
+
+    name: str
+    objective: Objective
+    data: Data
+    optim: Optim = Optim()
+    steps: int
+    """Optimiser updates."""
+    batch: int
+    """Examples an update, over all devices and processes."""
+    accumulate: int = 1
+    """Micro-batches an update: the batch is cut into this many pieces, one after the other in memory."""
+    seed: int = 0
+    """Of initialisation, data order, masks and dropout."""
+    ema: tuple[float, float] | None = None
+    """Momentum of the averaged parameters at the first and (linearly) at the last step; None: no average is kept."""
+    evals: Mapping[str, Eval] = field(default_factory=dict)
+    log_every: int = 50
+    """Steps between two lines of metrics.jsonl."""
+    save_every: int = 500
+    """Steps between two checkpoints; the last step is always saved."""
+    keep: int = 3
+    """The newest checkpoints to keep."""
+    best: str | None = None
+    """An evaluation figure, e.g. "knn/top1": the checkpoint with the highest one is kept as well."""
+    mesh: Mapping[str, int] = field(default_factory=lambda: {"data": -1})
+    """Devices by axis (data, fsdp, model); one of them may be -1: all that are left."""
+    sharding: tuple[tuple[str, str], ...] = ((".*", "replicate"),)
+    """(regex of parameter paths, rule); the first match counts. Rules: see train/sharding.py."""
+    init_from: str | None = None
+    """A run whose parameters to start from."""
+    expect: Mapping[str, float] = field(default_factory=dict)
+    """Figures from a recorded run, checked by the slow tests."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.batch % self.accumulate:
+            raise ConfigError(f"batch {self.batch} cannot be cut into accumulate={self.accumulate} equal pieces")
+        if self.ema and not all(0 <= m <= 1 for m in self.ema):
+            raise ConfigError(f"ema must be two numbers in [0, 1], not {self.ema}")
+        if self.best and self.best.split("/")[0] not in self.evals:
+            raise ConfigError(f"best={self.best!r}: there is no such evaluation{suggest(self.best.split('/')[0], self.evals)}")
+
+
+def find(target: str) -> Experiment:
+    """The experiment that "FILE[:NAME]" names; NAME is `main` where it is left out.
+
+    The file is imported under its module name (`experiments.jepa.digits`), not run as a script: only so can a class that it
+    defines be found again from a stored config.
+    """
+    path_text, _, name = target.partition(":")
+    path, name = Path(path_text), name or "main"
+    if path.suffix != ".py" or not path.is_file():
+        raise ConfigError(f"there is no experiment file {path_text!r}{_files_nearby(path)}")
+    root, module = _module_name(path.resolve())
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    found = vars(importlib.import_module(module))
+    experiments = {k: v for k, v in found.items() if isinstance(v, Experiment)}
+    if name not in experiments:
+        raise ConfigError(f"{path_text} defines no experiment {name!r}{suggest(name, experiments)}")
+    return experiments[name]
+
+
+def _module_name(path: Path) -> tuple[Path, str]:
+    """(folder to import from, dotted name): from the folder that holds `experiments/`, else from the file's own."""
+    parts = path.with_suffix("").parts
+    if "experiments" in parts[:-1]:
+        at = len(parts) - 1 - parts[::-1].index("experiments")
+        return Path(*parts[:at]), ".".join(parts[at:])
+    return path.parent, path.stem
+
+
+def _files_nearby(path: Path) -> str:
+    here = sorted(str(p) for p in Path("experiments").glob("*/*.py") if p.stem != "__init__")
+    return suggest(str(path), here) if here else " (run from the repository root, which holds experiments/)"

@@ -1,0 +1,1 @@
+"""Runs, checkpoints and models, seen from outside."""
