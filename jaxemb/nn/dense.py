@@ -1,0 +1,66 @@
+"""Dense and LayerNorm, as in linen, with the two changes that speed and strict dtypes ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jaxtyping import Float
+
+from jaxemb.ops.dtypes import wide
+
+INITS: dict[str, Callable] = {
+    # The draw of ViT, BERT and I-JEPA: normal with std .02, cut at two (of its own) deviations.
+    "trunc_normal": nn.initializers.truncated_normal(0.02),
+    # Uniform with variance 2 / (in + out): keeps the scale of activations at small widths, where .02 is too little.
+    "xavier": nn.initializers.xavier_uniform(),
+}
+
+
+class Dense(nn.Module):
+    """y = x W + b with the parameters of `nn.Dense` (`kernel` in-out, `bias`).
+
+    Leading axes are flattened into one first: `nn.Dense` contracts over all of them in the gradient of the kernel, which costs
+    XLA:CPU transposes and 1.3x the time of the whole backward pass.
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: str = "trunc_normal"
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n f"]:
+        kernel = self.param("kernel", INITS[self.kernel_init], (x.shape[-1], self.features), jnp.dtype(self.param_dtype))
+        y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel.astype(self.dtype)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.dtype(self.param_dtype))
+            y = y + bias.astype(self.dtype)[None]
+        return y.reshape(*x.shape[:-1], self.features)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(var + eps) * scale + bias over the last axis; statistics in float32 or better."""
+
+    eps: float = 1e-6
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.dtype(self.param_dtype))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.dtype(self.param_dtype))
+        y = normalise(x, self.eps)
+        lead = (None,) * (x.ndim - 1)
+        return (y * scale[lead].astype(y.dtype) + bias[lead].astype(y.dtype)).astype(self.dtype)
+
+
+def normalise(x: Float[Array, "*n d"], eps: float) -> Float[Array, "*n d"]:
+    """LayerNorm without affine parameters: zero mean and unit (biased) variance along the last axis, in float32 or better."""
+    x = x.astype(wide(x))
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + eps)
