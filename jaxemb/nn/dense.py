@@ -17,6 +17,7 @@ INITS: dict[str, Callable] = {
     "trunc_normal": nn.initializers.truncated_normal(0.02),
     # Uniform with variance 2 / (in + out): keeps the scale of activations at small widths, where .02 is too little.
     "xavier": nn.initializers.xavier_uniform(),
+    "zeros": nn.initializers.zeros,
 }
 
 

@@ -78,6 +78,6 @@ def patchify(images: Float[Array, "b H W c"], size: int) -> Float[Array, "b n p"
     return cut.transpose(0, 1, 3, 2, 4, 5).reshape(b, (height // size) * (width // size), size * size * c)
 
 
-def patch_positions(ids: Int[Array, "b n"], columns: int) -> Int[Array, "b n 2"]:
+def patch_positions(ids: Int[Array, "*n"], columns: int) -> Int[Array, "*n 2"]:
     """(row, column) of patch ids that count row by row."""
     return jnp.stack([ids // columns, ids % columns], axis=-1)

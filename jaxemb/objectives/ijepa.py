@@ -1,0 +1,128 @@
+"""I-JEPA: predict the features of hidden blocks of an image from those of visible patches."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.dense import normalise
+from jaxemb.nn.predictor import Predictor
+from jaxemb.nn.stem import Patches, patch_positions
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.base import Objective
+from jaxemb.ops.masks import FixedBlocks, Masks, MultiBlock
+from jaxemb.ops.regression import smooth_l1, squared
+from jaxemb.pooling.base import Pooling
+from jaxemb.pooling.mean import Mean
+from jaxemb.types import Batch, Features, Loss, Paper
+
+LOSSES = {"smooth_l1": smooth_l1, "l2": squared}
+
+
+class IJEPA(Objective):
+    """Masked prediction in feature space, with an EMA teacher and no augmentation by hand (Assran et al., CVPR 2023).
+
+        targets     y = LayerNorm(teacher(image)), without affine, eps 1e-5; all patches attend; no gradient
+        prediction  p = predictor(encoder(context patches), places of the target patches)
+        loss        mean of smooth_l1(p - y) over target patches and features
+
+    The batch holds `images` (b H W c), and from the sampler `context` (b m k), `targets` (b t n) and masks for padding.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture", 2023, "arxiv.org/abs/2301.08243"
+    )
+    tiny: ClassVar[dict] = {"predictor": Predictor(width=32, depth=1), "masks": FixedBlocks()}
+
+    encoder: Transformer = field(default_factory=Transformer)
+    predictor: Predictor = field(default_factory=Predictor)
+    masks: Masks = field(default_factory=MultiBlock)
+    pooling: Pooling = field(default_factory=Mean)
+    """Of the patch features, for `encode`."""
+    loss_name: str = "smooth_l1"
+    """"smooth_l1" as in the released code, "l2" as in the paper's text."""
+    joint: bool = False
+    """All target blocks of an image in one predictor sequence, instead of one sequence each (as released)."""
+    target_layers: int = 1
+    """Targets are the mean over this many last layers, each normalised; 1 is the paper's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss_name not in LOSSES:
+            raise ConfigError(f"loss_name={self.loss_name!r}; valid: {', '.join(LOSSES)}")
+        if not 1 <= self.target_layers <= self.encoder.depth:
+            raise ConfigError(f"target_layers={self.target_layers} must be from 1 to the encoder's depth, {self.encoder.depth}")
+        if not isinstance(self.encoder.stem, Patches):
+            raise ConfigError(f"IJEPA needs an encoder of image patches, its stem is {type(self.encoder.stem).__name__}")
+
+    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+        images = batch["images"]
+        return {**batch, **self.masks(self._grid(images), len(images), rng, shared)}
+
+    def targets(self, batch: Batch) -> Float[Array, "b n d"]:
+        """The teacher's features of every patch of the full image."""
+        if self.target_layers == 1:
+            return normalise(self.encoder(batch["images"]).tokens, 1e-5)
+        layers = self.encoder(batch["images"], layers=tuple(range(-self.target_layers, 0))).layers
+        return sum(normalise(x, 1e-5) for x in layers) / len(layers)
+
+    def loss(self, batch: Batch, targets: Any) -> Loss:
+        places = batch["targets"]
+        b, t, n = places.shape
+        wanted = jnp.take_along_axis(targets, places.reshape(b, t * n, 1), axis=1).reshape(b, 1, t, n, -1)
+        predicted = self.predict(batch, train=True).astype(wanted.dtype)
+        error = LOSSES[self.loss_name](predicted, jnp.broadcast_to(wanted, predicted.shape)).mean(-1)
+        if "targets_mask" in batch:
+            weight = batch["targets_mask"][:, None].astype(error.dtype)
+            value = (error * weight).sum() / (weight.sum() * error.shape[1])
+        else:
+            value = error.mean()
+        # Spread of the targets, over images at one place and feature, and over the patches of an image: both near 0 on collapse.
+        return Loss(value, {"target_std": targets.std(0).mean(), "target_patch_std": targets.std(1).mean()}, {})
+
+    def predict(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m t n d"]:
+        """Predicted features of every target patch, from each of the m contexts of an image."""
+        context, places = batch["context"], batch["targets"]
+        b, m, k = context.shape
+        t, n = places.shape[1:]
+        context_mask = batch.get("context_mask")
+        seen = None if context_mask is None else context_mask.reshape(b * m, k)
+        images = jnp.repeat(batch["images"], m, axis=0) if m > 1 else batch["images"]
+        context = context.reshape(b * m, k)
+        z = self.encoder(images, keep=context, mask=seen, train=train).tokens
+        places = jnp.repeat(places, m, axis=0)
+        asked = batch.get("targets_mask")
+        asked = None if asked is None else jnp.repeat(asked, m, axis=0)
+        if self.joint:
+            places, asked = places.reshape(b * m, t * n), None if asked is None else asked.reshape(b * m, t * n)
+        else:  # a sequence for each target block: the context is repeated
+            z, context = jnp.repeat(z, t, axis=0), jnp.repeat(context, t, axis=0)
+            seen = None if seen is None else jnp.repeat(seen, t, axis=0)
+            places, asked = places.reshape(b * m * t, n), None if asked is None else asked.reshape(b * m * t, n)
+        columns = self._grid(batch["images"])[1]
+        p = self.predictor(
+            z,
+            patch_positions(context, columns),
+            patch_positions(places, columns),
+            like=self.encoder,
+            context_mask=seen,
+            target_mask=asked,
+            train=train,
+        )
+        return p.reshape(b, m, t, n, -1)
+
+    def features(self, batch: Batch) -> Features:
+        return self.encoder(batch["images"])
+
+    def encode(self, batch: Batch) -> Float[Array, "b d"]:
+        return self.pooling(self.features(batch))
+
+    def _grid(self, images: Any) -> tuple[int, int]:
+        stem: Any = self.encoder.stem
+        return stem.grid(images.shape[1:3])

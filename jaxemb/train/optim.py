@@ -1,0 +1,213 @@
+"""The optimiser of an experiment: an optax optimiser by name, schedules, and masks by regex."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxemb.config import ConfigError, suggest
+
+Params = Any
+
+
+class ScheduledState(NamedTuple):
+    """State of the whole transformation."""
+
+    count: Any
+    inner: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim:
+    """update = -lr(t) lr_multiplier (direction + wd(t) p), after global-norm clipping of the gradient, for t = 1 .. T.
+
+    The direction is that of the optax optimiser; weight decay is decoupled for every optimiser ("adam" and "adamw" are the same
+    here), so lr and decay may both follow a schedule. The schedules are those of I-JEPA: linear warm-up
+    lr_start -> lr over W steps, then cosine to lr_final at T = stretch * steps; decay by cosine over all T.
+    """
+
+    name: str = "adamw"
+    """An optimiser of optax: adamw, sgd, lion, lamb, lars, ..."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    lr_start: float = 0.0
+    """Where the warm-up starts from."""
+    lr_final: float = 0.0
+    warmup: int | float = 0.0
+    """Steps (a whole number), or a fraction of all steps (below 1)."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """What follows the warm-up."""
+    stretch: float = 1.0
+    """The schedules run as if for this many times the steps (`ipe_scale` of I-JEPA): they stop before their end."""
+    decay: float | tuple[float, float] = 0.0
+    """Weight decay, or (first, last) of a cosine."""
+    no_decay: tuple[str, ...] = ("bias", "scale")
+    """Parameters whose path one of these regexes finds are not decayed; vectors and scalars never are."""
+    clip: float | None = None
+    """Largest global norm of the gradient."""
+    lr_multipliers: tuple[tuple[str, float], ...] = ()
+    """(regex, factor) on the learning rate of the parameters it finds; the first match counts."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that one of these regexes finds are not trained."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of the optax optimiser: b1, b2, eps, momentum, ..."""
+
+    def __post_init__(self) -> None:
+        factory = _factory(self.name)
+        known = set(inspect.signature(factory).parameters) - {"learning_rate", "weight_decay", "mask", "weight_decay_mask"}
+        for option in self.options:
+            if option not in known:
+                raise ConfigError(f"optim.options: optax.{self.name} takes no {option!r}{suggest(option, known)}")
+        for name in ("lr", "lr_start", "lr_final", "warmup"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"optim.{name} must not be negative, is {getattr(self, name)}")
+        if isinstance(self.warmup, float) and self.warmup >= 1:
+            raise ConfigError(f"optim.warmup={self.warmup}: a fraction below 1, or a whole number of steps")
+        if self.clip is not None and self.clip <= 0:
+            raise ConfigError(f"optim.clip must be above 0 (None: no clipping), is {self.clip}")
+        if self.stretch < 1:
+            raise ConfigError(f"optim.stretch must be at least 1, is {self.stretch}")
+        for name, regex in (
+            [("freeze", r) for r in self.freeze]
+            + [("no_decay", r) for r in self.no_decay]
+            + [("lr_multipliers", r) for r, _ in self.lr_multipliers]
+        ):
+            _compiled(name, regex)
+
+    # ---- schedules, t = 1 .. steps ---------------------------------------------------------------------------------------------
+
+    def horizon(self, steps: int) -> int:
+        """T: the step at which the schedules reach their final values."""
+        return int(self.stretch * steps)
+
+    def lr_at(self, t: Any, steps: int) -> Any:
+        """Learning rate of update t (the first is 1)."""
+        total = self.horizon(steps)
+        warm = self.warmup if isinstance(self.warmup, int) else int(self.warmup * steps)
+        t = jnp.asarray(t, dtype=_real())
+        rising = self.lr_start + (self.lr - self.lr_start) * t / max(warm, 1)
+        after = jnp.clip((t - warm) / max(total - warm, 1), 0.0, 1.0)
+        if self.schedule == "cosine":
+            falling = self.lr_final + (self.lr - self.lr_final) * 0.5 * (1 + jnp.cos(jnp.pi * after))
+        elif self.schedule == "linear":
+            falling = self.lr + (self.lr_final - self.lr) * after
+        else:
+            falling = jnp.full_like(t, self.lr)
+        return jnp.where(t < warm, rising, falling)
+
+    def decay_at(self, t: Any, steps: int) -> Any:
+        """Weight decay of update t."""
+        first, last = self.decay if isinstance(self.decay, tuple) else (self.decay, self.decay)
+        done = jnp.clip(jnp.asarray(t, dtype=_real()) / self.horizon(steps), 0.0, 1.0)
+        return last + (first - last) * 0.5 * (1 + jnp.cos(jnp.pi * done))
+
+    # ---- the transformation ----------------------------------------------------------------------------------------------------
+
+    def make(self, steps: int) -> optax.GradientTransformation:
+        """The optax transformation for a run of this many steps."""
+        # learning_rate=-1: optax optimisers end in a step of -lr; we want the bare direction, to add the decay to it.
+        arguments = {"learning_rate": -1.0, **self.options}
+        if "weight_decay" in inspect.signature(_factory(self.name)).parameters:
+            arguments["weight_decay"] = 0.0
+        inner = _factory(self.name)(**arguments)
+        if self.clip is not None:
+            inner = optax.chain(optax.clip_by_global_norm(self.clip), inner)
+
+        def init(params: Params) -> ScheduledState:
+            self.check(params)
+            return ScheduledState(jnp.zeros((), jnp.int32), inner.init(params))
+
+        def update(grads: Params, state: ScheduledState, params: Params | None = None) -> tuple[Params, ScheduledState]:
+            assert params is not None
+            t = state.count + 1
+            lr, decay = self.lr_at(t, steps), self.decay_at(t, steps)
+            if self.freeze:  # before clipping: what is not trained must not eat into the norm
+                grads = jax.tree.map(lambda g, s: g if s else jnp.zeros_like(g), grads, self.trained(params))
+            with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes that strict promotion refuses
+                direction, inner_state = inner.update(grads, state.inner, params)
+
+            def move(u: Any, p: Any, decayed: bool, factor: float) -> Any:
+                if factor == 0:
+                    return jnp.zeros_like(p)
+                if decayed and self.decay:
+                    u = u + decay.astype(p.dtype) * p
+                return (-factor * lr).astype(p.dtype) * u.astype(p.dtype)
+
+            updates = jax.tree.map(move, direction, params, self.decayed(params), self.factors(params))
+            return updates, ScheduledState(t, inner_state)
+
+        return optax.GradientTransformation(init, update)
+
+    # ---- which parameter gets what ---------------------------------------------------------------------------------------------
+
+    def decayed(self, params: Params) -> Params:
+        """Tree of bool: tensors of two or more dimensions (three or more in a scanned stack) that no regex excludes."""
+
+        def rule(path: str, p: Any) -> bool:
+            stacked = "blocks" in path.split("/")  # the depth axis that nn.scan adds does not make a matrix of a vector
+            return p.ndim - stacked > 1 and not any(re.search(r, path) for r in self.no_decay)
+
+        return map_paths(rule, params)
+
+    def factors(self, params: Params) -> Params:
+        """Tree of float: the multiplier of the learning rate, 0 where frozen."""
+
+        def rule(path: str, _: Any) -> float:
+            if any(re.search(r, path) for r in self.freeze):
+                return 0.0
+            return next((f for r, f in self.lr_multipliers if re.search(r, path)), 1.0)
+
+        return map_paths(rule, params)
+
+    def trained(self, params: Params) -> Params:
+        """Tree of bool: False where frozen."""
+        return map_paths(lambda path, _: not any(re.search(r, path) for r in self.freeze), params)
+
+    def check(self, params: Params) -> None:
+        """Every regex that singles parameters out must find one, and something must be left to train."""
+        paths = parameter_paths(params)
+        for name, regexes in (("freeze", self.freeze), ("lr_multipliers", [r for r, _ in self.lr_multipliers])):
+            for regex in regexes:
+                if not any(re.search(regex, p) for p in paths):
+                    raise ConfigError(f"optim.{name}: {regex!r} finds none of the parameters: {', '.join(paths)}")
+        if paths and not any(jax.tree.leaves(self.trained(params))):
+            raise ConfigError(f"optim.freeze={self.freeze} leaves no parameter to train")
+
+
+def map_paths(f: Callable[[str, Any], Any], tree: Params) -> Any:
+    """f("a/b/c", leaf) for every leaf."""
+    return jax.tree_util.tree_map_with_path(lambda path, x: f("/".join(str(getattr(k, "key", k)) for k in path), x), tree)
+
+
+def parameter_paths(tree: Params) -> list[str]:
+    """The paths "a/b/c" of all leaves."""
+    return jax.tree.leaves(map_paths(lambda path, _: path, tree))
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    factory = getattr(optax, name, None)
+    if not callable(factory) or "learning_rate" not in inspect.signature(factory).parameters:
+        names = [n for n in dir(optax) if inspect.isfunction(getattr(optax, n)) and not n.startswith("_")]
+        names = [n for n in names if "learning_rate" in inspect.signature(getattr(optax, n)).parameters]
+        raise ConfigError(f"optim.name: optax has no optimiser {name!r}{suggest(name, names)}")
+    return factory
+
+
+def _compiled(name: str, regex: str) -> re.Pattern:
+    try:
+        return re.compile(regex)
+    except re.error as e:
+        raise ConfigError(f"optim.{name}: {regex!r} is no regular expression: {e}") from None
+
+
+def _real() -> Any:
+    """float64 where 64-bit numbers are enabled, else float32."""
+    return jnp.result_type(float)

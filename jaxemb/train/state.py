@@ -1,0 +1,41 @@
+"""Everything that a training step carries from one update to the next, and that exact resume needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+class TrainState(struct.PyTreeNode):
+    """Fields are annotated `Any` on purpose: shaped annotations break tree maps under the jaxtyping import hook."""
+
+    step: Any
+    """Updates done so far, int32 scalar."""
+    params: Any
+    """The trained parameters, nested dicts."""
+    stats: Any
+    """Other variable collections of the model, e.g. {"batch_stats": ...}; usually {}."""
+    ema: Any
+    """The exponential moving average of `params`, or None."""
+    opt: Any
+    """The state of the optimiser."""
+    key: Any
+    """Random key of the run; the key of a step is `fold_in(key, step)`."""
+
+    def variables(self, weights: str = "ema") -> dict[str, Any]:
+        """What `objective.apply` takes; "ema" falls back to the trained parameters where no average is kept."""
+        params = self.ema if weights == "ema" and self.ema is not None else self.params
+        return {"params": params, **self.stats}
+
+
+def create(objective: Any, tx: Any, batch: Any, *, seed: int, ema: bool) -> TrainState:
+    """A state before the first update. `batch` may be shapes alone under `jax.eval_shape`; run it inside `jax.jit`."""
+    key, init, dropout = jax.random.split(jax.random.key(seed), 3)
+    variables = dict(objective.init({"params": init, "dropout": dropout}, batch))
+    params = variables.pop("params", {})
+    # The average starts as a copy; copied for real, because the step donates both.
+    average = jax.tree.map(jnp.copy, params) if ema else None
+    return TrainState(jnp.zeros((), jnp.int32), params, variables, average, tx.init(params), key)

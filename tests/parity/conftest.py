@@ -1,0 +1,51 @@
+"""Reading the reference arrays, and comparing with them in 32 and in 64 bits."""
+
+import contextlib
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """What to compute in, and how closely it must agree (the tolerances of the arrays' README)."""
+
+    name: str
+    rtol: float
+    atol: float
+
+    def array(self, x):
+        x = np.asarray(x)
+        return jnp.asarray(x, self.name) if np.issubdtype(x.dtype, np.floating) else jnp.asarray(x)
+
+    def tree(self, tree):
+        return jax.tree.map(self.array, tree)
+
+    @property
+    def dtypes(self):
+        return {"dtype": self.name, "param_dtype": self.name}
+
+    def check(self, got, expected, what):
+        np.testing.assert_allclose(np.asarray(got, np.float64), np.asarray(expected), rtol=self.rtol, atol=self.atol, err_msg=what)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def precision(request):
+    wide = request.param == "float64"
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        # In 64 bits 1e-7 relative; the absolute part only covers entries that are zero up to rounding.
+        yield Precision("float64", 1e-7, 1e-10) if wide else Precision("float32", 1e-4, 1e-5)
+
+
+@pytest.fixture
+def load(golden):
+    def read(name):
+        if not (golden / name).is_file():
+            pytest.skip(f"no {name} in {golden}")
+        with np.load(golden / name) as arrays:
+            return {k: arrays[k] for k in arrays.files}
+
+    return read
