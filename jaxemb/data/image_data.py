@@ -1,0 +1,108 @@
+"""What all data sets of images share: fields, spec, evaluation arrays, preprocessing. A data set says how it is opened."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from jaxemb.config import ConfigError
+from jaxemb.data.augment import Augment
+from jaxemb.data.base import ArraySpec, Data, DataError
+from jaxemb.data.mixing import Mix
+from jaxemb.data.pipeline import Examples, Stream, stream
+from jaxemb.data.pixels import IMAGENET, fit, normalise, to_pixels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageData(Data):
+    """Labelled images of one size."""
+
+    size: int = 32
+    """Height and width in pixels that the model sees."""
+    channels: int = 3
+    """1 (grey) or 3 (colour); images of the other kind are converted."""
+    augment: tuple[Augment, ...] = ()
+    """What training does to the images, in order; see data/augment.py and data/mixing.py."""
+    mean: tuple[float, ...] | None = None
+    """A channel each, of pixels in [0, 1]; None: those of the data set where they are known, else ImageNet's."""
+    std: tuple[float, ...] | None = None
+    """As `mean`."""
+    workers: int = 0
+    """Processes that prepare batches; 0: two threads of this one, which is faster below about 64 px or on few cores."""
+    memory: int = 1024
+    """MiB of decoded images that are kept rather than decoded again."""
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.channels < 1 or self.workers < 0 or self.memory < 0:
+            raise ConfigError(
+                "size and channels must be at least 1, workers and memory at least 0, not "
+                f"size={self.size}, channels={self.channels}, workers={self.workers}, memory={self.memory}"
+            )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channels:
+                raise ConfigError(f"{name} needs a number for each of the channels={self.channels}, not {values}")
+        if self.std is not None and min(self.std) <= 0:
+            raise ConfigError(f"std must be above 0, not {self.std}")
+        if len({m.classes for m in self._mixes}) > 1:
+            raise ConfigError(f"augment: all mixes need the same number of classes, not {[m.classes for m in self._mixes]}")
+
+    # ---- what a data set adds ----------------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def examples(self, split: str) -> Examples:
+        """An opened split, "train" or "test"; opened once a process."""
+
+    @property
+    def label_keys(self) -> tuple[str, ...]:
+        """Names of the label arrays."""
+        return ("labels",)
+
+    @property
+    def usual_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation where the fields leave them open."""
+        return IMAGENET
+
+    # ---- what all share ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _mixes(self) -> tuple[Mix, ...]:
+        return tuple(a for a in self.augment if isinstance(a, Mix))
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation, a channel each."""
+        mean, std = self.usual_statistics
+        if len(mean) != self.channels:  # grey images of a coloured data set, or the reverse
+            mean, std = ((float(np.mean(v)),) * self.channels for v in (mean, std))
+        return self.mean or mean, self.std or std
+
+    @property
+    def spec(self) -> Mapping[str, ArraySpec]:
+        spec = {"images": ArraySpec((self.size, self.size, self.channels))}
+        spec |= {k: ArraySpec((), "int32") for k in self.label_keys}
+        return spec | {"labels_soft": ArraySpec((m.classes,)) for m in self._mixes}
+
+    def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> Stream:
+        return stream(self, size, seed, shard)
+
+    def arrays(self, split: str, *, limit: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+        if split not in ("train", "test"):
+            raise DataError(f"there is no split {split!r}; valid: train, test")
+        images, labels = self.examples(split)
+        rows = np.arange(len(images))
+        if limit is not None:
+            if not 1 <= limit <= len(rows):
+                raise DataError(f"limit={limit}: the split {split!r} has {len(rows)} examples; valid: 1 to {len(rows)}, or None")
+            rows = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+        with ThreadPoolExecutor(4) as pool:  # decoding and resizing release the interpreter lock
+            pixels = np.stack(list(pool.map(lambda i: fit(images[i], self.size), rows)))
+        return {"images": normalise(pixels, *self.statistics), **{k: v[rows] for k, v in labels.items()}}
+
+    def preprocess(self, item: Any) -> dict[str, np.ndarray]:
+        pixels = fit(to_pixels(item, self.channels, self.size), self.size)
+        return {"images": normalise(pixels, *self.statistics)}

@@ -1,0 +1,163 @@
+"""The stream of training batches: endless, shuffled, seeded, split over processes, and resumable (Grain underneath).
+
+The stream is one global order of examples: every epoch is a new permutation, and the augmentation of an example depends on
+the seed and its place in that order alone. Process p of c takes the places p, p + c, p + 2c, ...; so a global batch holds the same
+augmented examples on any number of processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxemb.data.augment import ImageAugment
+from jaxemb.data.base import DataError
+from jaxemb.data.mixing import Mix
+from jaxemb.data.pixels import fit, normalise
+
+if TYPE_CHECKING:
+    from jaxemb.data.image_data import ImageData
+
+
+class Examples(NamedTuple):
+    """An opened split."""
+
+    images: Sequence
+    """uint8 H W c each, of any sizes; an array n H W c or something that decodes on access."""
+    labels: dict
+    """int32 arrays of n by name."""
+
+
+class Kept(Sequence):
+    """Images decoded at their first use and kept in memory, up to a budget; beyond it they are decoded at every use."""
+
+    def __init__(self, decode: Any, count: int, budget: int):
+        self.decode, self.budget = decode, budget
+        self.kept: list[np.ndarray | None] = [None] * count
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        found = self.kept[index]
+        if found is None:
+            found = self.decode(int(index))
+            if self.bytes + found.nbytes <= self.budget:  # two threads may both decode and count one image: harmless
+                self.kept[index], self.bytes = found, self.bytes + found.nbytes
+        return found
+
+
+class _Source:
+    """Random access for Grain. Travels to worker processes as the description of the data, never as pixels."""
+
+    def __init__(self, data: ImageData):
+        self.data, self.count = data, len(data.examples("train").images)
+        self._open: Examples | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> dict[str, Any]:
+        if self._open is None:
+            self._open = self.data.examples("train")
+        images, labels = self._open
+        return {"images": images[index], **{k: v[index] for k, v in labels.items()}}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Each:
+    """The augmentations of one image, then the size of the model."""
+
+    augment: tuple[ImageAugment, ...]
+    size: int
+
+    def random_map(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        x = example["images"]
+        if not any(a.crops for a in self.augment):
+            x = fit(x, self.size)
+        for a in self.augment:
+            x = a(x, self.size, rng)
+        return {**example, "images": x}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Whole:
+    """What is done to a whole batch: normalising and mixing."""
+
+    mixes: tuple[Mix, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def random_map(self, batch: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        batch = {**batch, "images": normalise(batch["images"], self.mean, self.std)}
+        return self.mixes[rng.integers(len(self.mixes))](batch, rng) if self.mixes else batch
+
+
+class Stream:
+    """The iterator over batches, with a place that can be written down as JSON."""
+
+    def __init__(self, iterator: Any, facts: Mapping[str, int]):
+        self._iterator, self._facts = iterator, dict(facts)
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        return next(self._iterator)
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the stream stands, and what that number refers to."""
+        return {**self._facts, "place": self._iterator.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on exactly after the batch that preceded `get_state`; refused where the place would mean something else."""
+        for name, now in self._facts.items():
+            if state.get(name) != now:
+                raise DataError(
+                    f"the place in the data was saved with {name}={state.get(name)}, but this stream has {name}={now}: "
+                    f"set {name} back to go on, or start a new run"
+                )
+        self._iterator.set_state(state["place"])
+
+
+def stream(data: ImageData, size: int, seed: int, shard: tuple[int, int]) -> Stream:
+    """Batches of `size` for process `shard[0]` of `shard[1]`."""
+    index, count = shard
+    source = _Source(data)
+    if size < 1 or not 0 <= index < count:
+        raise DataError(f"a batch needs size >= 1 and a shard (process, processes), not size={size}, shard={shard}")
+    if size * count > len(source):
+        raise DataError(f"a batch of {size * count} is larger than the {len(source)} training examples of {data}")
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed must lie in [0, 2**32), not {seed}")
+    import grain
+
+    class Each(grain.transforms.RandomMap):
+        random_map = _Each(tuple(a for a in data.augment if isinstance(a, ImageAugment)), data.size).random_map
+
+    class Whole(grain.transforms.RandomMap):
+        random_map = _Whole(tuple(a for a in data.augment if isinstance(a, Mix)), *data.statistics).random_map
+
+    order = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(Each())
+    batches = order[index::count].batch(size, drop_remainder=True).random_map(Whole())
+    # Two threads and four batches ahead: Grain's defaults (16 threads, 500 ahead) take the cores from the train step.
+    ahead = batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+    if data.workers:
+        _parse_flags()
+        ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers, per_worker_buffer_size=2))
+    return Stream(iter(ahead), {"seed": seed, "batch": size * count, "workers": data.workers})
+
+
+def _parse_flags() -> None:
+    """Grain reads absl flags before it starts workers, and fails where no absl application has parsed them."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["jaxemb"])
