@@ -1,0 +1,248 @@
+"""Checkpoints: Orbax writes them (asynchronously, atomically), a manifest of checksums says which of them are intact.
+
+A step is a folder of items, so that an evaluation reads only what it needs:
+
+    params   ema (if an average is kept)   stats (if the model has any)   rest: optimiser, random key, step
+    meta     JSON: place in the data, and what else the loop wants to find again
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from jaxemb.train.manifest import fault, manifest_path, seal
+from jaxemb.train.optim import map_paths
+from jaxemb.train.state import TrainState
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, found or read."""
+
+
+class Restored(NamedTuple):
+    """What `Checkpoints.restore` gives back."""
+
+    step: int
+    items: dict[str, Any]
+    meta: dict[str, Any]
+
+
+def items_of(state: TrainState) -> dict[str, Any]:
+    """A state as the items of a checkpoint; works for arrays, shapes and shardings alike. Empty items are left out."""
+    items = {"params": state.params, "ema": state.ema, "stats": state.stats}
+    items = {k: v for k, v in items.items() if jax.tree.leaves(v)}
+    return items | {"rest": {"opt": state.opt, "key": state.key, "step": state.step}}
+
+
+def state_of(items: Mapping[str, Any]) -> TrainState:
+    """The inverse of `items_of`."""
+    return TrainState(params=items.get("params", {}), ema=items.get("ema"), stats=items.get("stats", {}), **items["rest"])
+
+
+class Checkpoints:
+    """The checkpoints of a run. Reading needs nothing but the folder; the writing side opens at the first `save`."""
+
+    def __init__(self, folder: Path, *, keep: int = 3, best: str | None = None, say: Callable[[str], None] = print):
+        """`keep`: how many of the newest stay. `best`: the figure whose highest value is kept as well."""
+        self.folder, self.keep, self.best, self.say = folder.absolute(), keep, best, say
+        self._manager: ocp.CheckpointManager | None = None
+        self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
+        self._sealing: Future | None = None
+
+    # ---- writing -----------------------------------------------------------------------------------------------------------------
+
+    def save(self, step: int, state: TrainState, meta: Mapping[str, Any], figures: Mapping[str, float] | None = None) -> None:
+        """Starts to save, and returns as soon as the state may be overwritten. Waits for an earlier save; raises what that met."""
+        items = {name: ocp.args.StandardSave(tree) for name, tree in items_of(state).items()}
+        figure = (figures or {}).get(self.best or "")
+        try:
+            self._settle()
+            manager = self._manager = self._manager or self._open()
+            manager.save(step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(dict(meta))), metrics={"best": figure})
+        except jax.errors.JaxRuntimeError:
+            raise  # another process is gone: not a matter of the disk
+        except Exception as e:
+            raise self._failed(step, e) from e
+        if jax.process_index() == 0:
+            self._sealing = self._sealer.submit(self._seal, manager, step)
+
+    def wait(self) -> None:
+        """Until everything is on disk and sealed."""
+        try:
+            self._settle()
+        except jax.errors.JaxRuntimeError:
+            raise
+        except Exception as e:
+            raise self._failed(None, e) from e
+
+    def close(self) -> None:
+        """Waits, and ends the threads."""
+        try:
+            self.wait()
+        finally:
+            self._sealer.shutdown()
+            if self._manager is not None:
+                manager, self._manager = self._manager, None
+                manager.close()
+
+    def _open(self) -> ocp.CheckpointManager:
+        # The newest `keep` always stay. (Orbax's own max_to_keep with best_fn would keep the best and drop the newest.)
+        kept: list[Any] = [policies.LatestN(self.keep)]
+        if self.best:
+            kept.append(policies.BestN(get_metric_fn=_figure, n=1))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            best_fn=_figure if self.best else None,  # without it Orbax would not store the figure beside the step
+            cleanup_tmp_directories=True,  # what a killed process left half-written
+            save_root_metadata=False,
+        )
+        return ocp.CheckpointManager(self.folder, options=options)
+
+    def _settle(self) -> None:
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+        if self._sealing is not None:
+            sealing, self._sealing = self._sealing, None
+            sealing.result()
+
+    def _seal(self, manager: ocp.CheckpointManager, step: int) -> None:
+        while manager.is_saving_in_progress():
+            time.sleep(0.02)
+        if (self.folder / str(step)).is_dir():  # else the save failed, which the next `_settle` raises
+            seal(self.folder, step)
+
+    def _failed(self, step: int | None, e: Exception) -> CheckpointError:
+        what = "the last checkpoint" if step is None else f"checkpoint {step}"
+        left = f"checkpoint {self.sealed()[-1]} is complete" if self.sealed() else "there is no earlier checkpoint"
+        reason = str(e).strip().splitlines()[0][:300] if str(e).strip() else type(e).__name__
+        return CheckpointError(
+            f"could not save {what} in {self.folder}: {reason}; {left}. Is the disk full, or the folder not writable? "
+            "Once that is mended the same command goes on"
+        )
+
+    # ---- reading -----------------------------------------------------------------------------------------------------------------
+
+    def steps(self) -> list[int]:
+        """All steps with a folder, ascending, intact or not."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.folder.iterdir() if p.is_dir() and p.name.isdigit())
+
+    def sealed(self) -> list[int]:
+        """The steps whose save came to its end."""
+        return [s for s in self.steps() if manifest_path(self.folder, s).is_file()]
+
+    def newest(self, *, set_aside: bool = False) -> int | None:
+        """The newest intact step; says which it passes over, and why. `set_aside` moves those out of the way of later saves."""
+        found = self._newest(set_aside) if jax.process_index() == 0 else None
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            found = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if found is None else found)))
+            found = None if found < 0 else found
+        return found
+
+    def _newest(self, set_aside: bool) -> int | None:
+        passed: list[int] = []
+        found = None
+        for step in reversed(self.steps()):
+            reason = fault(self.folder, step)
+            if reason is None:
+                found = step
+                break
+            self.say(f"checkpoint {step} is passed over: {reason}")
+            passed.append(step)
+        unsealed = [s for s in passed if not manifest_path(self.folder, s).is_file()]
+        if found is None and unsealed:
+            # Killed between Orbax's commit and ours, with no other step left (keep=1): better than to start anew.
+            found = unsealed[0]
+            self.say(f"checkpoint {found} is used after all, unchecked: there is no other")
+        if set_aside:
+            for step in passed:
+                if step != found:
+                    self._set_aside(step)
+            if found in passed:
+                seal(self.folder, found)
+        if passed and found is not None:
+            self.say(f"going back to checkpoint {found}, the newest intact one")
+        return found
+
+    def _set_aside(self, step: int) -> None:
+        aside = self.folder / f"{step}.rejected"
+        shutil.rmtree(aside, ignore_errors=True)
+        (self.folder / str(step)).rename(aside)
+        manifest_path(self.folder, step).unlink(missing_ok=True)
+
+    def pick(self, step: int | None = None) -> int:
+        """The step that was asked for, or the newest; an error if it is not there or not intact."""
+        if step is None:
+            step = self.newest()
+            if step is None:
+                raise CheckpointError(f"there is no complete checkpoint in {self.folder}")
+            return step
+        if step not in self.steps():
+            raise CheckpointError(f"there is no checkpoint {step} in {self.folder}; there are {self.steps() or 'none'}")
+        if reason := fault(self.folder, step):
+            raise CheckpointError(f"checkpoint {step} in {self.folder} cannot be used: {reason}; complete are {self.sealed() or 'none'}")
+        return step
+
+    def has(self, step: int, item: str) -> bool:
+        """Whether a step holds an item, e.g. "ema"."""
+        return (self.folder / str(step) / item).is_dir()
+
+    def shapes(self, step: int, item: str) -> dict[str, tuple[int, ...]]:
+        """The arrays of an item as they are stored, by path."""
+        found: dict[str, tuple[int, ...]] = {}
+        metadata = ocp.StandardCheckpointHandler().metadata(self.folder / str(step) / item)
+        map_paths(lambda path, leaf: found.update({path: tuple(leaf.shape)}), metadata.tree)
+        return found
+
+    def restore(self, wanted: Mapping[str, Any], step: int | None = None) -> Restored:
+        """Reads items onto the devices that the shardings of `wanted` (trees of ShapeDtypeStruct by item) name."""
+        step = self.pick(step)
+        for item, tree in wanted.items():
+            if not self.has(step, item):
+                raise CheckpointError(f"checkpoint {step} in {self.folder} holds no {item!r}")
+            if item in ("params", "ema", "stats"):
+                self._compare(step, item, tree)
+        items = {}
+        with ocp.StandardCheckpointer() as reader:
+            for item, tree in wanted.items():
+                try:
+                    items[item] = reader.restore(self.folder / str(step) / item, tree)
+                except (ValueError, KeyError) as e:
+                    message = f"checkpoint {step} in {self.folder}: its {item!r} does not fit this experiment: {str(e)[:500]}"
+                    raise CheckpointError(message) from e
+        meta = json.loads((self.folder / str(step) / "meta" / "metadata").read_text())
+        return Restored(step, items, meta)
+
+    def _compare(self, step: int, item: str, tree: Any) -> None:
+        stored = self.shapes(step, item)
+        asked: dict[str, tuple[int, ...]] = {}
+        map_paths(lambda path, leaf: asked.update({path: tuple(leaf.shape)}), tree)
+        differing = [path for path in {**asked, **stored} if asked.get(path) != stored.get(path)]
+        if differing:
+            lines = [f"  {p}: stored {stored.get(p, 'nothing')}, the model has {asked.get(p, 'nothing')}" for p in differing[:5]]
+            more = f"\n  and {len(differing) - 5} more" if len(differing) > 5 else ""
+            raise CheckpointError(
+                f"checkpoint {step} in {self.folder} is of another architecture, {len(differing)} of its {item} differ:\n"
+                + "\n".join(lines)
+                + more
+            )
+
+
+def _figure(metrics: Mapping[str, Any]) -> float:
+    """What Orbax ranks by; a step that was saved without the figure ranks last."""
+    return -math.inf if metrics["best"] is None else metrics["best"]
