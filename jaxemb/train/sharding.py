@@ -1,16 +1,25 @@
-"""Where arrays live: a mesh with the axes data, fsdp and model, and rules from parameter paths to placements.
+"""Where arrays live: the mesh of devices, the placement of each parameter, and the split of the batch.
 
-A rule is one of
-    "replicate"      a full copy on every device
-    "fsdp"           the largest dimension that divides is cut over the fsdp axis; gathered by XLA where it is used
-    "fsdp,model"     the axis of each dimension, "-" for none; a shorter list is meant for the last dimensions
-Batches are cut over data and fsdp together. On one device every rule means the same.
+Three axes, all always there (most of size 1):
+
+    data    copies of the model, each with its own rows of the batch
+    fsdp    its own rows of the batch as well, and a share of every parameter, gathered where it is used
+    model   the same rows, and a share of the inputs or outputs of a matrix (tensor parallelism)
+
+`sharding` of an experiment is ((regex, rule), ...); for a parameter the first regex counts that finds something in its path. XLA
+derives the communication from the placement. Rules:
+
+    "replicate"     whole on every device
+    "fsdp"          the largest dimension that divides is cut over fsdp; whole where none does
+    "fsdp,model"    one axis a dimension, "-" for none. For a transformer: (("(qkv|up)/kernel", "fsdp,model"),
+                    ("(out|down)/kernel", "model,fsdp"), (".*", "fsdp"))
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,78 +29,134 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError, suggest
-from jaxemb.train.optim import map_paths
+from jaxemb.train.optim import map_paths, parameter_paths
 
 AXES = ("data", "fsdp", "model")
 ROWS = ("data", "fsdp")
-"""The axes over which a batch is cut."""
+"""The axes over which the rows of a batch are cut."""
+Rules = Sequence[tuple[str, str]]
 
 
-def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of these sizes; -1 stands for all devices that are left, an axis that is not named has size 1."""
+def make_mesh(axes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of a config such as {"data": -1, "model": 2}; -1 takes all devices that the others leave."""
     devices = list(jax.devices() if devices is None else devices)
-    for name, size in sizes.items():
-        if name not in AXES:
-            raise ConfigError(f"mesh: there is no axis {name!r}{suggest(name, AXES)}")
+    for axis, size in axes.items():
+        if axis not in AXES:
+            raise ConfigError(f"mesh: there is no axis {axis!r}{suggest(axis, AXES)}")
         if size < 1 and size != -1:
-            raise ConfigError(f"mesh.{name} must be at least 1, or -1 for all devices that are left, not {size}")
-    shape = [sizes.get(axis, 1) for axis in AXES]
-    if shape.count(-1) > 1:
-        raise ConfigError(f"mesh={dict(sizes)}: only one axis can be -1")
-    fixed = math.prod(s for s in shape if s != -1)
-    if len(devices) % fixed if -1 in shape else fixed > len(devices):
-        raise ConfigError(f"mesh={dict(sizes)} does not fit {len(devices)} devices")
-    shape = [len(devices) // fixed if s == -1 else s for s in shape]
-    used = devices[: math.prod(shape)]
-    if len(used) < len(devices) and jax.process_count() > 1:
-        raise ConfigError(f"mesh={dict(sizes)} leaves {len(devices) - len(used)} of {len(devices)} devices idle")
-    return Mesh(np.array(used).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+            raise ConfigError(f"mesh.{axis} must be at least 1, or -1 for all devices that are left, not {size}")
+    sizes = [axes.get(axis, 1) for axis in AXES]
+    fixed = math.prod(s for s in sizes if s != -1)
+    if sizes.count(-1) > 1:
+        raise ConfigError(f"mesh={dict(axes)}: only one axis can be -1")
+    if -1 in sizes and len(devices) % fixed:
+        raise ConfigError(f"mesh={dict(axes)}: {len(devices)} devices cannot be divided by {fixed}")
+    sizes = [len(devices) // fixed if s == -1 else s for s in sizes]
+    wanted = math.prod(sizes)
+    # Fewer devices than there are is a wish that one process can fulfil; with several, some would have nothing to do.
+    if wanted > len(devices) or (wanted < len(devices) and jax.process_count() > 1):
+        raise ConfigError(f"mesh={dict(axes)} asks for {wanted} devices, there are {len(devices)}; {{'data': -1}} takes them all")
+    return jax.make_mesh(tuple(sizes), AXES, devices=devices[:wanted], axis_types=(AxisType.Auto,) * len(AXES))
+
+
+# ---- parameters ------------------------------------------------------------------------------------------------------------------
+
+
+def shardings(params: Any, rules: Rules, mesh: Mesh) -> Any:
+    """The tree of NamedSharding that the rules give to a tree of parameters (arrays or shapes)."""
+    paths = parameter_paths(params)
+    for regex, _ in rules:
+        if not any(re.search(regex, path) for path in paths):
+            raise ConfigError(f"sharding: {regex!r} finds none of the parameters: {', '.join(paths)}")
+
+    def place(path: str, leaf: Any) -> NamedSharding:
+        rule = next((rule for regex, rule in rules if re.search(regex, path)), "replicate")
+        return NamedSharding(mesh, partition(rule, path, leaf.shape, mesh))
+
+    return map_paths(place, params)
+
+
+def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
+    """How a rule cuts one parameter."""
+    stacked = "blocks" in path.split("/")  # nn.scan puts the depth in front, and layers are not spread over devices
+    if rule == "replicate":
+        return P()
+    if rule == "fsdp":
+        count = mesh.shape["fsdp"]
+        fitting = [d for d in range(int(stacked), len(shape)) if shape[d] and shape[d] % count == 0]
+        largest = max(fitting, key=lambda d: shape[d], default=None)
+        return P() if count == 1 or largest is None else P(*("fsdp" if d == largest else None for d in range(len(shape))))
+    axes = [None if axis.strip() == "-" else axis.strip() for axis in rule.split(",")]
+    if bad := [axis for axis in axes if axis and axis not in AXES]:
+        raise ConfigError(f"sharding: {rule!r} is no rule ({bad[0]!r}); valid: 'replicate', 'fsdp', or axes such as 'fsdp,model'")
+    if stacked and len(axes) == len(shape) - 1:
+        axes = [None, *axes]
+    if len(axes) != len(shape):
+        raise ConfigError(f"sharding: {rule!r} names {len(axes)} dimensions, but {path} has shape {shape}")
+    for axis, size in zip(axes, shape, strict=True):
+        if axis and size % mesh.shape[axis]:
+            raise ConfigError(
+                f"sharding: {rule!r} cuts {path} of shape {shape}: {size} is not divisible by {axis}={mesh.shape[axis]}"
+            )
+    return P(*axes)
+
+
+def state_shardings(state: Any, rules: Rules, mesh: Mesh) -> Any:
+    """Shardings of a whole TrainState: what mirrors a parameter (its average, its moments) lies where the parameter lies."""
+    placed = dict(zip(parameter_paths(state.params), jax.tree.leaves(shardings(state.params, rules, mesh)), strict=True))
+    shapes = dict(zip(parameter_paths(state.params), (x.shape for x in jax.tree.leaves(state.params)), strict=True))
+
+    def place(path: str, leaf: Any) -> NamedSharding:
+        parts = path.split("/")  # e.g. opt/inner/0/mu/stem/proj/kernel, which ends in the path of its parameter
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        mirrored = next((end for end in ends if shapes.get(end) == leaf.shape), None)
+        return placed[mirrored] if mirrored else replicated(mesh)
+
+    return map_paths(place, state)
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------------------
 
 
 def row_shards(mesh: Mesh) -> int:
-    """Into how many pieces a batch is cut."""
-    return math.prod(mesh.shape[a] for a in ROWS)
+    """Into how many pieces the rows of a batch are cut."""
+    return math.prod(mesh.shape[axis] for axis in ROWS)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over data and fsdp together."""
     return NamedSharding(mesh, P(ROWS))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """Whole on every device."""
     return NamedSharding(mesh, P())
 
 
-def shardings(tree: Any, rules: Sequence[tuple[str, str]], mesh: Mesh) -> Any:
-    """The placement of every array of a tree (of arrays or shapes), by the first rule whose regex finds its path.
+def check_batch(batch: int, accumulate: int, mesh: Mesh) -> None:
+    """Every device must get the same number of rows of every micro-batch."""
+    pieces = row_shards(mesh) * accumulate
+    if batch % pieces:
+        below, above = batch // pieces * pieces, -(-batch // pieces) * pieces
+        near = f"{below} and {above}" if below else f"{above}"
+        raise ConfigError(
+            f"batch={batch} cannot be divided by {pieces} = data {mesh.shape['data']} x fsdp {mesh.shape['fsdp']} "
+            f"x accumulate {accumulate}; the nearest sizes that can: {near}"
+        )
 
-    The state of an optimiser holds copies of the parameter tree, so the same rules find them.
-    """
 
-    def place(path: str, x: Any) -> NamedSharding:
-        rule = next((rule for regex, rule in rules if re.search(regex, path)), "replicate")
-        return NamedSharding(mesh, partition(rule, tuple(x.shape), mesh, path))
+def data_shard(mesh: Mesh) -> tuple[int, int]:
+    """(index, count): the share of the data that this process loads. Processes that hold the same rows load the same share."""
+    rows: dict[int, set[int]] = defaultdict(set)
+    for device, (index,) in batch_sharding(mesh).devices_indices_map((row_shards(mesh),)).items():
+        rows[device.process_index].add(index.start or 0)
+    shares = sorted({tuple(sorted(r)) for r in rows.values()})
+    if sum(map(len, shares)) != row_shards(mesh) or len({len(s) for s in shares}) > 1:
+        raise ConfigError(f"mesh={dict(mesh.shape)}: processes hold overlapping rows; make data x fsdp a multiple of the processes")
+    return shares.index(tuple(sorted(rows[jax.process_index()]))), len(shares)
 
-    return map_paths(place, tree)
 
-
-def partition(rule: str, shape: tuple[int, ...], mesh: Mesh, path: str = "") -> P:
-    """The PartitionSpec of an array of this shape."""
-    if rule == "replicate" or not shape:
-        return P()
-    if rule == "fsdp":
-        parts = mesh.shape["fsdp"]
-        fitting = [i for i, n in enumerate(shape) if n % parts == 0 and n >= parts]
-        if parts == 1 or not fitting:
-            return P()
-        cut = max(fitting, key=lambda i: shape[i])
-        return P(*("fsdp" if i == cut else None for i in range(len(shape))))
-    names = [None if n.strip() == "-" else n.strip() for n in rule.split(",")]
-    if bad := [n for n in names if n and n not in AXES]:
-        raise ConfigError(f"sharding rule {rule!r}{suggest(str(bad[0]), ('replicate', *AXES, '-'))}")
-    names = ([None] * len(shape) + names)[-len(shape) :]
-    for n, name in zip(shape, names, strict=True):
-        if name and n % mesh.shape[name]:
-            raise ConfigError(
-                f"sharding rule {rule!r} for {path}: {n} is not divisible by the {mesh.shape[name]} devices of {name}"
-            )
-    return P(*names)
+def to_devices(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's share of a batch, as its part of the global arrays."""
+    sharding = batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}

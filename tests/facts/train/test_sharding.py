@@ -1,0 +1,137 @@
+"""The mesh, the rules, and the split of the batch, on 8 virtual devices."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from jaxemb.config import ConfigError
+from jaxemb.train.sharding import (
+    batch_sharding,
+    check_batch,
+    data_shard,
+    make_mesh,
+    partition,
+    shardings,
+    state_shardings,
+    to_devices,
+)
+from jaxemb.train.state import TrainState
+
+
+def shape(*dims):
+    return jax.ShapeDtypeStruct(dims, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    "axes, sizes",
+    [
+        ({"data": -1}, (8, 1, 1)),
+        ({}, (1, 1, 1)),
+        ({"data": 2, "fsdp": -1, "model": 2}, (2, 2, 2)),
+        ({"model": 2, "data": 2}, (2, 1, 2)),
+    ],
+)
+def test_mesh_sizes(axes, sizes):
+    assert tuple(make_mesh(axes).shape.values()) == sizes
+
+
+@pytest.mark.parametrize(
+    "axes, words",
+    [
+        ({"data": 16}, "asks for 16 devices, there are 8"),
+        ({"data": -1, "model": 3}, "8 devices cannot be divided by 3"),
+        ({"data": -1, "fsdp": -1}, "only one axis can be -1"),
+        ({"modle": 2}, "did you mean 'model'"),
+        ({"data": 0}, "mesh.data must be at least 1"),
+    ],
+)
+def test_mesh_that_does_not_fit(axes, words):
+    with pytest.raises(ConfigError, match=words):
+        make_mesh(axes)
+
+
+@pytest.mark.parametrize(
+    "rule, path, dims, expected",
+    [
+        ("replicate", "norm/scale", (8,), P()),
+        ("fsdp", "mlp/up/kernel", (6, 12), P(None, "fsdp")),
+        ("fsdp", "mlp/down/kernel", (12, 6), P("fsdp", None)),
+        ("fsdp", "odd/kernel", (3, 5), P()),
+        ("fsdp", "blocks/up/kernel", (16, 6, 3), P(None, "fsdp", None)),  # never the depth
+        ("fsdp,model", "up/kernel", (6, 12), P("fsdp", "model")),
+        ("-, model", "up/kernel", (6, 12), P(None, "model")),
+        ("fsdp,model", "blocks/up/kernel", (3, 6, 12), P(None, "fsdp", "model")),
+    ],
+)
+def test_rules(rule, path, dims, expected):
+    assert partition(rule, path, dims, make_mesh({"data": 2, "fsdp": 2, "model": 2})) == expected
+
+
+@pytest.mark.parametrize(
+    "rule, words",
+    [
+        ("fsdb", "is no rule"),
+        ("fsdp,model", "names 2 dimensions, but up/bias has shape"),
+        ("model", "7 is not divisible by model=2"),
+    ],
+)
+def test_rules_that_cannot_be(rule, words):
+    with pytest.raises(ConfigError, match=words):
+        partition(rule, "up/bias", (7,), make_mesh({"model": 2}))
+
+
+def test_the_first_match_counts_and_a_rule_without_a_match_is_an_error():
+    mesh = make_mesh({"fsdp": 4, "model": 2})
+    params = {"up": {"kernel": shape(8, 8), "bias": shape(8)}}
+    placed = shardings(params, (("kernel", "fsdp,model"), (".*", "replicate")), mesh)
+    assert placed["up"]["kernel"].spec == P("fsdp", "model") and placed["up"]["bias"].spec == P()
+    with pytest.raises(ConfigError, match="'kernl' finds none of the parameters: up/bias, up/kernel"):
+        shardings(params, (("kernl", "fsdp"), (".*", "replicate")), mesh)
+
+
+def test_moments_and_average_lie_where_their_parameter_lies():
+    mesh = make_mesh({"fsdp": 4})
+    params = {"up": {"kernel": shape(8, 6)}}
+    opt = [{"mu": params, "count": shape(), "row": {"up": {"kernel": shape(8)}}}]  # a factored moment is no mirror
+    state = TrainState(step=shape(), params=params, stats={}, ema=params, opt=opt, key=shape())
+    placed = jax.tree.map(lambda s: s.spec, state_shardings(state, ((".*", "fsdp"),), mesh))
+    cut = {"up": {"kernel": P("fsdp", None)}}
+    assert placed.params == cut and placed.ema == cut and placed.step == P()
+    assert placed.opt == [{"mu": cut, "count": P(), "row": {"up": {"kernel": P()}}}]
+
+
+def test_batch_that_does_not_divide_names_the_nearest_that_do():
+    mesh = make_mesh({"data": 2, "fsdp": 2, "model": 2})
+    check_batch(24, 2, mesh)
+    with pytest.raises(ConfigError, match=r"batch=30 cannot be divided by 8 = data 2 x fsdp 2 x accumulate 2.*24 and 32"):
+        check_batch(30, 2, mesh)
+    with pytest.raises(ConfigError, match=r"the nearest sizes that can: 4$"):
+        check_batch(3, 1, mesh)
+
+
+def test_rows_of_a_batch_go_over_data_and_fsdp():
+    mesh = make_mesh({"data": 2, "fsdp": 2, "model": 2})
+    rows = np.arange(8, dtype=np.float32)[:, None]
+    x = to_devices({"x": rows}, mesh)["x"]
+    assert x.sharding == batch_sharding(mesh) and {s.data.shape for s in x.addressable_shards} == {(2, 1)}
+    np.testing.assert_array_equal(np.asarray(x), rows)
+    assert data_shard(mesh) == (0, 1)
+
+
+@pytest.mark.parametrize("owners", [(0, 0, 1, 1), (0, 1, 0, 1)])
+def test_each_process_loads_its_own_share_even_if_its_rows_are_not_neighbours(monkeypatch, owners):
+    devices = [SimpleDevice(process) for process in owners]
+    places = {device: (slice(i, i + 1),) for i, device in enumerate(devices)}
+    monkeypatch.setattr("jaxemb.train.sharding.batch_sharding", lambda mesh: SimpleNamespace(devices_indices_map=lambda _: places))
+    for me in (0, 1):
+        monkeypatch.setattr("jax.process_index", lambda me=me: me)
+        assert data_shard(make_mesh({"data": 4})) == (me, 2)
+
+
+class SimpleDevice:
+    def __init__(self, process):
+        self.process_index = process
