@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class ArraySpec:
     dtype: str = "float32"
 
 
+@runtime_checkable
 class BatchIterator(Protocol):
     """An endless stream of batches whose place can be written down and found again exactly."""
 

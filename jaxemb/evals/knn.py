@@ -1,0 +1,72 @@
+"""Weighted k-nearest-neighbour classification of frozen embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxemb.config import ConfigError
+from jaxemb.data.base import Data
+from jaxemb.evals.base import Encode, Eval
+from jaxemb.evals.labels import each_label
+from jaxemb.types import Paper
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KNN(Eval):
+    """score_c = sum over the k nearest training rows of class c of exp(cosine / T), as in DINO.
+
+    `top1` is the share of test rows whose highest score is their class. Ties go to the lower class number.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Emerging Properties in Self-Supervised Vision Transformers", 2021, "arxiv.org/abs/2104.14294"
+    )
+
+    k: int = 20
+    temperature: float = 0.07
+    label: str | tuple[str, ...] = "labels"
+    """Which label, or several: then each has figures under its name, and `top1` is their mean."""
+    train: int = 10_000
+    """Training rows at most, drawn with the seed."""
+    test: int = 2_000
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or self.temperature <= 0:
+            raise ConfigError(f"k must be at least 1 and temperature above 0, are {self.k} and {self.temperature}")
+
+    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        neighbours, weights = nearest(encode(test), encode(train), self.k, self.temperature)
+
+        def top1(a: np.ndarray, b: np.ndarray, _: str) -> dict[str, float]:
+            return {"top1": float((vote(a[neighbours], weights) == b).mean())}
+
+        return each_label(self.label, train, test, top1)
+
+
+def nearest(
+    queries: Float[np.ndarray, "n d"], bank: Float[np.ndarray, "m d"], k: int, temperature: float
+) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+    """The rows of the bank with the highest cosine, and exp(cosine / temperature); in pieces that fit any memory."""
+    queries, bank = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, bank))
+    k = min(k, len(bank))
+    ids, cosines = [], []
+    for start in range(0, len(queries), 1024):
+        s = queries[start : start + 1024] @ bank.T
+        best = np.argpartition(-s, k - 1, axis=1)[:, :k]
+        ids.append(best)
+        cosines.append(np.take_along_axis(s, best, axis=1))
+    # Shifted by the largest cosine of a row: the votes compare alike, and a low temperature does not overflow.
+    cosine = np.concatenate(cosines)
+    return np.concatenate(ids), np.exp((cosine - cosine.max(1, keepdims=True)) / temperature)
+
+
+def vote(labels: Int[np.ndarray, "n k"], weights: Float[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
+    """The class with the largest sum of weights."""
+    scores = np.zeros((len(labels), int(labels.max()) + 1))
+    np.add.at(scores, (np.arange(len(labels))[:, None], labels), weights)
+    return scores.argmax(1)

@@ -1,0 +1,134 @@
+"""Linear probes: how much a linear map of the frozen embeddings tells about a label."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxemb.config import ConfigError
+from jaxemb.data.base import Data
+from jaxemb.evals.base import Encode, Eval
+from jaxemb.evals.labels import each_label
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ridge(Eval):
+    """Least squares on one-hot labels with a penalty, in closed form: W = (X'X + a n I)^-1 X'Y on standardised features.
+
+    The penalty a with the best accuracy on a fifth of the training rows is refitted on all of them.
+    """
+
+    label: str | tuple[str, ...] = "labels"
+    train: int = 10_000
+    test: int = 2_000
+    penalties: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        x, x_test = standardise(encode(train), encode(test))
+        order = np.random.default_rng(seed).permutation(len(x))
+        held, rest = order[: len(x) // 5], order[len(x) // 5 :]
+        selection, final = RidgeSolver(x[rest]), RidgeSolver(x)
+
+        def top1(y: np.ndarray, y_test: np.ndarray, _: str) -> dict[str, float]:
+            classes = int(max(y.max(), y_test.max())) + 1
+            fits = {a: selection.fit(y[rest], classes, a) for a in self.penalties}
+            best = max(fits, key=lambda a: float((predict(fits[a], x[held]) == y[held]).mean()))
+            return {"top1": float((predict(final.fit(y, classes, best), x_test) == y_test).mean())}
+
+        return each_label(self.label, train, test, top1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Logistic(Eval):
+    """Multinomial logistic regression on standardised features (scikit-learn, L-BFGS)."""
+
+    label: str | tuple[str, ...] = "labels"
+    train: int = 10_000
+    test: int = 2_000
+    strength: float = 1.0
+    """Inverse of the penalty (`C` of scikit-learn)."""
+    iterations: int = 500
+
+    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        x, x_test = standardise(encode(train), encode(test))
+
+        def top1(y: np.ndarray, y_test: np.ndarray, _: str) -> dict[str, float]:
+            model = LogisticRegression(C=self.strength, max_iter=self.iterations)
+            with warnings.catch_warnings():  # stopping at the limit is a setting here, not a fault
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(x, y)
+            return {"top1": float(model.score(x_test, y_test))}
+
+        return each_label(self.label, train, test, top1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FewShot(Eval):
+    """A ridge probe on `shots` labelled examples a class, averaged over draws; `spread` is the deviation between draws."""
+
+    label: str | tuple[str, ...] = "labels"
+    shots: int = 5
+    draws: int = 20
+    penalty: float = 0.1
+    train: int = 10_000
+    test: int = 2_000
+
+    def __post_init__(self) -> None:
+        if self.shots < 1 or self.draws < 1:
+            raise ConfigError(f"shots and draws must be at least 1, are {self.shots} and {self.draws}")
+
+    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        x, x_test = encode(train), encode(test)
+
+        def top1(y: np.ndarray, y_test: np.ndarray, name: str) -> dict[str, float]:
+            counts = np.bincount(y)
+            if counts[counts > 0].min() < self.shots:
+                raise ConfigError(f"shots={self.shots}: a class of {name!r} has only {counts[counts > 0].min()} training examples")
+            scores = []
+            for draw in range(self.draws):
+                rng = np.random.default_rng([seed, draw])
+                few = np.concatenate([rng.choice(np.flatnonzero(y == c), self.shots, replace=False) for c in np.unique(y)])
+                a, b = standardise(x[few], x_test)
+                fit = RidgeSolver(a).fit(y[few], len(counts), self.penalty)
+                scores.append(float((predict(fit, b) == y_test).mean()))
+            return {"top1": float(np.mean(scores)), "spread": float(np.std(scores))}
+
+        return each_label(self.label, train, test, top1)
+
+
+def standardise(x: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m d"]) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the mean and deviation of the first, in float64; constant features become zero."""
+    x, other = np.asarray(x, np.float64), np.asarray(other, np.float64)
+    mean, std = x.mean(0), x.std(0)
+    scale = np.where(std > 1e-8 * max(1.0, float(std.max(initial=0))), 1 / np.maximum(std, 1e-300), 0.0)
+    return (x - mean) * scale, (other - mean) * scale
+
+
+class RidgeSolver:
+    """All penalties from one eigendecomposition of the Gram matrix, on the smaller side of X."""
+
+    def __init__(self, x: Float[np.ndarray, "n d"]):
+        self.x, self.dual = x, len(x) < x.shape[1]
+        self.values, self.vectors = np.linalg.eigh(x @ x.T if self.dual else x.T @ x)
+
+    def fit(self, y: Int[np.ndarray, " n"], classes: int, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        """(weights d v, intercept v); features are centred, so the intercept is the mean of the one-hot rows."""
+        targets = np.eye(classes)[y]
+        mean = targets.mean(0)
+        right = targets - mean if self.dual else self.x.T @ (targets - mean)
+        scale = 1 / (np.maximum(self.values, 0) + penalty * len(self.x))
+        solved = self.vectors @ (scale[:, None] * (self.vectors.T @ right))
+        return (self.x.T @ solved if self.dual else solved), mean
+
+
+def predict(fit: tuple[np.ndarray, np.ndarray], x: Float[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
+    return (x @ fit[0] + fit[1]).argmax(1)

@@ -1,0 +1,34 @@
+"""RankMe as an evaluation: watch for collapse without labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from jaxemb.data.base import Data
+from jaxemb.evals.base import Encode, Eval
+from jaxemb.metrics.rankme import rankme
+from jaxemb.types import Paper
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RankMe(Eval):
+    """The effective rank of the embeddings of training images without augmentation; `width` is the most it could be.
+
+    Of what `encode` returns: for a method with a projector the paper takes the projector's output instead. Compare runs of one
+    method only. The paper uses 25 600 images; five to ten times the width is enough.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "RankMe: Assessing the Downstream Performance of Pretrained Self-Supervised Representations by Their Rank",
+        2023,
+        "arxiv.org/abs/2210.02885",
+    )
+
+    samples: int = 25_600
+    centre: bool = False
+    """Subtract the mean embedding first; not the paper's definition."""
+
+    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+        z = encode(data.arrays("train", limit=self.samples, seed=seed))
+        return {"rankme": rankme(z, centre=self.centre), "width": float(min(z.shape)), "std": float(z.std(0).mean())}

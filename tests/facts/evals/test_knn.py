@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from jaxemb.config import ConfigError
+from jaxemb.evals.knn import KNN, nearest, vote
+
+
+def test_clusters_are_solved_and_noise_is_chance(encode, clusters, noise):
+    assert KNN(k=5).run(encode, clusters) == {"top1": 1.0}
+    assert abs(KNN(k=5).run(encode, noise)["top1"] - 0.25) < 0.09  # four standard errors
+
+
+def test_five_points_by_hand(known, encode):
+    """The query (1, 0) has cosines 1, .8 and .6 with the bank: the two of class 1 outvote the nearest when T is large."""
+    bank = np.array([[2.0, 0.0], [0.8, 0.6], [0.6, 0.8], [-1.0, 0.0], [0.0, -1.0]], np.float32)
+    labels = np.array([0, 1, 1, 2, 2], np.int32)
+    query = {"images": np.array([[3.0, 0.0]], np.float32), "labels": np.array([1], np.int32)}
+    data = known({"images": bank, "labels": labels}, query)
+    ids, weights = nearest(query["images"], bank, 3, 0.5)
+    expected = dict(zip([0, 1, 2], np.exp((np.array([1.0, 0.8, 0.6]) - 1) / 0.5), strict=True))
+    assert {int(i): pytest.approx(float(w), rel=1e-6) for i, w in zip(ids[0], weights[0], strict=True)} == expected
+    assert KNN(k=3, temperature=0.5).run(encode, data)["top1"] == 1.0  # e^-.4 + e^-.8 = 1.12 > 1
+    assert KNN(k=3, temperature=0.1).run(encode, data)["top1"] == 0.0  # e^-2 + e^-4 = .15 < 1
+
+
+def test_length_of_rows_does_not_matter(encode, clusters, known):
+    longer = {**clusters.train, "images": clusters.train["images"] * np.linspace(0.1, 10, 90, dtype=np.float32)[:, None]}
+    assert KNN().run(encode, known(longer, clusters.test)) == KNN().run(encode, clusters)
+
+
+def test_low_temperature_does_not_overflow():
+    _, weights = nearest(np.ones((1, 2), np.float32), np.ones((4, 2), np.float32), 4, 1e-4)
+    assert np.isfinite(weights).all() and (vote(np.array([[2, 2, 1, 0]]), weights) == 2).all()
+
+
+def test_several_labels_have_figures_of_their_own(encode, clusters, known):
+    def both(rows):
+        return {**rows, "parity": (rows["labels"] % 2).astype(np.int32)}
+
+    figures = KNN(label=("labels", "parity")).run(encode, known(both(clusters.train), both(clusters.test)))
+    assert figures == {"top1": 1.0, "labels/top1": 1.0, "parity/top1": 1.0}
+
+
+def test_bad_settings_and_missing_labels_are_named(encode, clusters, known):
+    with pytest.raises(ConfigError, match="k must be at least 1"):
+        KNN(k=0)
+    with pytest.raises(ConfigError, match="label='shape' is not in the data.*labels"):
+        KNN(label="shape").run(encode, clusters)
+    without = known({**clusters.train, "labels": np.full(90, -1, np.int32)}, clusters.test)
+    with pytest.raises(ConfigError, match="no classes"):
+        KNN().run(encode, without)

@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+
+from jaxemb.evals.rankme import RankMe
+from jaxemb.metrics.rankme import rankme
+
+
+def test_is_the_metric_of_the_training_embeddings(encode, clusters):
+    figures = RankMe().run(encode, clusters)
+    assert figures["rankme"] == rankme(clusters.train["images"])
+    assert figures["width"] == 5
+    assert figures["std"] == pytest.approx(float(clusters.train["images"].std(0).mean()))
+
+
+def test_sample_count_bounds_the_width(encode, clusters):
+    assert RankMe(samples=3).run(encode, clusters)["width"] == 3
+
+
+def test_collapse_reads_as_one(encode, clusters, known):
+    flat = known({**clusters.train, "images": np.ones((90, 5), np.float32)}, clusters.test)
+    assert RankMe().run(encode, flat)["rankme"] == pytest.approx(1, abs=1e-4)
