@@ -195,7 +195,9 @@ class Checkpoints:
         if step not in self.steps():
             raise CheckpointError(f"there is no checkpoint {step} in {self.folder}; there are {self.steps() or 'none'}")
         if reason := fault(self.folder, step):
-            raise CheckpointError(f"checkpoint {step} in {self.folder} cannot be used: {reason}; complete are {self.sealed() or 'none'}")
+            raise CheckpointError(
+                f"checkpoint {step} in {self.folder} cannot be used: {reason}; complete are {self.sealed() or 'none'}"
+            )
         return step
 
     def has(self, step: int, item: str) -> bool:
