@@ -5,56 +5,76 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from jaxemb.config import suggest
 from jaxemb.data.base import DataError
-from jaxemb.data.pipeline import ImageData, Source
+from jaxemb.data.image_data import ImageData
+from jaxemb.data.pipeline import Table
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Arrays(ImageData):
-    """`images` (n H W c or n H W, uint8), optional `labels` (n), and `images_test`, `labels_test`.
+    """An .npz with `images` (uint8, n H W c or n H W), perhaps `labels` (whole numbers, n), `images_test`, `labels_test`.
 
-    Without `images_test` every tenth image is kept for evaluation.
+    Without `images_test` every tenth image is held out for evaluation. Without labels they are -1. Any number of channels goes,
+    when the fields `channels`, `mean` and `std` say so.
     """
 
-    path: str = "images.npz"
+    path: str
+    """The file."""
 
-    def open(self, split: str) -> Source:
-        return _load(self.path, self.channels)[split]
+    def examples(self, split: str) -> Table:
+        file = Path(self.path).expanduser()
+        if not file.is_file():
+            raise DataError(
+                f"there is no file {self.path!r} (looked for {file.absolute()}); set data.path to an .npz with `images`"
+            )
+        columns = _load(str(file), file.stat().st_mtime_ns)
+        train, test = _columns(columns, self.path, "", self.channels), None
+        if "images_test" in columns:
+            test = _columns(columns, self.path, "_test", self.channels)
+        if split == "test" and test is None and len(train) < 10:
+            raise DataError(f"{self.path}: {len(train)} images are too few to hold out every tenth; add `images_test`")
+        if test is not None:
+            return test if split == "test" else train
+        held_out = np.arange(len(train)) % 10 == 9
+        return Table(**train[held_out if split == "test" else ~held_out])
 
 
-@functools.lru_cache(maxsize=4)
-def _load(path: str, channels: int) -> dict[str, Source]:
-    if not Path(path).is_file():
-        raise DataError(f"there is no file {path!r} (looked for {Path(path).absolute()}); set data.path to an .npz with `images`")
+@functools.lru_cache(2)
+def _load(path: str, changed: int) -> dict[str, np.ndarray]:
+    """The arrays of the file; `changed` is its time stamp, so that a new version is read anew."""
     try:
-        with np.load(path) as f:
-            arrays = {k: f[k] for k in f.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise DataError(f"{path} cannot be read as .npz, it may be cut off or damaged: {e}") from e
-    if "images" not in arrays:
-        raise DataError(f"{path} has no array `images`; it has {', '.join(arrays) or 'none'}")
-    train = _part(arrays, path, channels, "")
-    if "images_test" in arrays:
-        return {"train": train, "test": _part(arrays, path, channels, "_test")}
-    if len(train) < 2:
-        raise DataError(
-            f"{path} has {len(train)} image; with no `images_test`, at least two are needed for training and evaluation"
-        )
-    held = np.arange(len(train)) % 10 == (9 if len(train) > 9 else 1)
-    return {s: Source(train.images[m], {"labels": train.labels["labels"][m]}) for s, m in (("train", ~held), ("test", held))}
+        with np.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise DataError(f"{path} is a single array, not an .npz; write it with np.savez(path, images=...)")
+            found = [k for k in ("images", "labels", "images_test", "labels_test") if k in file.files]
+            if "images" not in found:
+                raise DataError(f"{path} has no array 'images'{suggest('images', file.files)}")
+            return {k: file[k] for k in found}
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+        raise DataError(f"{path} cannot be read as .npz, it is cut off or damaged: {e}") from e
+    except ValueError as e:
+        if isinstance(e, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as .npz: {e}") from e
 
 
-def _part(arrays: dict[str, np.ndarray], path: str, channels: int, end: str) -> Source:
-    images, labels = arrays[f"images{end}"], arrays.get(f"labels{end}")
+def _columns(columns: dict[str, np.ndarray], path: str, end: str, channels: int) -> Table:
+    images, labels = columns[f"images{end}"], columns.get(f"labels{end}")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+        raise DataError(f"{path}: images{end} must be uint8 of shape (n, H, W) or (n, H, W, c), not {images.dtype} {images.shape}")
     images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise DataError(f"{path}: images{end} must be uint8 of shape (n, H, W) or (n, H, W, c), is {images.dtype} {images.shape}")
     if images.shape[-1] != channels:
-        raise DataError(f"{path}: images{end} has {images.shape[-1]} channels, but data.channels={channels}")
-    if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
-        raise DataError(f"{path}: labels{end} must be {len(images)} whole numbers, is {labels.dtype} {labels.shape}")
-    return Source(images, {"labels": np.full(len(images), -1, np.int32) if labels is None else labels.astype(np.int32)})
+        if (images.shape[-1], channels) != (1, 3):
+            raise DataError(f"{path}: images{end} has {images.shape[-1]} channels; set data.channels to that, it is {channels}")
+        images = np.broadcast_to(images, (*images.shape[:3], 3))
+    if labels is None:
+        labels = np.full(len(images), -1)
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{path}: labels{end} must be {len(images)} whole numbers, not {labels.dtype} {labels.shape}")
+    return Table(images=images, labels=labels.astype(np.int32))

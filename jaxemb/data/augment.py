@@ -21,14 +21,14 @@ from jaxemb.types import Paper
 
 
 @dataclasses.dataclass(frozen=True)
-class Augment(abc.ABC):
+class Augment:
     """Changes what training sees; evaluation never sees it."""
 
     paper: ClassVar[Paper | None] = None
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageAugment(Augment):
+class ImageAugment(Augment, abc.ABC):
     """An augmentation of one image."""
 
     crops: ClassVar[bool] = False

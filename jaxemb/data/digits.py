@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from jaxemb.data.image_data import ImageData
-from jaxemb.data.pipeline import Examples
+from jaxemb.data.pipeline import Table
 from jaxemb.types import Paper
 
 COUNT_TEST = 360
@@ -34,10 +34,10 @@ class Digits(ImageData):
     def usual_statistics(self):
         return (0.305,), (0.376,)
 
-    def examples(self, split: str) -> Examples:
+    def examples(self, split: str) -> Table:
         images, labels = _load()
         part = slice(None, -COUNT_TEST) if split == "train" else slice(-COUNT_TEST, None)
-        return Examples(images[part], {"labels": labels[part]})
+        return Table(images=images[part], labels=labels[part])
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         return tuple("0123456789") if label == "labels" else ()

@@ -1,4 +1,4 @@
-"""A folder of image files: your own photographs."""
+"""A folder of image files: your own photos."""
 
 from __future__ import annotations
 
@@ -6,102 +6,165 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
-from jaxemb.data.pipeline import ImageData, Source, decode_image, read_image
+from jaxemb.data.image_data import ImageData
+from jaxemb.data.pipeline import Example, Kept
+from jaxemb.data.pixels import read, read_header
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
+SPLITS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation")}
+"""Folders that are taken for splits."""
+CHECKED = 2**31
+"""Bytes of image files up to which each is decoded when the folder is opened; in larger folders only the headers are read."""
+SHOWN = 20
+
 log = logging.getLogger("jaxemb")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageFolder(ImageData):
-    """Every image below `path`, at any depth. Files that cannot be read are named and skipped.
+class File(NamedTuple):
+    """An image file below the folder."""
 
-    If all images lie in sub-folders, the first level of folders are the classes; else labels are -1. Two folders `train` and
-    `test` (or `val`) directly below `path` are the splits; without them a share `test_share` of the files, chosen by a hash of
-    their names, is kept for evaluation.
+    path: str
+    """Relative, with forward slashes: the same on every machine."""
+    bytes: int
+    changed: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity: `_sort` keeps one for a folder's contents
+class Listing:
+    """The readable files of a folder by split, their labels, and the names of the classes."""
+
+    files: dict[str, tuple[File, ...]]
+    labels: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFolder(ImageData):
+    """Every image file below a folder, at any depth. Files that cannot be read are named in the log and skipped.
+
+    Splits: sub-folders `train` and `test` (or `val`) where both are there; else the share `test_share` of the files is held
+    out, chosen by a hash of the relative path, so that adding files moves no other. Classes: the first folder below (the
+    split, or the folder itself) where every image lies in one; else all labels are -1.
     """
 
-    path: str = "images"
-    size: int = 64
+    path: str
+    """The folder."""
+    _: dataclasses.KW_ONLY
     test_share: float = 0.1
+    """Share of the files held out for evaluation, where there is no folder for them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.test_share < 1:
-            raise ConfigError(f"test_share must lie between 0 and 1, is {self.test_share}")
+            raise ConfigError(f"test_share must lie between 0 and 1, not {self.test_share}")
 
-    def open(self, split: str) -> Source:
-        files, labels, _ = _listing(self.path, self.test_share, self.channels)[split]
-        if not files:
-            raise DataError(f"{self.path}: no readable image for the split {split!r}")
-        return FolderSource(files, labels, self.channels)
+    def examples(self, split: str) -> Kept:
+        listing = self._listing
+        if not listing.files[split]:
+            raise DataError(f"{self.path}: no image fell into the split {split!r}; change data.test_share, now {self.test_share}")
+        return _open(self._root, listing, split, self.channels, self.size, self.memory)
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
-        return _listing(self.path, self.test_share, self.channels)["train"][2]
+        return self._listing.classes if label == "labels" else ()
+
+    @property
+    def _root(self) -> str:
+        root = Path(self.path).expanduser()
+        if not root.is_dir():
+            raise DataError(f"there is no folder {self.path!r} (looked for {root.absolute()}); set data.path to a folder of images")
+        return str(root)
+
+    @property
+    def _listing(self) -> Listing:
+        return _sort(self._root, _find(self._root), self.test_share, self.channels, self.size)
 
 
-class FolderSource(Source):
-    """Reads files when they are asked for, two at a time (OpenCV works outside the interpreter lock)."""
+def _find(root: str) -> tuple[File, ...]:
+    """All files with the ending of an image, in the order of their paths; folders and files that begin with a dot are left out."""
+    found = []
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        for name in names:
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                file = Path(folder, name)
+                try:
+                    status = file.stat()
+                    found.append(File(file.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
+                except OSError:  # a link that leads nowhere: found out, and named, when it is read
+                    found.append(File(file.relative_to(root).as_posix(), 0, 0))
+    return tuple(sorted(found))
 
-    def __init__(self, files: list[Path], labels: np.ndarray, channels: int):
-        self.files, self.labels, self._channels = files, {"labels": labels}, channels
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def gather(self, ids: np.ndarray) -> list[np.ndarray]:
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(lambda i: read_image(self.files[i], self._channels), ids))
-
-
-@functools.lru_cache(maxsize=4)
-def _listing(path: str, share: float, channels: int) -> dict[str, tuple[list[Path], np.ndarray, tuple[str, ...]]]:
-    """{split: (files, labels, names of the classes)}"""
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise DataError(f"there is no folder {path!r} (looked for {root.absolute()}); set data.path to a folder of images")
-    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+@functools.lru_cache(4)
+def _sort(root: str, found: tuple[File, ...], test_share: float, channels: int, size: int) -> Listing:
+    """Checks the files, and gives each its split and its class."""
     if not found:
-        raise DataError(f"{root} holds no image file ({', '.join(sorted(ENDINGS))})")
-    files = _readable(found, channels)
-    if not files:
+        raise DataError(f"{root} holds no image file (endings: {' '.join(ENDINGS)}), nor does any folder below it")
+    readable = _readable(root, found, channels, size)
+    if not readable:
         raise DataError(f"none of the {len(found)} image files in {root} can be read")
-    homes = {"train": root / "train", "test": next((root / n for n in ("test", "val") if (root / n).is_dir()), root / "test")}
-    if all(home.is_dir() for home in homes.values()):
-        parts = {split: [p for p in files if home in p.parents] for split, home in homes.items()}
+    tops = {f.path.split("/")[0] for f in readable if "/" in f.path}
+    given = {split: next((n for n in names if n in tops), None) for split, names in SPLITS.items()}
+    if all(given.values()):
+        files = {split: tuple(f for f in readable if f.path.startswith(f"{top}/")) for split, top in given.items()}
+        depth = 1
+        if left_out := len(readable) - sum(map(len, files.values())):
+            log.warning(
+                "%s: %d images lie outside of the folders %s and are not used",
+                root,
+                left_out,
+                " and ".join(map(str, given.values())),
+            )
     else:
-        homes = {"train": root, "test": root}
-        held = {p for p in files if _hash(p.relative_to(root)) < share} or {files[-1]}
-        parts = {"train": [p for p in files if p not in held], "test": [p for p in files if p in held]}
-    classes = [p.relative_to(homes[split]).parts for split, group in parts.items() for p in group]
-    named = bool(classes) and all(len(c) > 1 for c in classes)
-    names = tuple(sorted({c[0] for c in classes})) if named else ()
-    number = {name: i for i, name in enumerate(names)}
-    out = {}
-    for split, group in parts.items():
-        ids = [number[p.relative_to(homes[split]).parts[0]] if named else -1 for p in group]
-        out[split] = (group, np.array(ids, np.int32), names)
-    return out
+        files = {s: tuple(f for f in readable if (_place(f.path) < test_share) == (s == "test")) for s in SPLITS}
+        depth = 0
+    parts = {split: [f.path.split("/")[depth:] for f in group] for split, group in files.items()}
+    labelled = all(len(p) > 1 for group in parts.values() for p in group)
+    classes = tuple(sorted({p[0] for group in parts.values() for p in group})) if labelled else ()
+    number = {name: i for i, name in enumerate(classes)}
+    labels = {split: np.array([number.get(p[0], -1) for p in group], np.int32) for split, group in parts.items()}
+    return Listing(files, labels, classes)
 
 
-def _readable(files: list[Path], channels: int) -> list[Path]:
-    """Those that decode; the others are named in a warning. Reading all of them once is what makes the order final."""
-    with ThreadPoolExecutor(2) as pool:
-        good = list(pool.map(lambda p: decode_image(np.fromfile(p, np.uint8), channels) is not None, files))
-    bad = [p for p, ok in zip(files, good, strict=True) if not ok]
-    if bad:
-        named = ", ".join(str(p) for p in bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
-        log.warning("skipped %d of %d image files that cannot be read: %s", len(bad), len(files), named)
-    return [p for p, ok in zip(files, good, strict=True) if ok]
+def _place(path: str) -> float:
+    """A number in [0, 1) that depends on the path alone."""
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-def _hash(path: Path) -> float:
-    """A number in [0, 1) that depends on the name alone: adding files moves none of the others to the other split."""
-    return int.from_bytes(hashlib.blake2b(path.as_posix().encode(), digest_size=8).digest(), "big") / 2**64
+def _readable(root: str, files: tuple[File, ...], channels: int, size: int) -> tuple[File, ...]:
+    """The files that can be read; the others are named in the log."""
+    whole = sum(f.bytes for f in files) <= CHECKED
+
+    def problem(file: File) -> str:
+        try:
+            read(Path(root, file.path), channels, size) if whole else read_header(Path(root, file.path))
+        except DataError as e:
+            return str(e)
+        return ""
+
+    with ThreadPoolExecutor(4) as pool:
+        problems = dict(zip(files, pool.map(problem, files), strict=True))
+    if bad := [text for text in problems.values() if text]:
+        shown = "".join(f"\n  {text}" for text in bad[:SHOWN]) + (f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
+        log.warning("%s: %d of %d image files cannot be read and are skipped:%s", root, len(bad), len(files), shown)
+    return tuple(f for f in files if not problems[f])
+
+
+@functools.lru_cache(4)
+def _open(root: str, listing: Listing, split: str, channels: int, size: int, memory: int) -> Kept:
+    files, labels = listing.files[split], listing.labels[split]
+
+    def read_files(indices: Sequence[int]) -> list[Example]:
+        return [{"images": read(Path(root, files[i].path), channels, size), "labels": labels[i]} for i in indices]
+
+    return Kept(read_files, len(files), memory * 2**20)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,7 @@ from jaxemb.config import ConfigError
 from jaxemb.data.augment import Augment
 from jaxemb.data.base import ArraySpec, Data, DataError
 from jaxemb.data.mixing import Mix
-from jaxemb.data.pipeline import Examples, Stream, stream
+from jaxemb.data.pipeline import Example, Stream, Table, read_rows, stream
 from jaxemb.data.pixels import IMAGENET, fit, normalise, to_pixels
 
 
@@ -54,8 +54,8 @@ class ImageData(Data):
     # ---- what a data set adds ----------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def examples(self, split: str) -> Examples:
-        """An opened split, "train" or "test"; opened once a process."""
+    def examples(self, split: str) -> Sequence[Example]:
+        """An opened split, "train" or "test", with random access; opened once a process."""
 
     @property
     def label_keys(self) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class ImageData(Data):
     def spec(self) -> Mapping[str, ArraySpec]:
         spec = {"images": ArraySpec((self.size, self.size, self.channels))}
         spec |= {k: ArraySpec((), "int32") for k in self.label_keys}
-        return spec | {"labels_soft": ArraySpec((m.classes,)) for m in self._mixes}
+        return spec | ({"labels_soft": ArraySpec((self._mixes[0].classes,))} if self._mixes else {})
 
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> Stream:
         return stream(self, size, seed, shard)
@@ -93,15 +93,27 @@ class ImageData(Data):
     def arrays(self, split: str, *, limit: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
         if split not in ("train", "test"):
             raise DataError(f"there is no split {split!r}; valid: train, test")
-        images, labels = self.examples(split)
-        rows = np.arange(len(images))
+        examples = self.examples(split)
+        rows = np.arange(len(examples))
         if limit is not None:
             if not 1 <= limit <= len(rows):
                 raise DataError(f"limit={limit}: the split {split!r} has {len(rows)} examples; valid: 1 to {len(rows)}, or None")
             rows = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+
+        columns = self._fitted(examples, rows)
+        return {**columns, "images": normalise(columns["images"], *self.statistics)}
+
+    def _fitted(self, examples: Sequence[Example], rows: np.ndarray) -> Example:
+        """The rows as arrays, images fitted to the size but still uint8."""
+        if isinstance(examples, Table) and examples.columns["images"].shape[1:3] == (self.size, self.size):
+            return examples[rows]
+
+        def load(part: np.ndarray) -> list[Example]:
+            return [{**e, "images": fit(e["images"], self.size)} for e in read_rows(examples, part)]
+
         with ThreadPoolExecutor(4) as pool:  # decoding and resizing release the interpreter lock
-            pixels = np.stack(list(pool.map(lambda i: fit(images[i], self.size), rows)))
-        return {"images": normalise(pixels, *self.statistics), **{k: v[rows] for k, v in labels.items()}}
+            loaded = [e for part in pool.map(load, np.array_split(rows, -(-len(rows) // 64))) for e in part]
+        return {k: np.stack([e[k] for e in loaded]) for k in loaded[0]}
 
     def preprocess(self, item: Any) -> dict[str, np.ndarray]:
         pixels = fit(to_pixels(item, self.channels, self.size), self.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from jaxemb.config import suggest
 from jaxemb.data.base import DataError
 from jaxemb.data.image_data import ImageData
-from jaxemb.data.pipeline import Examples, Kept
-from jaxemb.data.pixels import IMAGENET, read
+from jaxemb.data.pipeline import Example, Kept
+from jaxemb.data.pixels import HEADROOM, IMAGENET, shrink
 
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -44,7 +45,7 @@ class Images(ImageData):
     def usual_statistics(self):
         return STATISTICS.get(self.name.split("/")[0].split(":")[0], IMAGENET)
 
-    def examples(self, split: str) -> Examples:
+    def examples(self, split: str) -> Kept:
         part = self.train if split == "train" else self.test
         return _open(self.name, self._folder, part, self.label, self.channels, self.size, self.memory)
 
@@ -90,7 +91,7 @@ def _near(name: str, known: list[str]) -> str:
 
 
 @functools.lru_cache(4)
-def _open(name: str, folder: str, split: str, label: str | None, channels: int, size: int, memory: int) -> Examples:
+def _open(name: str, folder: str, split: str, label: str | None, channels: int, size: int, memory: int) -> Kept:
     import tensorflow_datasets as tfds
 
     builder = _builder(name, folder)
@@ -108,7 +109,22 @@ def _open(name: str, folder: str, split: str, label: str | None, channels: int, 
     except Exception as e:  # array_record raises whatever it meets in a broken file
         raise DataError(f"the data set {name!r} in {builder.data_path} cannot be read, prepare it anew: {e}") from e
 
-    def decode(index: int) -> np.ndarray:
-        return _decode(source[index][pictures[0]], channels, size, f"image {index} of {name}/{split}")
+    def one(index: int, record: dict[str, Any]) -> Example:
+        image = _decode(record[pictures[0]], channels, f"image {index} of {name}, split {split}, in {builder.data_path}")
+        return {"images": shrink(image, HEADROOM * size), "labels": np.int32(record[label] if label is not None else -1)}
 
-    return Examples(Kept(decode, count, memory * 2**20), {"labels": _labels(source, label)})
+    def read(indices: Sequence[int]) -> list[Example]:
+        return [one(i, record) for i, record in zip(indices, source.__getitems__(indices), strict=True)]
+
+    return Kept(read, count, memory * 2**20)
+
+
+def _decode(encoded: bytes, channels: int, what: str) -> np.ndarray:
+    """OpenCV, as in TFDS itself; three times as fast as Pillow for small images."""
+    import cv2
+
+    flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+    if image is None:
+        raise DataError(f"{what} is damaged: prepare the data set anew")
+    return image if image.ndim == 3 else image[:, :, None]

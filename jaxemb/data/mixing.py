@@ -16,7 +16,7 @@ from jaxemb.types import Paper
 
 
 @dataclasses.dataclass(frozen=True)
-class Mix(Augment):
+class Mix(Augment, abc.ABC):
     """Mixes every image with another one of the batch (the batch reversed); adds `labels_soft` Float[b v].
 
     Where a data set has several of these, each batch gets one of them, drawn at random.

@@ -8,8 +8,9 @@ augmented examples on any number of processes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,50 +23,75 @@ if TYPE_CHECKING:
     from jaxemb.data.image_data import ImageData
 
 
-class Examples(NamedTuple):
-    """An opened split."""
+Example = dict[str, Any]
+"""One example: `images` uint8 H W c of any size, and int32 labels by name."""
 
-    images: Sequence
-    """uint8 H W c each, of any sizes; an array n H W c or something that decodes on access."""
-    labels: dict
-    """int32 arrays of n by name."""
+
+class Table(Sequence):
+    """Examples that are in memory as arrays with a leading row axis."""
+
+    def __init__(self, **columns: np.ndarray):
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns["images"])
+
+    def __getitem__(self, index: Any) -> Example:
+        return {k: v[index] for k, v in self.columns.items()}
 
 
 class Kept(Sequence):
-    """Images decoded at their first use and kept in memory, up to a budget; beyond it they are decoded at every use."""
+    """Examples read from storage, many at once where that is asked for, and kept in memory up to a budget in bytes."""
 
-    def __init__(self, decode: Any, count: int, budget: int):
-        self.decode, self.budget = decode, budget
-        self.kept: list[np.ndarray | None] = [None] * count
-        self.bytes = 0
+    def __init__(self, read: Callable[[Sequence[int]], list[Example]], count: int, budget: int):
+        self._read, self._left = read, budget
+        self._kept: list[Example | None] = [None] * count
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self._kept)
 
-    def __getitem__(self, index: Any) -> np.ndarray:
-        found = self.kept[index]
-        if found is None:
-            found = self.decode(int(index))
-            if self.bytes + found.nbytes <= self.budget:  # two threads may both decode and count one image: harmless
-                self.kept[index], self.bytes = found, self.bytes + found.nbytes
-        return found
+    def __getitem__(self, index: Any) -> Example:
+        return self.rows([int(index)])[0]
+
+    def rows(self, indices: Sequence[int]) -> list[Example]:
+        """Several examples; storage is asked once, for those that are not kept."""
+        missing = [i for i in indices if self._kept[i] is None]
+        fresh = dict(zip(missing, self._read(missing), strict=True)) if missing else {}
+        for i, example in fresh.items():
+            if (size := example["images"].nbytes) <= self._left:  # two threads may both count one image: harmless
+                self._kept[i], self._left = example, self._left - size
+        return [fresh[i] if i in fresh else self._kept[i] for i in indices]  # pyright: ignore[reportReturnType]
+
+    def load(self) -> None:
+        """Reads ahead everything, if a first sample says that it fits into the budget."""
+        sample = self.rows(range(0, len(self), max(1, len(self) // 16)))
+        if sum(e["images"].nbytes for e in sample) / len(sample) * len(self) <= self._left:
+            with ThreadPoolExecutor(2) as pool:  # decoding releases the interpreter lock
+                list(pool.map(lambda start: self.rows(range(start, min(start + 256, len(self)))), range(0, len(self), 256)))
+
+
+def read_rows(examples: Sequence[Example], indices: Sequence[int] | np.ndarray) -> list[Example]:
+    """Several examples, by the fastest way there is."""
+    return examples.rows([int(i) for i in indices]) if isinstance(examples, Kept) else [examples[i] for i in indices]
 
 
 class _Source:
     """Random access for Grain. Travels to worker processes as the description of the data, never as pixels."""
 
     def __init__(self, data: ImageData):
-        self.data, self.count = data, len(data.examples("train").images)
-        self._open: Examples | None = None
+        self.data = data
+        self._open: Sequence[Example] | None = data.examples("train")
+        self.count = len(self._open)
+        if isinstance(self._open, Kept) and not data.workers:  # each worker would hold a copy: they read at first use
+            self._open.load()
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: Any) -> dict[str, Any]:
+    def __getitem__(self, index: Any) -> Example:
         if self._open is None:
             self._open = self.data.examples("train")
-        images, labels = self._open
-        return {"images": images[index], **{k: v[index] for k, v in labels.items()}}
+        return self._open[index]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
@@ -78,7 +104,7 @@ class _Each:
     augment: tuple[ImageAugment, ...]
     size: int
 
-    def random_map(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    def random_map(self, example: Example, rng: np.random.Generator) -> Example:
         x = example["images"]
         if not any(a.crops for a in self.augment):
             x = fit(x, self.size)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,36 @@ def to_pixels(item: Any, channels: int, size: int) -> UInt8[np.ndarray, "H W c"]
     return shrink(_with_channels(_to_uint8(np.asarray(item)), channels), HEADROOM * size)
 
 
-def read(file: str | Path | bytes, channels: int, size: int, name: str = "") -> UInt8[np.ndarray, "H W c"]:
-    """An image file, or its bytes, decoded and shrunk to `HEADROOM * size`; large JPEGs are decoded at a lower resolution."""
+def read(file: str | Path, channels: int, size: int) -> UInt8[np.ndarray, "H W c"]:
+    """An image file decoded and shrunk to `HEADROOM * size`; large JPEGs are decoded at a lower resolution to begin with."""
+    with _opened(file) as image:
+        image.draft(None, (HEADROOM * size, HEADROOM * size))  # JPEG only: the nearest of 1/1 to 1/8 that is not below
+        return shrink(_from_pillow(image, channels), HEADROOM * size)
+
+
+def read_header(file: str | Path) -> None:
+    """Raises DataError where not even the header of an image file can be read."""
+    with _opened(file):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(file: str | Path) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
-    name = name or (str(file) if not isinstance(file, bytes) else "an image")
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            image.draft(None, (HEADROOM * size, HEADROOM * size))  # JPEG only: the nearest of 1/1 ... 1/8 that is not below
-            return shrink(_from_pillow(image, channels), HEADROOM * size)
+        with Image.open(Path(file).expanduser()) as image:
+            yield image
     except FileNotFoundError as e:
-        raise DataError(f"there is no image file {name}") from e
+        raise DataError(f"there is no image file {file}") from e
     except IsADirectoryError as e:
-        raise DataError(f"{name} is a folder, not an image file") from e
+        raise DataError(f"{file} is a folder, not an image file") from e
     except UnidentifiedImageError as e:
-        raise DataError(f"{name} is not an image in a format that Pillow reads") from e
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # Pillow raises all of these for broken files
-        raise DataError(f"the image file {name} is damaged: {e}") from e
+        raise DataError(f"{file} is not an image in a format that Pillow reads") from e
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:  # what Pillow raises for broken files
+        raise DataError(f"the image file {file} is damaged: {e}") from e
 
 
 def _from_pillow(image: Any, channels: int) -> UInt8[np.ndarray, "H W c"]:
@@ -82,11 +95,9 @@ def _to_uint8(x: np.ndarray) -> np.ndarray:
 def _with_channels(x: np.ndarray, channels: int) -> UInt8[np.ndarray, "H W c"]:
     """Grey is repeated, colour is turned grey by luminance, an alpha channel is dropped; anything else must fit."""
     x = x[:, :, None] if x.ndim == 2 else x
+    if x.shape[2] == 4 and channels in (1, 3):
+        x = x[:, :, :3]
     given = x.shape[2]
-    if given == channels:
-        return x
-    if given == 4 and channels in (1, 3):
-        x, given = x[:, :, :3], 3
     if given == 1 and channels == 3:
         return np.repeat(x, 3, axis=2)
     if given == 3 and channels == 1:
@@ -125,9 +136,12 @@ def fit(x: UInt8[np.ndarray, "H W c"], size: int) -> UInt8[np.ndarray, "s s c"]:
     return x[top : top + size, left : left + size]
 
 
-def normalise(
-    x: UInt8[np.ndarray, "*b H W c"], mean: Sequence[float], std: Sequence[float]
-) -> Float32[np.ndarray, "*b H W c"]:
+def normalise(x: UInt8[np.ndarray, "*b H W c"], mean: Sequence[float], std: Sequence[float]) -> Float32[np.ndarray, "*b H W c"]:
     """(x / 255 - mean) / std, a channel each."""
+    width = x.shape[-2]
     scale = 1 / (255 * np.asarray(std, np.float64))
-    return x * scale.astype(np.float32) - (np.asarray(mean) * scale * 255).astype(np.float32)
+    offset = np.asarray(mean, np.float64) * 255 * scale
+    rows = x.reshape(*x.shape[:-2], -1)  # channels repeated along a row: NumPy is slow where the last axis is short
+    y = rows * np.tile(scale, width).astype(np.float32)
+    y -= np.tile(offset, width).astype(np.float32)
+    return y.reshape(x.shape)
