@@ -1,0 +1,181 @@
+"""Figures from run folders: learning curves with seeds as bands, and feature maps. Nothing is computed that is not in the files,
+except the features of a map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxemb.config import ConfigError, flatten, suggest
+
+Series = dict[int, float]
+"""Step -> value."""
+
+
+class PlotError(ValueError):
+    """A figure that cannot be drawn from these runs; the message says what there is."""
+
+
+def read_metrics(run: Path) -> dict[str, Series]:
+    """metrics.jsonl as one series a figure."""
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        raise PlotError(f"{run} is no run folder: it has no metrics.jsonl")
+    series: dict[str, Series] = {}
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        for name, value in row.items():
+            if name != "step" and isinstance(value, (int, float)):
+                series.setdefault(name, {})[row["step"]] = value
+    return series
+
+
+def group_by_seed(runs: Sequence[Path]) -> dict[str, list[Path]]:
+    """Runs whose configs differ in the seed alone, under the name of the experiment (with the folder where names collide)."""
+    groups: dict[str, list[Path]] = {}
+    for run in runs:
+        path = run / "config.json"
+        if not path.is_file():
+            raise PlotError(f"{run} is no run folder: it has no config.json")
+        config = flatten(json.loads(path.read_text()))
+        same = {k: v for k, v in config.items() if k != "seed"}
+        groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(run)
+    names = [json.loads(key)["name"] for key in groups]
+    named = [n if names.count(n) == 1 else f"{n} ({g[0].name})" for n, g in zip(names, groups.values(), strict=True)]
+    return dict(zip(named, groups.values(), strict=True))
+
+
+def band(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(steps, mean, lowest, highest) over the runs, at the steps that all of them have."""
+    steps = sorted(set.intersection(*(set(s) for s in series)))
+    values = np.array([[s[t] for t in steps] for s in series])
+    return np.array(steps), values.mean(0), values.min(0), values.max(0)
+
+
+def choose_figures(available: Sequence[set[str]], asked: Sequence[str]) -> list[str]:
+    """The asked-for figures; without a wish, the headline of each evaluation and the loss."""
+    every = set.union(*available)
+    for name in asked:
+        if name not in every:
+            raise PlotError(f"no run has the figure {name!r}{suggest(name, every)}")
+    if asked:
+        return list(asked)
+    headlines = [n for n in sorted(every) if n.endswith("/top1") and n.count("/") == 1] + [
+        n for n in sorted(every) if n.endswith("rankme")
+    ]
+    return [*headlines, *(["loss"] if "loss" in every else [])] or sorted(every)[:4]
+
+
+def curves(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    x: str = "step",
+    y: Sequence[str] = (),
+    levels: Mapping[str, float] | None = None,
+) -> Path:
+    """Draws one panel a figure; a line is the mean over seeds, its band reaches from the lowest to the highest.
+
+    `x` is "step" or a figure that is written along, e.g. "examples" or "seconds". `levels` are dashed lines by name.
+    """
+    groups = group_by_seed([Path(r) for r in runs])
+    metrics = {name: [read_metrics(run) for run in group] for name, group in groups.items()}
+    names = choose_figures([set(m) for group in metrics.values() for m in group], y)
+    plt = _pyplot()
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, layout="constrained")
+    for axis, name in zip(axes.flat, names, strict=False):
+        _panel(axis, metrics, x, name)
+        for i, (label, value) in enumerate((levels or {}).items()):
+            axis.axhline(value, color=f"C{len(metrics) + i}", linestyle="--", linewidth=1, label=label)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel({"step": "step (optimiser updates)"}.get(x, x))
+        axis.set_ylabel(_unit(name))
+        axis.grid(alpha=0.25)
+    for axis in list(axes.flat)[len(names) :]:
+        axis.set_visible(False)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    return _save(figure, out)
+
+
+def _panel(axis: Any, metrics: Mapping[str, list[dict[str, Series]]], x: str, name: str) -> None:
+    for i, (label, group) in enumerate(metrics.items()):
+        series = [m[name] for m in group if name in m]
+        if not series:
+            continue
+        steps, mean, low, high = band(series)
+        if x != "step":
+            along = [m.get(x, {}) for m in group]
+            if any(t not in a for a in along for t in steps):
+                raise PlotError(f"--x {x}: it is not written at the steps of {name!r}; valid: step")
+            steps = np.mean([[a[t] for t in steps] for a in along], axis=0)
+        many = f" (n={len(series)})" if len(series) > 1 else ""
+        axis.plot(steps, mean, color=f"C{i}", label=label + many, marker="o" if len(steps) < 12 else None, markersize=3)
+        if len(series) > 1:
+            axis.fill_between(steps, low, high, color=f"C{i}", alpha=0.2, linewidth=0)
+
+
+def _unit(name: str) -> str:
+    if name.endswith("top1") or name == "accuracy":
+        return "accuracy"
+    return {"rankme/rankme": "effective rank", "loss": "loss", "lr": "learning rate"}.get(name, "")
+
+
+def feature_map(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -> Path:
+    """Images above their token features; colours are the first three principal components over all images of a map.
+
+    `images` b H W c in [0, 1]; each map b rows columns d.
+    """
+    if not len(images):
+        raise ConfigError("no images to draw a feature map of")
+    plt = _pyplot()
+    shown = [("image", np.repeat(images, 3, -1) if images.shape[-1] == 1 else images), *((n, pca_rgb(m)) for n, m in maps.items())]
+    figure, axes = plt.subplots(
+        len(shown), len(images), figsize=(1.5 * len(images), 1.62 * len(shown)), squeeze=False, layout="constrained"
+    )
+    for (name, pictures), row in zip(shown, axes, strict=True):
+        for picture, axis in zip(pictures, row, strict=True):
+            axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+        row[0].set_ylabel(name, fontsize=9)
+    return _save(figure, out)
+
+
+def pca_rgb(features: np.ndarray) -> np.ndarray:
+    """Token features (b rows columns d) as colours in [0, 1]: three principal components, each from its 2nd to 98th percentile."""
+    flat = features.reshape(-1, features.shape[-1]).astype(np.float64)
+    flat = flat - flat.mean(0)
+    _, _, v = np.linalg.svd(flat, full_matrices=False)
+    parts = flat @ v[:3].T
+    parts = np.pad(parts, ((0, 0), (0, 3 - parts.shape[1])))
+    low, high = np.percentile(parts, [2, 98], axis=0)
+    colours = np.clip((parts - low) / np.maximum(high - low, 1e-12), 0, 1)
+    return colours.reshape(*features.shape[:-1], 3)
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(figure: Any, out: Path) -> Path:
+    out = Path(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=160)
+    except (OSError, ValueError) as e:
+        raise PlotError(f"the figure cannot be written to {out}: {e}") from e
+    finally:
+        _pyplot().close(figure)
+    return out
