@@ -1,0 +1,175 @@
+"""Every data set keeps the rules of jaxemb/data/base.py."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxemb.config import from_json, to_json
+from jaxemb.data.augment import Flip, RandomResizedCrop
+from jaxemb.data.base import DataError
+from jaxemb.discover import members
+
+MEMBERS = {m.name: m.cls for m in members("data")}
+
+
+def write_npz(folder, pixels):
+    np.savez(folder / "own.npz", images=pixels[:30], labels=np.arange(30) % 3)
+    return {"path": str(folder / "own.npz")}
+
+
+def write_folder(folder, pixels):
+    for i, x in enumerate(pixels[:40]):
+        (folder / "photos" / f"class{i % 3}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x).save(folder / "photos" / f"class{i % 3}" / f"{i}.png")
+    return {"path": str(folder / "photos"), "test_share": 0.25}
+
+
+@pytest.fixture(params=sorted(MEMBERS))
+def make(request, tmp_path):
+    """Makes the small data set of a member, with further fields as given."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 12, 16, 3), np.uint8)
+    fields = {"size": 8}
+    if request.param == "Arrays":
+        fields |= write_npz(tmp_path, pixels)
+    elif request.param == "ImageFolder":
+        fields |= write_folder(tmp_path, pixels)
+    elif request.param == "Images":
+        folder = request.getfixturevalue("tfds_dir")
+        fields |= {"name": "cifar10", "data_dir": str(folder), "train": "train[:50]", "test": "test[:20]"}
+    elif request.param == "Shapes":
+        fields = {"size": 16, "count_train": 50, "count_test": 20}
+    elif request.param != "Digits":
+        pytest.fail(f"say here how a small {request.param} is made")
+    return lambda **more: MEMBERS[request.param](**fields | more)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def take(stream, count):
+    return [next(stream) for _ in range(count)]
+
+
+def test_the_seed_decides_the_batches(make):
+    data = make(augment=(RandomResizedCrop(), Flip()))
+    first, again, other = (take(data.batches(4, seed=s), 5) for s in (1, 1, 2))
+    assert all(map(same, first, again))
+    assert not any(map(same, first, other))
+
+
+def test_batches_fit_the_spec(make):
+    data = make(augment=(RandomResizedCrop(),))
+    batch = next(data.batches(4, seed=0))
+    assert batch.keys() == data.spec.keys()
+    for name, spec in data.spec.items():
+        assert type(batch[name]) is np.ndarray
+        assert (batch[name].shape, batch[name].dtype) == ((4, *spec.shape), spec.dtype)
+
+
+def test_a_resumed_stream_goes_on_exactly(make):
+    data = make(augment=(RandomResizedCrop(), Flip()))
+    stream = data.batches(4, seed=3)
+    take(stream, 7)
+    state = json.loads(json.dumps(stream.get_state()))
+    after = take(stream, 20)  # beyond the end of an epoch, but for Digits
+    fresh = data.batches(4, seed=3)
+    fresh.set_state(state)
+    assert all(map(same, after, take(fresh, 20)))
+    stream.set_state(state)
+    assert all(map(same, after, take(stream, 20)))
+
+
+def test_a_state_of_another_stream_is_refused(make):
+    data = make()
+    state = data.batches(4, seed=3).get_state()
+    for stream, field in ((data.batches(4, seed=4), "seed"), (data.batches(2, seed=3), "batch")):
+        with pytest.raises(DataError, match=f"saved with {field}="):
+            stream.set_state(state)
+    with pytest.raises(DataError, match="saved with workers=2"):
+        data.batches(4, seed=3).set_state(state | {"workers": 2})
+
+
+def test_shards_are_disjoint_and_together_one_epoch(make):
+    data = make()
+    whole = Counter(x.tobytes() for x in data.arrays("train")["images"])
+    count = whole.total()
+    seen = Counter()
+    for process in (0, 1):
+        mine = len(range(process, count, 2))  # places of the first epoch
+        images = [x for b in take(data.batches(4, seed=0, shard=(process, 2)), -(-mine // 4)) for x in b["images"]]
+        seen += Counter(x.tobytes() for x in images[:mine])
+    assert seen == whole
+
+
+def test_a_global_batch_is_the_same_on_any_number_of_processes(make):
+    data = make(augment=(RandomResizedCrop(), Flip()))
+    one = take(data.batches(4, seed=5), 6)
+    two = [take(data.batches(2, seed=5, shard=(p, 2)), 6) for p in (0, 1)]
+    for whole, *parts in zip(one, *two):
+        for k in whole:
+            assert np.array_equal(whole[k], np.stack([p[k] for p in parts], 1).reshape(whole[k].shape))
+
+
+def test_epochs_differ_in_order(make):
+    data = make()
+    count = len(data.arrays("train")["images"])
+    stream = data.batches(1, seed=0)
+    first, second = (np.concatenate([b["images"] for b in take(stream, count)]) for _ in range(2))
+    assert Counter(x.tobytes() for x in first) == Counter(x.tobytes() for x in second)
+    assert not np.array_equal(first, second)
+
+
+def test_arrays_are_deterministic_and_splits_disjoint(make):
+    data = make()
+    train, test = data.arrays("train"), data.arrays("test")
+    assert same(train, data.arrays("train")) and same(test, data.arrays("test"))
+    assert not {x.tobytes() for x in train["images"]} & {x.tobytes() for x in test["images"]}
+    for name, spec in data.spec.items():
+        assert (test[name].shape[1:], test[name].dtype) == (spec.shape, spec.dtype)
+
+
+def test_arrays_up_to_a_limit(make):
+    data = make()
+    few, again, other = (data.arrays("train", limit=8, seed=s) for s in (0, 0, 1))
+    assert len(few["images"]) == 8 and same(few, again) and not same(few, other)
+    assert same(data.arrays("train", limit=len(data.arrays("train")["images"])), data.arrays("train"))
+    for limit in (0, 10**6):
+        with pytest.raises(DataError, match=f"limit={limit}: the split 'train' has .* valid: 1 to"):
+            data.arrays("train", limit=limit)
+
+
+def test_preprocess_gives_what_arrays_gives(make):
+    data = make()
+    for raw, row in zip((data.examples("test")[i] for i in range(3)), data.arrays("test", limit=None)["images"]):
+        pixels = np.asarray(raw["images"])
+        for item in (pixels, pixels / 255, (pixels / np.float32(255))):
+            assert np.array_equal(data.preprocess(item)["images"], row)
+
+
+def test_label_names_count_the_labels(make):
+    data = make()
+    for name in data.spec.keys() - {"images"}:
+        assert data.label_names(name) == () or len(data.label_names(name)) > data.arrays("train")[name].max()
+    assert data.label_names("no such label") == ()
+
+
+def test_json_round_trip(make):
+    data = make(augment=(RandomResizedCrop((0.3, 1.0)), Flip()), mean=None)
+    assert from_json(json.loads(json.dumps(to_json(data)))) == data
+
+
+def test_bad_requests(make):
+    data = make()
+    with pytest.raises(DataError, match="no split 'valid'; valid: train, test"):
+        data.arrays("valid")
+    with pytest.raises(DataError, match="a batch of 100000 is larger than the"):
+        data.batches(50_000, seed=0, shard=(0, 2))
+    for size, shard in ((0, (0, 1)), (4, (2, 2))):
+        with pytest.raises(DataError, match="a batch needs size >= 1"):
+            data.batches(size, seed=0, shard=shard)
+    with pytest.raises(DataError, match="seed must lie in"):
+        data.batches(4, seed=-1)
