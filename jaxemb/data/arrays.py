@@ -49,19 +49,17 @@ class Arrays(ImageData):
 def _load(path: str, changed: int) -> dict[str, np.ndarray]:
     """The arrays of the file; `changed` is its time stamp, so that a new version is read anew."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise DataError(f"{path} is a single array, not an .npz; write it with np.savez(path, images=...)")
-            found = [k for k in ("images", "labels", "images_test", "labels_test") if k in file.files]
-            if "images" not in found:
-                raise DataError(f"{path} has no array 'images'{suggest('images', file.files)}")
-            return {k: file[k] for k in found}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-        raise DataError(f"{path} cannot be read as .npz, it is cut off or damaged: {e}") from e
-    except ValueError as e:
-        if isinstance(e, DataError):
-            raise
-        raise DataError(f"{path} cannot be read as .npz: {e}") from e
+        with open(path, "rb") as stream, zipfile.ZipFile(stream):  # np.load would take a single array, and leak a broken file
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as file:
+                names = ("images", "labels", "images_test", "labels_test")
+                found = {k: file[k] for k in names if k in file.files}
+                there = file.files
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as e:
+        raise DataError(f"{path} cannot be read as .npz (written by np.savez), it may be cut off or damaged: {e}") from e
+    if "images" not in found:
+        raise DataError(f"{path} has no array 'images'{suggest('images', there)}")
+    return found
 
 
 def _columns(columns: dict[str, np.ndarray], path: str, end: str, channels: int) -> Table:

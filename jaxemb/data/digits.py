@@ -37,7 +37,7 @@ class Digits(ImageData):
     def examples(self, split: str) -> Table:
         images, labels = _load()
         part = slice(None, -COUNT_TEST) if split == "train" else slice(-COUNT_TEST, None)
-        return Table(images=images[part], labels=labels[part])
+        return Table(images=np.repeat(images[part], self.channels, axis=-1), labels=labels[part])
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         return tuple("0123456789") if label == "labels" else ()

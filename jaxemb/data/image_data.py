@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,7 @@ from jaxemb.config import ConfigError
 from jaxemb.data.augment import Augment
 from jaxemb.data.base import ArraySpec, Data, DataError
 from jaxemb.data.mixing import Mix
-from jaxemb.data.pipeline import Example, Stream, Table, read_rows, stream
+from jaxemb.data.pipeline import Example, Examples, Stream, Table, stream
 from jaxemb.data.pixels import IMAGENET, fit, normalise, to_pixels
 
 
@@ -54,7 +54,7 @@ class ImageData(Data):
     # ---- what a data set adds ----------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def examples(self, split: str) -> Sequence[Example]:
+    def examples(self, split: str) -> Examples:
         """An opened split, "train" or "test", with random access; opened once a process."""
 
     @property
@@ -103,13 +103,13 @@ class ImageData(Data):
         columns = self._fitted(examples, rows)
         return {**columns, "images": normalise(columns["images"], *self.statistics)}
 
-    def _fitted(self, examples: Sequence[Example], rows: np.ndarray) -> Example:
+    def _fitted(self, examples: Examples, rows: np.ndarray) -> Example:
         """The rows as arrays, images fitted to the size but still uint8."""
         if isinstance(examples, Table) and examples.columns["images"].shape[1:3] == (self.size, self.size):
             return examples[rows]
 
         def load(part: np.ndarray) -> list[Example]:
-            return [{**e, "images": fit(e["images"], self.size)} for e in read_rows(examples, part)]
+            return [{**e, "images": fit(e["images"], self.size)} for e in examples.rows(part.tolist())]
 
         with ThreadPoolExecutor(4) as pool:  # decoding and resizing release the interpreter lock
             loaded = [e for part in pool.map(load, np.array_split(rows, -(-len(rows) // 64))) for e in part]

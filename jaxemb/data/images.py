@@ -72,7 +72,9 @@ def _builder(name: str, folder: str) -> Any:
     try:
         builder = tfds.builder(name, data_dir=folder)
     except tfds.core.registered.DatasetNotFoundError:
-        raise DataError(f"TensorFlow Datasets knows no data set {name!r}{_near(name, tfds.list_builders())}") from None
+        raise DataError(
+            f"TensorFlow Datasets knows no data set {name!r}{_near(name, tfds.list_builders(with_community_datasets=False))}"
+        ) from None
     except (ValueError, AssertionError, OSError) as e:  # a configuration or version that there is not
         raise DataError(f"the data set {name!r} cannot be opened in {folder}: {e}") from e
     if not os.path.isdir(str(builder.data_path)):
@@ -103,12 +105,7 @@ def _open(name: str, folder: str, split: str, label: str | None, channels: int, 
         raise DataError(f"label: the data set {name!r} has no feature {label!r}{suggest(label, features)}")
     if split.split("[")[0].split("+")[0] not in builder.info.splits:
         raise DataError(f"the data set {name!r} has no split {split!r}{suggest(split, builder.info.splits)}")
-    try:
-        source = builder.as_data_source(split=split, decoders={pictures[0]: tfds.decode.SkipDecoding()})
-        count = len(source)
-    except Exception as e:  # array_record raises whatever it meets in a broken file
-        raise DataError(f"the data set {name!r} in {builder.data_path} cannot be read, prepare it anew: {e}") from e
-
+    source = builder.as_data_source(split=split, decoders={pictures[0]: tfds.decode.SkipDecoding()})
     where = f"{name}, split {split}, in {builder.data_path}"
 
     def one(index: int, record: dict[str, Any]) -> Example:
@@ -116,9 +113,13 @@ def _open(name: str, folder: str, split: str, label: str | None, channels: int, 
         return {"images": shrink(image, HEADROOM * size), "labels": np.int32(record[label] if label is not None else -1)}
 
     def read(indices: Sequence[int]) -> list[Example]:
-        return [one(i, record) for i, record in zip(indices, source.__getitems__(indices), strict=True)]
+        try:
+            records = source.__getitems__(indices)
+        except Exception as e:  # array_record and protobuf raise whatever they meet in a broken file
+            raise DataError(f"{where} cannot be read, prepare the data set anew: {e}") from e
+        return [one(i, record) for i, record in zip(indices, records, strict=True)]
 
-    return Kept(read, count, memory * 2**20)
+    return Kept(read, len(source), memory * 2**20)
 
 
 def _decode(encoded: bytes, channels: int, index: int, where: str) -> np.ndarray:

@@ -8,9 +8,10 @@ augmented examples on any number of processes.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,7 +28,16 @@ Example = dict[str, Any]
 """One example: `images` uint8 H W c of any size, and int32 labels by name."""
 
 
-class Table(Sequence):
+@runtime_checkable
+class Examples(Protocol):
+    """An opened split: examples with random access."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any) -> Example: ...
+    def rows(self, indices: Sequence[int]) -> list[Example]: ...
+
+
+class Table:
     """Examples that are in memory as arrays with a leading row axis."""
 
     def __init__(self, **columns: np.ndarray):
@@ -39,8 +49,12 @@ class Table(Sequence):
     def __getitem__(self, index: Any) -> Example:
         return {k: v[index] for k, v in self.columns.items()}
 
+    def rows(self, indices: Sequence[int]) -> list[Example]:
+        """Several examples."""
+        return [self[i] for i in indices]
 
-class Kept(Sequence):
+
+class Kept:
     """Examples read from storage, many at once where that is asked for, and kept in memory up to a budget in bytes."""
 
     def __init__(self, read: Callable[[Sequence[int]], list[Example]], count: int, budget: int):
@@ -70,17 +84,12 @@ class Kept(Sequence):
                 list(pool.map(lambda start: self.rows(range(start, min(start + 256, len(self)))), range(0, len(self), 256)))
 
 
-def read_rows(examples: Sequence[Example], indices: Sequence[int] | np.ndarray) -> list[Example]:
-    """Several examples, by the fastest way there is."""
-    return examples.rows([int(i) for i in indices]) if isinstance(examples, Kept) else [examples[i] for i in indices]
-
-
 class _Source:
     """Random access for Grain. Travels to worker processes as the description of the data, never as pixels."""
 
     def __init__(self, data: ImageData):
         self.data = data
-        self._open: Sequence[Example] | None = data.examples("train")
+        self._open: Examples | None = data.examples("train")
         self.count = len(self._open)
         if isinstance(self._open, Kept) and not data.workers:  # each worker would hold a copy: they read at first use
             self._open.load()
@@ -130,17 +139,19 @@ class Stream:
     """The iterator over batches, with a place that can be written down as JSON."""
 
     def __init__(self, iterator: Any, facts: Mapping[str, int]):
-        self._iterator, self._facts = iterator, dict(facts)
+        self._held, self._facts = [iterator], dict(facts)
+        weakref.finalize(self, _close, self._held)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        return next(self._iterator)
+        batch = next(self._held[0])
+        return {k: np.array(v) for k, v in batch.items()} if self._facts["workers"] else batch  # out of the workers' shared memory
 
     def get_state(self) -> dict[str, Any]:
         """Where the stream stands, and what that number refers to."""
-        return {**self._facts, "place": self._iterator.get_state()}
+        return {**self._facts, "place": self._held[0].get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on exactly after the batch that preceded `get_state`; refused where the place would mean something else."""
@@ -150,7 +161,12 @@ class Stream:
                     f"the place in the data was saved with {name}={state.get(name)}, but this stream has {name}={now}: "
                     f"set {name} back to go on, or start a new run"
                 )
-        self._iterator.set_state(state["place"])
+        self._held[0].set_state(state["place"])
+
+
+def _close(held: list) -> None:
+    """Ends threads and worker processes; run at exit as well, since Grain cannot do it while the interpreter comes down."""
+    held.pop().close()
 
 
 def stream(data: ImageData, size: int, seed: int, shard: tuple[int, int]) -> Stream:

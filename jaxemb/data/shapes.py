@@ -112,7 +112,7 @@ def _ground(x, y, rng: np.random.Generator, clutter: float) -> Float32[np.ndarra
     blend = np.clip(0.5 + across - _each(_uniform(rng, 0.0, 1.0, count)), 0, 1) * np.float32(min(clutter, 1))
     u, v = _turn(x - 0.5, y - 0.5, rng)
     pattern = _pattern(u, v, rng.integers(0, len(FACTORS["texture"]), count), rng)
-    shade = 1 + _each(_uniform(rng, 0, 0.35, count)) * np.float32(clutter) * pattern
+    shade = 1 + _each(_uniform(rng, 0.0, 0.35, count)) * np.float32(clutter) * pattern
     image = shade[:, None] * first[..., None]
     _paint(image, blend, second, shade)
     for _ in range(2):
@@ -182,7 +182,7 @@ def _pattern(u, v, texture: np.ndarray, rng: np.random.Generator) -> Float32[np.
     count = len(u)
     wave = _each(np.float32(2 * np.pi) / _uniform(rng, 0.11, 0.16, count))
     u, v = _turn(u, v, rng)
-    u, v = u * wave + _each(_uniform(rng, 0, 6.28, count)), v * wave + _each(_uniform(rng, 0, 6.28, count))
+    u, v = u * wave + _each(_uniform(rng, 0.0, 6.28, count)), v * wave + _each(_uniform(rng, 0.0, 6.28, count))
     value = np.zeros(u.shape, np.float32)
     for k, texture_of in enumerate((None, _stripes, _checks, _dots, _circles)):
         rows = texture == k
@@ -214,7 +214,7 @@ def _rgb(hue, saturation, value) -> Float32[np.ndarray, "n 3"]:
 
 
 def _turn(u, v, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    angle = _uniform(rng, 0, 2 * np.pi, len(u))
+    angle = _uniform(rng, 0.0, 2 * np.pi, len(u))
     cosine, sine = _each(np.cos(angle)), _each(np.sin(angle))
     return u * cosine - v * sine, u * sine + v * cosine
 
