@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxemb.train.manifest import fault, manifest_path, seal
-from jaxemb.train.optim import map_paths
+from jaxemb.train.optim import map_paths, parameter_paths
 from jaxemb.train.state import TrainState
 
 
@@ -210,6 +210,14 @@ class Checkpoints:
         metadata = ocp.StandardCheckpointHandler().metadata(self.folder / str(step) / item)
         map_paths(lambda path, leaf: found.update({path: tuple(leaf.shape)}), metadata.tree)
         return found
+
+    def read(self, step: int, item: str, placed: Mapping[str, jax.sharding.Sharding]) -> dict[str, jax.Array]:
+        """The arrays of an item by path, whatever the tree they belong to."""
+        metadata = ocp.StandardCheckpointHandler().metadata(self.folder / str(step) / item).tree
+        wanted = map_paths(lambda path, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed[path]), metadata)
+        with ocp.StandardCheckpointer() as reader:
+            tree = reader.restore(self.folder / str(step) / item, wanted)
+        return dict(zip(parameter_paths(tree), jax.tree.leaves(tree), strict=True))
 
     def restore(self, wanted: Mapping[str, Any], step: int | None = None) -> Restored:
         """Reads items onto the devices that the shardings of `wanted` (trees of ShapeDtypeStruct by item) name."""

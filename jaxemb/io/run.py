@@ -1,0 +1,168 @@
+"""A run folder: what was trained, with what, and what came of it.
+
+config.json     the experiment, fully resolved; written before step 0
+env.json        commit, dirty flag, versions, devices, command; the starts before this one under "earlier"
+metrics.jsonl   one object a line
+checkpoints/    <step>/ and <step>.manifest.json
+evals/          <name>@<step>.json
+log.txt
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxemb.config import flatten, from_json, to_json
+from jaxemb.log.writer import read_metrics
+from jaxemb.train.checkpoint import Checkpoints
+
+if TYPE_CHECKING:
+    from jaxemb.experiment import Experiment
+
+FREE = ("steps", "evals", "log_every", "save_every", "keep", "best", "mesh", "sharding", "expect")
+"""Fields that may change between two starts of one run: how long, how it is watched, on how many devices."""
+
+
+class RunError(ValueError):
+    """A run folder that is none, belongs to another config, is in use, or cannot be written."""
+
+
+class Run:
+    """A run folder by its path, "runs/digits" or with a step, "runs/digits@500"."""
+
+    def __init__(self, path: str | Path):
+        head, _, tail = str(path).rpartition("@")
+        with_step = bool(head) and tail.isdigit() and not Path(path).is_dir()
+        self.path = Path(head if with_step else path)
+        self.step = int(tail) if with_step else None
+        """The step that the path names, if it does."""
+
+    # ---- reading -----------------------------------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """config.json as it stands."""
+        file = self.path / "config.json"
+        if not file.is_file():
+            here = sorted(str(p.parent) for p in Path("runs").glob("*/config.json"))
+            known = f"; runs here: {', '.join(here)}" if here else ""
+            what = "has no config.json, so it is no run folder" if self.path.is_dir() else "does not exist"
+            raise RunError(f"{self.path} {what}{known}")
+        try:
+            return json.loads(file.read_text())
+        except ValueError as e:
+            raise RunError(f"{file} is damaged: {e}") from e
+
+    def experiment(self) -> Experiment:
+        """The experiment, rebuilt from config.json."""
+        return from_json(self.config())
+
+    def checkpoints(self, say: Callable[[str], None] = print, **options: Any) -> Checkpoints:
+        """The checkpoints of this run; `options` are those of `Checkpoints`."""
+        return Checkpoints(self.path / "checkpoints", say=say, **options)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return read_metrics(self.path)
+
+    def figures(self, step: int) -> dict[str, float]:
+        """All that metrics.jsonl says about a step."""
+        return {k: v for row in self.metrics() if row["step"] == step for k, v in row.items() if k != "step"}
+
+    # ---- the training side -------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def claimed(self, experiment: Experiment) -> Iterator[None]:
+        """This folder for this experiment and this process alone: writes config.json and env.json, refuses another config."""
+        doc = to_json(experiment)
+        from_json(doc)  # what cannot be read back is refused before anything is trained
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "w")
+        except OSError as e:
+            raise RunError(f"the run folder {self.path} cannot be written: {e.strerror}; name another one with --run") from e
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+            except OSError as e:
+                raise RunError(f"another process is training in {self.path}; wait for it, or name another folder with --run") from e
+            self._compare(doc)
+            try:
+                _write(self.path / "config.json", doc)
+                _write(self.path / "env.json", self._environment())
+            except OSError as e:
+                raise RunError(f"the run folder {self.path} cannot be written: {e.strerror}") from e
+            yield
+
+    def _compare(self, doc: dict[str, Any]) -> None:
+        if not (self.path / "config.json").is_file() or not (self.checkpoints().steps() or self.metrics()):
+            return  # nothing was trained here yet
+        there, here = flatten(to_json(self.experiment())), flatten(doc)
+        paths = [p for p in {**there, **here} if there.get(p) != here.get(p) and p.split(".")[0] not in FREE]
+        if paths:
+            lines = [f"  {p}: {there.get(p, 'not set')!r} there, {here.get(p, 'not set')!r} here" for p in paths]
+            raise RunError(
+                f"{self.path} belongs to another config, which differs in\n" + "\n".join(lines) + "\n"
+                "Name another folder with --run, or go back to these values. "
+                f"Between two starts of one run only these may change: {', '.join(FREE)}"
+            )
+
+    def _environment(self) -> dict[str, Any]:
+        file = self.path / "env.json"
+        try:
+            before = json.loads(file.read_text())
+            earlier = [*before.pop("earlier", []), before]
+        except (OSError, ValueError):
+            earlier = []
+        return environment() | {"earlier": earlier}
+
+
+def environment() -> dict[str, Any]:
+    """Where figures come from: commit, versions, devices, command."""
+    import jax
+
+    names = ("jaxemb", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    versions = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.argv),
+        **_commit(),
+        "versions": {"python": platform.python_version()} | versions,
+        "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
+        "processes": jax.process_count(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the code, and whether it was changed since; None outside of a git checkout."""
+    for folder in (Path(__file__).parent, Path.cwd()):
+        try:
+            asked = [["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
+            said = [subprocess.run(["git", "-C", folder, *a], capture_output=True, text=True, timeout=10) for a in asked]
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if all(s.returncode == 0 for s in said):
+            return {"commit": said[0].stdout.strip(), "dirty": bool(said[1].stdout.strip())}
+    return {"commit": None, "dirty": None}
+
+
+def _write(file: Path, doc: Any) -> None:
+    """In one piece: a reader never sees half of it."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(doc, indent=2) + "\n")
+    os.replace(temporary, file)

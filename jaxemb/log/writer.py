@@ -1,0 +1,88 @@
+"""What a run writes down: metrics.jsonl, the only source of truth for plots; log.txt; TensorBoard and W&B if asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxemb.config import ConfigError
+
+
+class Writer:
+    """Appends to the files of a run folder. One object a line, {"step": s, name: value, ...}, on disk as soon as it is written."""
+
+    def __init__(self, folder: Path | None, *, tensorboard: bool = False, wandb: bool = False, name: str = "", config: Any = None):
+        """`folder` None: writes nothing, for processes other than the first. `name` and `config` are for W&B."""
+        self.folder = folder
+        self._tensorboard = _tensorboard(folder) if folder and tensorboard else None
+        self._wandb = _wandb(folder, name, config) if folder and wandb else None
+
+    def resume(self, step: int | None) -> None:
+        """Drops the lines beyond the step that a run goes on from (None: all), so that no step stands there twice."""
+        if self.folder is None:
+            return
+        rows = [r for r in read_metrics(self.folder) if step is not None and r["step"] <= step]
+        path = self.folder / "metrics.jsonl"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        os.replace(temporary, path)
+
+    def write(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """A line of figures; one that is not finite becomes null."""
+        if self.folder is None:
+            return
+        values = {name: float(value) for name, value in scalars.items()}
+        row = {"step": step} | {name: v if math.isfinite(v) else None for name, v in values.items()}
+        with open(self.folder / "metrics.jsonl", "a") as f:
+            f.write(json.dumps(row) + "\n")
+        for name, value in values.items():
+            if self._tensorboard:
+                self._tensorboard.add_scalar(name, value, step)
+        if self._wandb:
+            self._wandb.log(values, step=step)
+
+    def text(self, line: str) -> None:
+        """A line of log.txt, with the time."""
+        if self.folder is not None:
+            with open(self.folder / "log.txt", "a") as f:
+                f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+
+    def close(self) -> None:
+        if self._tensorboard:
+            self._tensorboard.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last line that a killed process left half-written is left out."""
+    path = folder / "metrics.jsonl"
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as e:
+        raise ConfigError("TensorBoard output needs the package tensorboardX: pip install 'jaxemb[log]'") from e
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _wandb(folder: Path, name: str, config: Any) -> Any:
+    try:
+        import wandb
+    except ImportError as e:
+        raise ConfigError("W&B output needs the package wandb: pip install 'jaxemb[log]'") from e
+    # The folder's name is the identity: a resumed run goes on under it.
+    return wandb.init(project="jaxemb", name=name, id=folder.absolute().name, dir=str(folder), config=config, resume="allow")

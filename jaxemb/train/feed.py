@@ -1,0 +1,90 @@
+"""The batches of a run, on the devices before they are asked for."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxemb.data.base import DataError
+from jaxemb.train.setup import batch_shapes
+from jaxemb.train.sharding import data_shard, to_devices
+
+if TYPE_CHECKING:
+    from jaxemb.experiment import Experiment
+
+
+class Feed:
+    """Loading, augmentation, masks and the copy to the devices happen in a thread, `ahead` steps before the step that trains.
+
+    What a step sees depends on the seed and its number alone. `place` is where the data stood after the batch that was handed
+    out last, however far the thread has run ahead: this is what a checkpoint must hold.
+    """
+
+    def __init__(self, experiment: Experiment, mesh: Mesh, *, start: int = 0, place: Any = None, ahead: int = 2):
+        """`start`: the number of updates done. `place`: of a checkpoint, None at the beginning."""
+        self._experiment, self._mesh = experiment, mesh
+        self._index, count = data_shard(mesh)
+        self._stream = experiment.data.batches(experiment.batch // count, seed=experiment.seed, shard=(self._index, count))
+        if place is not None:
+            self._stream.set_state(place)
+        self.place = self._stream.get_state()
+        self._expected = batch_shapes(experiment, mesh)
+        self._ready: queue.Queue = queue.Queue(ahead)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(start,), name="feed", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
+        return self
+
+    def __next__(self) -> dict[str, jax.Array]:
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            raise item
+        batch, self.place = item
+        return batch
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._closed.set()
+        self._thread.join()
+
+    def _fill(self, start: int) -> None:
+        try:
+            for step in itertools.count(start):
+                arrays = next(self._stream)
+                place = self._stream.get_state()
+                if not self._offer((self._prepare(step, arrays), place)):
+                    return
+        except BaseException as e:  # whatever it is, the training thread is the one to raise it
+            self._offer(e)
+
+    def _prepare(self, step: int, arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        seed = self._experiment.seed
+        own, shared = np.random.default_rng([seed, step, self._index]), np.random.default_rng([seed, step])
+        batch = to_devices(self._experiment.objective.prepare(arrays, own, shared), self._mesh)
+        got, expected = ({k: (x.shape, x.dtype) for k, x in b.items()} for b in (batch, self._expected))
+        if got != expected:
+            name = next(k for k in {**got, **expected} if got.get(k) != expected.get(k))
+            raise DataError(
+                f"batch {step}: {name!r} is {got.get(name, 'missing')}, but the data's spec and the objective's prepare say "
+                f"{expected.get(name, 'nothing of it')}; shapes must be the same at every step"
+            )
+        return batch
+
+    def _offer(self, item: Any) -> bool:
+        """Waits for room; False if nobody is going to ask any more."""
+        while not self._closed.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False

@@ -1,0 +1,36 @@
+"""The evaluations of an experiment, during and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from jax.sharding import Mesh
+
+from jaxemb.train.encode import Encoder
+
+if TYPE_CHECKING:
+    from jaxemb.experiment import Experiment
+
+
+class Judge:
+    """Runs evaluations on the averaged parameters where an average is kept, else on the trained ones; compiled once a run."""
+
+    def __init__(self, experiment: Experiment, mesh: Mesh):
+        self._experiment = experiment
+        self._encoder = Encoder(experiment.objective, mesh)
+
+    def due(self, step: int) -> list[str]:
+        """The evaluations of a step: before the first update (the random initialisation), every `every` steps, all at the end."""
+        last = step == self._experiment.steps
+        return [name for name, e in self._experiment.evals.items() if last or (e.every > 0 and step % e.every == 0)]
+
+    def __call__(self, variables: Any, names: Iterable[str] | None = None) -> dict[str, float]:
+        """The figures by name of the evaluation and its own, e.g. {"knn/top1": 0.41}."""
+        encode = self._encoder.bind(variables)
+        evals = self._experiment.evals
+        figures = {}
+        for name in evals if names is None else names:
+            found = evals[name].run(encode, evals[name].data or self._experiment.data, seed=self._experiment.seed)
+            figures |= {f"{name}/{figure}": value for figure, value in found.items()}
+        return figures

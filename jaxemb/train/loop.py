@@ -1,0 +1,114 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxemb.config import to_json
+from jaxemb.io.run import Run
+from jaxemb.log.progress import Progress
+from jaxemb.log.writer import Writer
+from jaxemb.train.failures import explained
+from jaxemb.train.feed import Feed
+from jaxemb.train.judge import Judge
+from jaxemb.train.report import Report
+from jaxemb.train.setup import batch_shapes
+from jaxemb.train.sharding import check_batch, make_mesh, replicated
+from jaxemb.train.signals import Stop
+from jaxemb.train.start import find_start
+from jaxemb.train.state import TrainState
+from jaxemb.train.step import make_step
+
+if TYPE_CHECKING:
+    from jaxemb.experiment import Experiment
+
+
+def train(experiment: Experiment, run: str | Path, *, tensorboard: bool = False, wandb: bool = False) -> dict[str, float]:
+    """Trains `experiment` in the folder `run` to its last step, and returns all figures of that step.
+
+    The same call goes on with a run that was cut off, as if it never had been: on the same devices bit for bit. After SIGTERM or
+    Ctrl-C it saves and raises SystemExit with 128 + the number of the signal, as a shell would report it (143, 130).
+    """
+    mesh = make_mesh(experiment.mesh)
+    check_batch(experiment.batch, experiment.accumulate, mesh)
+    folder, stop, judge = Run(run), Stop(), Judge(experiment, mesh)
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            stack.enter_context(folder.claimed(experiment))
+        report = stack.enter_context(contextlib.closing(make_report(experiment, folder, tensorboard, wandb)))
+        saved = folder.checkpoints(report.say, keep=experiment.keep, best=experiment.best)
+        checkpoints = stack.enter_context(contextlib.closing(saved))
+        stack.enter_context(explained(experiment, report.say))
+        stack.enter_context(stop)
+        start = find_start(experiment, mesh, checkpoints, report.say)
+        if start.step >= experiment.steps:
+            report.say(f"nothing is left to do: {folder.path} has reached step {start.step} of {experiment.steps}")
+            return folder.figures(start.step)
+        state = start.state
+        feed = stack.enter_context(contextlib.closing(Feed(experiment, mesh, start=start.step, place=start.place)))
+        report.begin(start.step, resumed=start.resumed)
+        with report.aside("compiling the train step"):
+            step = compile_step(experiment, state, mesh)
+
+        for i in range(start.step, experiment.steps + 1):  # i updates are done
+            # Evaluate, save, step, log, in this order. A checkpoint then comes after the figures of its step and the metrics
+            # before it, so that a resumed run repeats nothing and misses nothing. Step 0 is the random initialisation.
+            last = i == experiment.steps or stop.wanted(i)
+            new = i > start.step or not start.resumed
+            figures = evaluate(judge, i, state, report) if new else {}
+            if new and i > 0 and (last or i % experiment.save_every == 0 or experiment.best in figures):
+                report.flush()  # raises on a loss that is not finite: such a state is never saved
+                with report.aside():
+                    checkpoints.save(i, state, {"data": feed.place, "mesh": dict(mesh.shape)}, figures)
+            if last:
+                break
+            batch = next(feed)
+            with jax.transfer_guard("disallow"):  # nothing may move between host and devices unasked
+                state, metrics = step(state, batch)
+            report.step(i + 1, metrics)
+
+        report.flush()
+        checkpoints.wait()
+        if stop.signal and i < experiment.steps:
+            report.say(f"{stop.signal.name}: stopped at step {i}{', which is saved' if i else ''}; the same command goes on")
+            raise SystemExit(128 + stop.signal)
+    return folder.figures(experiment.steps)
+
+
+def evaluate(judge: Judge, i: int, state: TrainState, report: Report) -> Mapping[str, float]:
+    """The figures of step i, written down; none where no evaluation is due."""
+    names = judge.due(i)
+    if not names:
+        return {}
+    report.flush()
+    began = time.perf_counter()
+    with report.aside():
+        figures = judge(state.variables("ema"), names)
+    report.figures(i, figures, time.perf_counter() - began)
+    return figures
+
+
+def compile_step(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
+    """The train step of these shapes; the memory of the state is given to its successor."""
+    step = make_step(
+        experiment.objective, experiment.optim, steps=experiment.steps, ema=experiment.ema, accumulate=experiment.accumulate
+    )
+    placed = jax.tree.map(lambda x: x.sharding, state)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, replicated(mesh)))
+    return jitted.lower(state, batch_shapes(experiment, mesh)).compile()
+
+
+def make_report(experiment: Experiment, folder: Run, tensorboard: bool, wandb: bool) -> Report:
+    """Only the first process writes and prints."""
+    first = jax.process_index() == 0
+    config = to_json(experiment) if wandb else None
+    writer = Writer(folder.path if first else None, tensorboard=tensorboard, wandb=wandb, name=experiment.name, config=config)
+    unit = "images" if "images" in experiment.data.spec else "examples"
+    return Report(experiment, writer, Progress(experiment.steps, experiment.batch, unit=unit, shown=first))

@@ -1,0 +1,108 @@
+"""One tiny experiment, trained in this process or in one of its own."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from jaxemb.config import override
+from jaxemb.data.digits import Digits
+from jaxemb.evals.knn import KNN
+from jaxemb.experiment import Experiment
+from jaxemb.nn.predictor import Predictor
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.ops.masks import FixedBlocks
+from jaxemb.train.checkpoint import Checkpoints, items_of, state_of
+from jaxemb.train.optim import Optim
+from jaxemb.train.setup import state_shapes
+from jaxemb.train.sharding import make_mesh
+
+WORKER = pathlib.Path(__file__).with_name("worker.py")
+SPEED = ("steps_per_second", "examples_per_second")
+
+
+@pytest.fixture
+def tiny():
+    """tiny("steps=30", ...): I-JEPA on the digits, in a second or two."""
+
+    def make(*assignments):
+        encoder = Transformer(stem=Patches(2), width=16, depth=1, heads=2, dropout=0.1)
+        experiment = Experiment(
+            name="tiny",
+            objective=IJEPA(encoder=encoder, predictor=Predictor(width=16, depth=1), masks=FixedBlocks()),
+            data=Digits(),
+            optim=Optim(lr=1e-3, clip=1.0),
+            ema=(0.9, 1.0),
+            steps=20,
+            batch=16,
+            evals={"knn": KNN(k=5, every=10, train=200, test=100)},
+            save_every=5,
+            log_every=1,
+            mesh={"data": 1},
+        )
+        return override(experiment, assignments)
+
+    return make
+
+
+@pytest.fixture
+def launch():
+    """Starts worker.py with a run folder, a mode and `--set` texts; what still runs at the end of the test is killed."""
+    started = []
+
+    def start(run, *arguments):
+        command = [sys.executable, str(WORKER), str(run), *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def read_state():
+    """The whole state of a checkpoint, on one device, as numpy."""
+
+    def read(experiment, run, step=None):
+        wanted = state_shapes(experiment, make_mesh({"data": 1}))
+        checkpoints = Checkpoints(pathlib.Path(run) / "checkpoints")
+        state = state_of(checkpoints.restore(items_of(wanted), step).items)
+        state = state.replace(key=jax.random.key_data(state.key))
+        return jax.tree.map(np.asarray, state)
+
+    return read
+
+
+@pytest.fixture
+def read_rows():
+    """metrics.jsonl, without the figures of speed."""
+
+    def read(run):
+        rows = [json.loads(line) for line in (pathlib.Path(run) / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in row.items() if k not in SPEED} for row in rows]
+
+    return read
+
+
+@pytest.fixture
+def assert_same():
+    """Two trees, bit for bit or within a tolerance."""
+
+    def check(a, b, **tolerance):
+        assert jax.tree.structure(a) == jax.tree.structure(b)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+            if tolerance:
+                np.testing.assert_allclose(x, y, **tolerance)
+            else:
+                np.testing.assert_array_equal(x, y)
+
+    return check
