@@ -12,12 +12,16 @@ import dataclasses
 import difflib
 import importlib
 import json
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 ALLOWED = ("jaxemb.", "experiments.")
+
+CLASS_NAME = re.compile(r"((?:jaxemb|experiments)(?:\.\w+)+):(\w+)")
+"""How an object is written on the command line."""
 
 RENAMED: dict[str, str] = {}
 """Old names in stored configs: {"module:Class": "module:Class"} for classes, {"module:Class.field": "field"} for fields
@@ -52,7 +56,7 @@ def to_json(x: Any, where: str = "config") -> Any:
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
         cls = type(x)
         name = f"{cls.__module__}:{cls.__qualname__}"
-        if not cls.__module__.startswith(ALLOWED):
+        if not cls.__module__.startswith(ALLOWED) or "<locals>" in name:
             raise ConfigError(
                 f"{where}: {name} could not be read back; define the class in a module under {' or '.join(ALLOWED)} "
                 "(an experiment file belongs in a folder of experiments/)"
@@ -90,7 +94,7 @@ def from_json(doc: Any, where: str = "config") -> Any:
         raise ConfigError(f"{where}: {cls.__name__}: {e}") from e
 
 
-def find_class(name: str, where: str = "config") -> type:
+def find_class(name: Any, where: str = "config") -> type:
     """The dataclass that "module:Class" names."""
     if not isinstance(name, str) or name.count(":") != 1:
         raise ConfigError(f"{where}: {name!r} is not of the form 'module:Class'")
@@ -100,15 +104,23 @@ def find_class(name: str, where: str = "config") -> type:
     try:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as e:
+        if not f"{module}.".startswith(f"{e.name}."):
+            raise ConfigError(f"{where}: {module} needs the package {e.name!r}, which is not installed") from e
         hint = " (run from the folder that holds experiments/)" if module.startswith("experiments.") else ""
-        raise ConfigError(f"{where}: there is no module {module}{hint}: {e}") from e
+        raise ConfigError(f"{where}: there is no module {module}{hint}") from e
     for part in qualname.split("."):
         if not hasattr(found, part):
-            here = [n for n, v in vars(found).items() if dataclasses.is_dataclass(v) and isinstance(v, type)]
+            here = [
+                n for n, v in vars(found).items() if dataclasses.is_dataclass(v) and isinstance(v, type) and v.__module__ == module
+            ]
             raise ConfigError(f"{where}: {module} has no class {qualname!r}{suggest(qualname, here)}")
         found = getattr(found, part)
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise ConfigError(f"{where}: {name} is not a dataclass or module, so it cannot stand in a config")
+    if not found.__module__.startswith(ALLOWED):  # what a module of ours imports from elsewhere is not ours
+        raise ConfigError(
+            f"{where}: {name} is refused: it is {found.__module__}.{found.__qualname__}, which is not under {' or '.join(ALLOWED)}"
+        )
     return found
 
 
@@ -130,7 +142,9 @@ def conform(value: Any, hint: Any, where: str) -> Any:
     ok, value = _conform(value, hint)
     if not ok:
         shown = f"a {type(value).__name__}" if dataclasses.is_dataclass(value) else repr(value)
-        raise ConfigError(f"{where}: expected {describe(hint)}, got {shown}")
+        wants_object = isinstance(value, str) and any(dataclasses.is_dataclass(h) for h in (hint, *typing.get_args(hint)))
+        hint_how = "; write an object as module:Class or module:Class(field=value)" if wants_object else ""
+        raise ConfigError(f"{where}: expected {describe(hint)}, got {shown}{hint_how}")
     return value
 
 
@@ -145,7 +159,7 @@ def _conform(value: Any, hint: Any) -> tuple[bool, Any]:
         loose = [r for a in args if (r := _conform(value, a))[0]]
         return (exact or loose or [(False, value)])[0]
     if origin is typing.Literal:
-        return value in args, value
+        return any(value == a and type(value) is type(a) for a in args), value
     if origin is tuple:
         return _conform_tuple(value, args)
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
@@ -157,6 +171,8 @@ def _conform(value: Any, hint: Any) -> tuple[bool, Any]:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return number, float(value) if number else value
     if hint is int:
+        if isinstance(value, float) and value.is_integer():  # steps=1e4
+            return True, int(value)
         return isinstance(value, int) and not isinstance(value, bool), value
     if isinstance(hint, type) and not getattr(hint, "_is_protocol", False):
         return isinstance(value, hint), value
@@ -208,24 +224,24 @@ def override(x: Any, assignments: Sequence[str]) -> Any:
 
 def _assign(doc: Any, path: str, value: Any) -> None:
     *parents, last = path.split(".")
-    seen = []
-    for part in [*parents, last]:
-        where = ".".join(seen) or "the experiment"
-        if isinstance(doc, list):
-            if not part.isdigit() or int(part) >= len(doc):
-                raise ConfigError(f"{path}: {where} has {len(doc)} entries, write a number below that instead of {part!r}")
-            key: Any = int(part)
-        elif isinstance(doc, dict):
-            is_object, key = "@" in doc, part
-            if part not in doc and (is_object or part != last or len(seen) != len(parents)):
-                raise ConfigError(f"{path}: {_called(doc, where)} has no field {part!r}{suggest(part, doc.keys() - {'@'})}")
-        else:
-            raise ConfigError(f"{path}: {where} is {doc!r}, it has no fields")
-        if len(seen) == len(parents):
-            doc[key] = value
-        else:
-            doc = doc[key]
-            seen.append(part)
+    for depth, part in enumerate(parents):
+        doc = doc[_key(doc, part, path, depth)]
+    new_entry = isinstance(doc, dict) and "@" not in doc  # a mapping may grow, e.g. evals.knn=...; an object may not
+    doc[last if new_entry else _key(doc, last, path, len(parents))] = value
+
+
+def _key(doc: Any, part: str, path: str, depth: int) -> Any:
+    """The key or index of `part` in `doc`, which stands at the first `depth` parts of `path`."""
+    where = ".".join(path.split(".")[:depth]) or "the experiment"
+    if isinstance(doc, list):
+        if not part.isdigit() or int(part) >= len(doc):
+            raise ConfigError(f"{path}: {where} has {len(doc)} entries, write a number below that instead of {part!r}")
+        return int(part)
+    if not isinstance(doc, dict):
+        raise ConfigError(f"{path}: {where} is {doc!r}, it has no fields")
+    if part not in doc or part == "@":
+        raise ConfigError(f"{path}: {_called(doc, where)} has no field {part!r}{suggest(part, doc.keys() - {'@'})}")
+    return part
 
 
 def _called(doc: dict, where: str) -> str:
@@ -240,14 +256,21 @@ def parse(text: str) -> Any:
         except (ValueError, SyntaxError, TypeError):
             continue
     try:
-        call: Any = ast.parse(text.replace(":", "__colon__", 1), mode="eval").body
+        # `module:Class` is no Python; as the attribute `module.__class__of__.Class` it can be parsed, nested ones as well.
+        call: Any = ast.parse(CLASS_NAME.sub(r"\1.__class__of__.\2", text), mode="eval").body
     except SyntaxError:
         return text
-    name, keywords = (call.func, call.keywords) if isinstance(call, ast.Call) else (call, [])
-    target = ast.unparse(name).replace("__colon__", ":")
-    if not target.startswith(ALLOWED) or ":" not in target or (isinstance(call, ast.Call) and call.args):
+    name, keywords, positional = (call.func, call.keywords, call.args) if isinstance(call, ast.Call) else (call, [], [])
+    target = _restore(name)
+    if not CLASS_NAME.fullmatch(target):
         return text
-    return {"@": target} | {k.arg: parse(ast.unparse(k.value).replace("__colon__", ":")) for k in keywords if k.arg}
+    if positional:
+        raise ConfigError(f"{text}: name the fields, {target}(field=value)")
+    return {"@": target} | {k.arg: parse(_restore(k.value)) for k in keywords if k.arg}
+
+
+def _restore(node: ast.expr) -> str:
+    return ast.unparse(node).replace(".__class__of__.", ":")
 
 
 def diff(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:

@@ -33,7 +33,10 @@ class Member:
 
 
 def members(family: str) -> list[Member]:
-    """The public final subclasses of a family's base, in the order of their names."""
+    """The public concrete subclasses of a family's base, in the order of their names.
+
+    A class that others build on belongs to the family unless its name starts with an underscore or it is abstract.
+    """
     if family not in FAMILIES:
         raise ConfigError(f"there is no family {family!r}{suggest(family, FAMILIES)}")
     base = find_class(FAMILIES[family])
@@ -42,9 +45,9 @@ def members(family: str) -> list[Member]:
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         found += [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
-    final = [c for c in found if issubclass(c, base) and c is not base and not c.__name__.startswith("_")]
-    final = [c for c in final if not any(o is not c and issubclass(o, c) for o in final) and not inspect.isabstract(c)]
-    return [_member(family, c) for c in sorted(final, key=lambda c: c.__name__)]
+    found = [c for c in found if issubclass(c, base) and c is not base]
+    found = [c for c in found if not c.__name__.startswith("_") and not inspect.isabstract(c)]
+    return [_member(family, c) for c in sorted(found, key=lambda c: c.__name__)]
 
 
 def _member(family: str, cls: type) -> Member:

@@ -79,8 +79,10 @@ def find(target: str) -> Experiment:
     root, module = _module_name(path.resolve())
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    found = vars(importlib.import_module(module))
-    experiments = {k: v for k, v in found.items() if isinstance(v, Experiment)}
+    loaded = importlib.import_module(module)
+    if Path(loaded.__file__ or "").resolve() != path.resolve():
+        raise ConfigError(f"{path_text} cannot be imported as {module!r}: that is {loaded.__file__}; give the file another name")
+    experiments = {k: v for k, v in vars(loaded).items() if isinstance(v, Experiment)}
     if name not in experiments:
         raise ConfigError(f"{path_text} defines no experiment {name!r}{suggest(name, experiments)}")
     return experiments[name]

@@ -1,0 +1,152 @@
+"""An experiment checks itself, comes back from JSON, and is found in its file."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from jaxemb.config import ConfigError, from_json, override, to_json
+from jaxemb.data.digits import Digits
+from jaxemb.evals.knn import KNN
+from jaxemb.experiment import Experiment, find, replace
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.classify import Classify
+from jaxemb.train.optim import Optim
+
+FILE = """
+    from jaxemb.data.digits import Digits
+    from jaxemb.experiment import Experiment, replace
+    from jaxemb.nn.stem import Patches
+    from jaxemb.nn.transformer import Transformer
+    from jaxemb.objectives.classify import Classify
+    from jaxemb.pooling.mean import Mean
+
+    class Louder(Mean):
+        "Defined in the experiment file itself."
+        gain: float = 2.0
+
+    encoder = Transformer(stem=Patches(4), width=8, depth=1, heads=2)
+    main = Experiment(name="probe", objective=Classify(encoder, pooling=Louder(3.0)), data=Digits(), steps=2, batch=4)
+    other = replace(main, name="other", steps=3)
+"""
+
+
+def experiment(**changes) -> Experiment:
+    base = Experiment(
+        name="tiny",
+        objective=Classify(Transformer(stem=Patches(4), width=8, depth=1, heads=2)),
+        data=Digits(),
+        optim=Optim(lr=1e-2),
+        steps=10,
+        batch=8,
+        ema=(0.9, 1.0),
+        evals={"knn": KNN(every=5), "again": KNN(data=Digits(size=4))},
+        sharding=((".*kernel", "fsdp"), (".*", "replicate")),
+        best="knn/top1",
+        expect={"knn/top1": 0.5},
+    )
+    return replace(base, **changes)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with experiments/found/probe.py."""
+    path = tmp_path / "experiments" / "found" / "probe.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(textwrap.dedent(FILE))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name in [n for n in sys.modules if n.startswith("experiments.found")]:
+        del sys.modules[name]
+
+
+def test_an_experiment_comes_back_equal():
+    x = experiment()
+    assert from_json(json.loads(json.dumps(to_json(x)))) == x
+
+
+def test_overrides_reach_into_an_experiment():
+    x = override(experiment(), ["steps=1e3", "optim.lr=3", "evals.knn.k=5", "sharding=()", "data.size=16", "ema=None"])
+    assert (x.steps, x.optim.lr, x.evals["knn"].k, x.sharding, x.data.size, x.ema) == (1000, 3.0, 5, (), 16, None)
+    x = override(x, ["evals={}", "best=None"])
+    assert x.evals == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, not 0"),
+        ({"keep": 0}, "keep must be at least 1"),
+        ({"batch": 10, "accumulate": 4}, "batch 10 cannot be cut into accumulate=4 equal pieces"),
+        ({"ema": (0.9, 1.1)}, r"ema must be two numbers in \[0, 1\], not \(0.9, 1.1\)"),
+        ({"best": "nkn/top1"}, "no such evaluation; did you mean 'knn'"),
+    ],
+)
+def test_contradictions_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        experiment(**changes)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("optim.lrr=1", r"optim \(Optim\) has no field 'lrr'; did you mean 'lr'"),
+        ("stepz=3", "the experiment.*has no field 'stepz'; did you mean 'steps'"),
+        ("steps=many", "config.steps: expected int, got 'many'"),
+        ("data=jaxemb.posemb.none:NoPos", "config.data: expected Data, got a NoPos"),
+        ("objective.encoder.pos=SinCos", "expected PosEmb, got 'SinCos'; write an object as module:Class"),
+    ],
+)
+def test_bad_overrides_name_what_is_valid(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        override(experiment(), [assignment])
+
+
+# ---- FILE[:NAME] -----------------------------------------------------------------------------------------------------------------
+
+
+def test_find_by_file_and_name(folder):
+    assert find("experiments/found/probe.py").name == "probe"
+    assert find("experiments/found/probe.py:other").steps == 3
+    assert find(str(folder / "experiments/found/probe.py") + ":main").name == "probe"
+
+
+def test_classes_of_the_file_are_found_again_from_its_stored_config(folder):
+    (folder / "config.json").write_text(json.dumps(to_json(find("experiments/found/probe.py"))))
+    code = """
+        import json
+        from jaxemb.config import from_json
+        x = from_json(json.load(open("config.json")))
+        print(type(x.objective.pooling).__module__, x.objective.pooling.gain)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=folder)
+    assert done.stdout.split() == ["experiments.found.probe", "3.0"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("experiments/found/prob.py", r"no experiment file 'experiments/found/prob.py'; did you mean 'experiments/found/probe.py'"),
+        ("experiments/found", "no experiment file 'experiments/found'"),
+        ("experiments/found/probe.py:man", r"defines no experiment 'man'; did you mean 'main'\? valid: main, other"),
+    ],
+)
+def test_what_is_not_there_is_answered_with_what_is(folder, target, message):
+    with pytest.raises(ConfigError, match=message):
+        find(target)
+
+
+def test_outside_a_repository_it_says_where_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="run from the repository root, which holds experiments/"):
+        find("experiments/jepa/shapes.py")
+
+
+def test_a_file_that_another_module_hides_is_refused(folder):
+    (folder / "json.py").write_text("")
+    with pytest.raises(ConfigError, match="cannot be imported as 'json'.*give the file another name"):
+        find("json.py")
