@@ -163,9 +163,7 @@ class Layers(nn.Module):
 
     def _index(self, layer: int) -> int:
         if not -self.depth <= layer < self.depth:
-            raise ConfigError(
-                f"layer {layer} was asked for, but the depth is {self.depth}: valid are {-self.depth} to {self.depth - 1}"
-            )
+            raise ConfigError(f"layer {layer} was asked for; with depth {self.depth}, valid are {-self.depth} to {self.depth - 1}")
         return layer % self.depth
 
 

@@ -1,0 +1,53 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.stem import Patches, Tokens, patchify
+
+IMAGES = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
+
+
+def test_equals_a_convolution_whose_stride_is_its_kernel():
+    conv = nn.Conv(5, (4, 4), strides=4, padding="VALID")
+    params = conv.init(jax.random.key(1), IMAGES)["params"]
+    flat = {"proj": {"kernel": params["kernel"].reshape(-1, 5), "bias": params["bias"]}}
+    tokens, pos = Patches(4).apply({"params": flat}, IMAGES, width=5)
+    np.testing.assert_allclose(tokens, conv.apply({"params": params}, IMAGES).reshape(2, 6, 5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(pos[0], [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]])
+
+
+def test_patches_are_row_column_channel():
+    np.testing.assert_array_equal(patchify(IMAGES, 4)[1, 4].reshape(4, 4, 3), IMAGES[1, 4:8, 4:8])
+
+
+def test_keep_computes_the_kept_alone():
+    stem, keep = Patches(4), jnp.array([[5, 0], [3, 3]])
+    params = stem.init(jax.random.key(1), IMAGES, width=5)
+    every, _ = stem.apply(params, IMAGES, width=5)
+    some, pos = stem.apply(params, IMAGES, width=5, keep=keep)
+    np.testing.assert_allclose(some, jnp.take_along_axis(every, keep[:, :, None], 1), rtol=1e-6)
+    np.testing.assert_array_equal(pos[0], [[1, 2], [0, 0]])
+    products = [
+        e for e in jax.make_jaxpr(lambda x: stem.apply(params, x, width=5, keep=keep))(IMAGES).eqns if "dot" in e.primitive.name
+    ]
+    assert products[0].invars[0].aval.shape == (4, 48), "only the four kept patches are projected"
+
+
+def test_images_that_do_not_divide_are_named():
+    with pytest.raises(ConfigError, match=r"Patches\(size=5\) does not divide an image of 8 x 12"):
+        Patches(5).init(jax.random.key(0), IMAGES, width=4)
+
+
+def test_tokens_look_up_rows_and_refuse_foreign_ids():
+    stem = Tokens(vocabulary=4)
+    table = jnp.arange(8.0).reshape(4, 2)
+    tokens, pos = stem.apply({"params": {"embedding": table}}, jnp.array([[3, 0, 4]]), width=2)
+    np.testing.assert_array_equal(tokens[0, :2], [[6, 7], [0, 1]])
+    assert jnp.isnan(tokens[0, 2]).all(), "an id outside the vocabulary must not read the last row"
+    np.testing.assert_array_equal(pos[0, :, 0], [0, 1, 2])
+    tokens, pos = stem.apply({"params": {"embedding": table}}, jnp.array([[3, 0, 2]]), width=2, keep=jnp.array([[2, 0]]))
+    np.testing.assert_array_equal(tokens[0], [[4, 5], [6, 7]])
+    np.testing.assert_array_equal(pos[0, :, 0], [2, 0])

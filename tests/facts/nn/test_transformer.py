@@ -1,0 +1,155 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.block import stack_blocks, unstack_blocks
+from jaxemb.nn.stem import Patches, Tokens
+from jaxemb.nn.transformer import Transformer
+from jaxemb.posemb.none import NoPos
+from jaxemb.posemb.sincos import SinCos
+
+SMALL = {"stem": Patches(4), "width": 16, "depth": 3, "heads": 2}
+IMAGES = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    model = Transformer(**SMALL)
+    return model, jax.jit(model.init)(jax.random.key(1), IMAGES)
+
+
+def test_features(plain):
+    model, params = plain
+    f = model.apply(params, IMAGES, layers=(0, -1))
+    assert f.tokens.shape == (2, 4, 16) and f.mask.shape == (2, 4) and bool(f.mask.all()) and f.prefix is None
+    assert [x.shape for x in f.layers] == [(2, 4, 16)] * 2
+    one = Transformer(**{**SMALL, "depth": 1}).apply(
+        {"params": {k: v for k, v in params["params"].items() if k[-1] not in "12"}}, IMAGES, layers=(0,)
+    )
+    np.testing.assert_allclose(one.layers[0], f.layers[0], rtol=1e-5, atol=1e-6)
+
+
+def test_layers_are_before_the_final_norm(plain):
+    model, params = plain
+    f = model.apply(params, IMAGES, layers=(-1,))
+    np.testing.assert_allclose(f.tokens.mean(-1), 0, atol=1e-5)  # fresh norm: scale 1, bias 0
+    x = f.layers[0]
+    np.testing.assert_allclose((x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True), f.tokens, rtol=1e-2, atol=1e-3)
+
+
+def test_scan_and_remat_are_the_same_function(plain):
+    model, params = plain
+    stacked = {"params": stack_blocks(params["params"])}
+    expected = jax.value_and_grad(lambda p: (model.apply(p, IMAGES).tokens ** 3).sum())(params)
+    for fields, p in (
+        ({"remat": "full"}, params),
+        ({"remat": "dots"}, params),
+        ({"scan": True}, stacked),
+        ({"scan": True, "remat": "full"}, stacked),
+    ):
+        value, g = jax.value_and_grad(lambda p, f=fields: (model.clone(**f).apply(p, IMAGES).tokens ** 3).sum())(p)
+        g = {"params": unstack_blocks(g["params"])} if "scan" in fields else g
+        np.testing.assert_allclose(value, expected[0], rtol=1e-4)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-4), g, expected[1])
+
+
+def test_scan_returns_the_asked_for_layers(plain):
+    model, params = plain
+    f = model.apply(params, IMAGES, layers=(2, 0))
+    g = model.clone(scan=True).apply({"params": stack_blocks(params["params"])}, IMAGES, layers=(2, 0))
+    for a, b in zip(f.layers, g.layers, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_stacking_and_unstacking_are_inverse(plain):
+    _, params = plain
+    back = unstack_blocks(stack_blocks(params["params"]))
+    jax.tree.map(np.testing.assert_array_equal, back, params["params"])
+
+
+def test_masked_tokens_do_not_touch_the_others(plain):
+    model, params = plain
+    mask = jnp.array([[True, True, True, False]] * 2)
+    keep = jnp.array([[0, 1, 2, 3]] * 2)
+    with_padding = model.apply(params, IMAGES, keep=keep, mask=mask).tokens[:, :3]
+    without = model.apply(params, IMAGES, keep=keep[:, :3]).tokens
+    np.testing.assert_allclose(with_padding, without, rtol=1e-4, atol=1e-5)
+    g = jax.grad(lambda x: model.apply(params, x, keep=keep, mask=mask).tokens[:, :3].sum())(IMAGES)
+    assert (np.asarray(g[:, 4:, 4:]) == 0).all() and (np.asarray(g[:, :4, :4]) != 0).any()
+
+
+def test_without_positions_patches_are_a_set(plain):
+    _, params = plain
+    model = Transformer(**{**SMALL, "pos": NoPos()})
+    keep = jnp.array([[2, 0, 3]] * 2)
+    a = model.apply(params, IMAGES, keep=keep).tokens
+    moved = IMAGES[:, ::-1, ::-1].reshape(2, 2, 4, 2, 4, 3)[:, :, ::-1, :, ::-1].reshape(2, 8, 8, 3)  # patch i goes to 3 - i
+    b = model.apply(params, moved, keep=3 - keep).tokens
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_class_token_and_registers():
+    model = Transformer(**SMALL, class_token=True, registers=2)
+    params = jax.jit(model.init)(jax.random.key(1), IMAGES)
+    assert params["params"]["class_token"].shape == (1, 1, 16) and params["params"]["registers"].shape == (1, 2, 16)
+    f = model.apply(params, IMAGES)
+    assert f.tokens.shape == (2, 4, 16) and f.prefix.shape == (2, 3, 16)
+    # The class token is first: moving its parameter moves prefix row 0 more than it moves the registers' rows.
+    params["params"]["class_token"] += jax.random.normal(jax.random.key(2), (1, 1, 16))
+    moved = jnp.abs(model.apply(params, IMAGES).prefix - f.prefix).mean((0, 2))
+    assert moved[0] > 3 * moved[1]
+
+
+def test_text_with_one_axis():
+    model = Transformer(stem=Tokens(10), width=16, depth=1, heads=2, pos=SinCos(axes=1), causal=True)
+    ids = jnp.array([[1, 2, 3, 4]])
+    params = model.init(jax.random.key(0), ids)
+    changed = model.apply(params, ids.at[0, 3].set(9)).tokens
+    np.testing.assert_allclose(model.apply(params, ids).tokens[:, :3], changed[:, :3], rtol=1e-6)  # causal
+
+
+def test_dropout_and_stochastic_depth_act_in_training_alone():
+    model = Transformer(**SMALL, dropout=0.2, drop_path=0.5, layer_scale=0.1, qk_norm=True)
+    params = jax.jit(model.init)(jax.random.key(1), IMAGES)
+    assert params["params"]["block_0"]["scale1"].tolist() == pytest.approx([0.1] * 16)
+    quiet = model.apply(params, IMAGES).tokens
+    np.testing.assert_array_equal(quiet, model.apply(params, IMAGES, rngs={"dropout": jax.random.key(0)}).tokens)
+    a, b = (model.apply(params, IMAGES, train=True, rngs={"dropout": jax.random.key(i)}).tokens for i in (0, 1))
+    assert not np.allclose(a, b)
+
+
+def test_stochastic_depth_of_one_skips_the_last_layer():
+    """Rates rise linearly to drop_path: with 1 - tiny, the last layer is skipped and the first never."""
+    model = Transformer(**{**SMALL, "depth": 2}, drop_path=1 - 1e-6)
+    params = jax.jit(model.init)(jax.random.key(1), IMAGES)
+    f = model.apply(params, IMAGES, train=True, layers=(0, 1), rngs={"dropout": jax.random.key(3)})
+    np.testing.assert_array_equal(f.layers[0], f.layers[1])
+
+
+def test_half_precision(plain):
+    model, params = plain
+    half = model.clone(dtype="bfloat16").apply(params, IMAGES).tokens
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(half, np.float32), model.apply(params, IMAGES).tokens, atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"heads": 3}, "width 16 is not divisible by heads 3"),
+        ({"activation": "gelo"}, "activation='gelo'; did you mean 'gelu'"),
+        ({"kernel_init": "he"}, "kernel_init='he'.*trunc_normal, xavier"),
+        ({"remat": "some"}, "remat='some'.*dots, dots_no_batch, full"),
+    ],
+)
+def test_bad_fields_are_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        Transformer(**{**SMALL, **fields})
+
+
+def test_layers_beyond_the_depth_are_named(plain):
+    model, params = plain
+    with pytest.raises(ConfigError, match="layer 3 was asked for; with depth 3, valid are -3 to 2"):
+        model.apply(params, IMAGES, layers=(3,))
