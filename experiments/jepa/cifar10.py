@@ -43,7 +43,8 @@ main = Experiment(
     ema=(0.99, 1.0),
     steps=9_000,
     batch=64,
-    evals={"knn": KNN(k=20, every=1500), "probe": Ridge(every=1500), "rankme": RankMe(every=1500)},
+    evals={"knn": KNN(k=20, every=1500), "probe": Ridge(every=1500), "rankme": RankMe(samples=5_000, every=1500)},
     save_every=1500,
+    log_every=100,
 )
 supervised = replace(main, name="cifar10_supervised", objective=Classify(encoder=encoder, pooling=Mean(), classes=10))

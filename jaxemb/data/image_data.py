@@ -96,9 +96,9 @@ class ImageData(Data):
         examples = self.examples(split)
         rows = np.arange(len(examples))
         if limit is not None:
-            if not 1 <= limit <= len(rows):
-                raise DataError(f"limit={limit}: the split {split!r} has {len(rows)} examples; valid: 1 to {len(rows)}, or None")
-            rows = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+            if limit < 1:
+                raise DataError(f"limit={limit}: at least 1, or None for all of the split {split!r}")
+            rows = np.sort(np.random.default_rng(seed).choice(rows, min(limit, len(rows)), replace=False))
 
         columns = self._fitted(examples, rows)
         return {**columns, "images": normalise(columns["images"], *self.statistics)}

@@ -1,0 +1,43 @@
+"""Does I-JEPA on drawn scenes make shape, texture, colour, position and size easier to read off?
+
+  jaxemb train experiments/jepa/shapes.py
+  jaxemb train experiments/jepa/shapes.py:supervised
+"""
+
+from dataclasses import replace as with_
+
+from jaxemb.data.shapes import Shapes
+from jaxemb.evals.knn import KNN
+from jaxemb.evals.probe import Ridge
+from jaxemb.evals.rankme import RankMe
+from jaxemb.experiment import Experiment, replace
+from jaxemb.nn.predictor import Predictor
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.ops.masks import FixedBlocks
+from jaxemb.train.optim import Optim
+
+FACTORS = ("shape", "texture", "colour", "position", "size")
+encoder = Transformer(stem=Patches(8), width=96, depth=4, heads=4, activation="gelu_tanh", kernel_init="xavier")
+main = Experiment(
+    name="shapes",
+    objective=IJEPA(
+        encoder=encoder,
+        predictor=Predictor(width=48, depth=2),
+        masks=FixedBlocks(targets=3, size=(2, 2), context=6),
+        loss_name="l2",
+        joint=True,
+    ),
+    data=Shapes(),
+    optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
+    ema=(0.99, 1.0),
+    steps=2_000,
+    batch=64,
+    evals={
+        "knn": KNN(label=FACTORS, every=500, train=5000, test=2000),
+        "probe": Ridge(label=FACTORS, every=500, train=5000, test=2000),
+        "rankme": RankMe(samples=5000, every=500),
+    },
+)
