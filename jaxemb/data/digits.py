@@ -47,5 +47,6 @@ class Digits(ImageData):
 def _load() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()  # sixteen levels of grey
-    return np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None], bunch.target.astype(np.int32)
+    pixels, labels = load_digits(return_X_y=True)
+    pixels = np.rint(np.asarray(pixels) * (255 / 16)).astype(np.uint8)  # sixteen levels of grey
+    return pixels.reshape(-1, 8, 8, 1), np.asarray(labels, np.int32)

@@ -64,6 +64,7 @@ class Images(ImageData):
 def _builder(name: str, folder: str) -> Any:
     """The prepared data set, or an error that says how to get it."""
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.registered import DatasetNotFoundError
 
     how = (
         f"On a machine with a network run once:\n    python -c \"import tensorflow_datasets as tfds; tfds.data_source('{name}', "
@@ -71,7 +72,7 @@ def _builder(name: str, folder: str) -> Any:
     )
     try:
         builder = tfds.builder(name, data_dir=folder)
-    except tfds.core.registered.DatasetNotFoundError:
+    except DatasetNotFoundError:
         raise DataError(
             f"TensorFlow Datasets knows no data set {name!r}{_near(name, tfds.list_builders(with_community_datasets=False))}"
         ) from None
@@ -80,8 +81,9 @@ def _builder(name: str, folder: str) -> Any:
     if not os.path.isdir(str(builder.data_path)):
         missing = "" if os.path.isdir(folder) else f" ({folder} itself is not a folder)"
         raise DataError(f"the data set {name!r} is not prepared: looked for {builder.data_path}{missing}. {how}")
-    if builder.info.file_format.value != "array_record":
-        raise DataError(f"{builder.data_path} is in the format {builder.info.file_format.value}, which has no random access. {how}")
+    form = getattr(builder.info.file_format, "value", None)
+    if form != "array_record":
+        raise DataError(f"{builder.data_path} is in the format {form}, which has no random access. {how}")
     return builder
 
 

@@ -113,7 +113,7 @@ class _Each:
     augment: tuple[ImageAugment, ...]
     size: int
 
-    def random_map(self, example: Example, rng: np.random.Generator) -> Example:
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         x = example["images"]
         if not any(a.crops for a in self.augment):
             x = fit(x, self.size)
@@ -130,7 +130,7 @@ class _Whole:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def random_map(self, batch: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    def __call__(self, batch: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         batch = {**batch, "images": normalise(batch["images"], self.mean, self.std)}
         return self.mixes[rng.integers(len(self.mixes))](batch, rng) if self.mixes else batch
 
@@ -181,14 +181,10 @@ def stream(data: ImageData, size: int, seed: int, shard: tuple[int, int]) -> Str
         raise DataError(f"seed must lie in [0, 2**32), not {seed}")
     import grain
 
-    class Each(grain.transforms.RandomMap):
-        random_map = _Each(tuple(a for a in data.augment if isinstance(a, ImageAugment)), data.size).random_map
-
-    class Whole(grain.transforms.RandomMap):
-        random_map = _Whole(tuple(a for a in data.augment if isinstance(a, Mix)), *data.statistics).random_map
-
-    order = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(Each())
-    batches = order[index::count].batch(size, drop_remainder=True).random_map(Whole())
+    each = _Each(tuple(a for a in data.augment if isinstance(a, ImageAugment)), data.size)
+    whole = _Whole(tuple(a for a in data.augment if isinstance(a, Mix)), *data.statistics)
+    order = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(each)
+    batches = order[index::count].batch(size, drop_remainder=True).random_map(whole)
     # Two threads and four batches ahead: Grain's defaults (16 threads, 500 ahead) take the cores from the train step.
     ahead = batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     if data.workers:

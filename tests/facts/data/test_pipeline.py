@@ -5,36 +5,40 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from jaxemb.data.pipeline import Kept
 
 WORKERS = """
 import json
+import sys
 from jaxemb.data.augment import Flip, RandomResizedCrop
 from jaxemb.data.base import DataError
 from jaxemb.data.digits import Digits
 import numpy as np
 
-def main():
+def equal(x, y):
+    return all(np.array_equal(x[k], y[k]) and type(y[k]) is np.ndarray for k in x)
+
+def main(fresh):
     augment = (RandomResizedCrop(), Flip())
     here, there = (Digits(augment=augment, workers=w) for w in (0, 2))
     alone, together = here.batches(16, seed=3), there.batches(16, seed=3)
     for step in range(9):
         x, y = next(alone), next(together)
-        assert all(np.array_equal(x[k], y[k]) and type(y[k]) is np.ndarray for k in x), step
+        assert equal(x, y), step
         if step == 5:
             state = json.loads(json.dumps(together.get_state()))
-    fresh = there.batches(16, seed=3)
-    fresh.set_state(state)
-    y = [next(fresh) for _ in range(3)][-1]
-    assert all(np.array_equal(x[k], y[k]) for k in x)
+    again = there.batches(16, seed=3) if fresh else together
+    again.set_state(state)
+    assert equal(x, [next(again) for _ in range(3)][-1])
     try:
         alone.set_state(state)
     except DataError as e:
         print(e)
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] == "fresh")
 """
 
 
@@ -50,9 +54,10 @@ def test_importing_costs_nothing():
     assert json.loads(out.stdout) == []
 
 
-def test_worker_processes_give_the_same_stream(tmp_path):
+@pytest.mark.parametrize("resumed", ["same", pytest.param("fresh", marks=pytest.mark.slow)])  # new workers start in seconds
+def test_worker_processes_give_the_same_stream(tmp_path, resumed):
     (tmp_path / "run.py").write_text(WORKERS)
-    out = subprocess.run([sys.executable, tmp_path / "run.py"], capture_output=True, text=True, timeout=120)
+    out = subprocess.run([sys.executable, tmp_path / "run.py", resumed], capture_output=True, text=True, timeout=120)
     assert out.returncode == 0, out.stderr
     assert "saved with workers=2, but this stream has workers=0: set workers back" in out.stdout
     assert "Traceback" not in out.stderr and "Exception" not in out.stderr
