@@ -4,7 +4,8 @@
     model = load("runs/shapes")           # a run folder, trained on any number of devices
     model.encode(images)                  # arrays or file names -> one row each
 
-The names below are imported when they are first used, so that `import jaxemb` itself costs nothing.
+The names below are imported when they are first used, so that `import jaxemb` itself costs nothing. Training is
+`jaxemb.train.loop.train(experiment, folder)`: a name `train` here would hide the package of that name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from jaxemb.io.embedder import Embedder as Embedder
     from jaxemb.io.embedder import load as load
     from jaxemb.io.evaluate import evaluate as evaluate
-    from jaxemb.train.loop import train as train
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,6 @@ _HOME = {
     "evaluate": "jaxemb.io.evaluate",
     "list_methods": "jaxemb.discover",
     "load": "jaxemb.io.embedder",
-    "train": "jaxemb.train.loop",
 }
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
