@@ -1,0 +1,7 @@
+"""`python -m jaxemb` is `jaxemb`."""
+
+import sys
+
+from jaxemb.cli import main
+
+sys.exit(main())

@@ -1,0 +1,136 @@
+"""The options of the verbs, and help that teaches."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from jaxemb.cli import verbs as run
+from jaxemb.cli.process import HUGE_PAGES
+
+OVERVIEW = """\
+jaxemb: embeddings in JAX. An experiment is a Python file that builds one object; a run is a folder.
+
+  jaxemb train experiments/jepa/shapes.py      train; the same command again resumes exactly
+  jaxemb eval runs/shapes                      evaluate from the folder alone
+  jaxemb plot runs/shapes                      learning curves
+  jaxemb encode runs/shapes photos/ out.npy    embeddings of your images
+  jaxemb list posemb                           what there is to choose from
+  jaxemb show experiments/jepa/shapes.py       config, parameters, shapes, arithmetic
+"""
+
+TRAIN = """\
+examples:
+  jaxemb train experiments/jepa/shapes.py
+  jaxemb train experiments/jepa/shapes.py:supervised        another experiment of the same file
+  jaxemb train experiments/jepa/images.py --set data.path=my_photos
+  jaxemb train experiments/jepa/shapes.py --set optim.lr=1e-3 --set objective.encoder.depth=6 --run runs/deeper
+  jaxemb train experiments/jepa/shapes.py --set 'objective.encoder.pos=jaxemb.posemb.learned:Learned(shape=(4, 4))'
+  jaxemb train experiments/jepa/shapes.py --seed 1          in runs/shapes-seed1; `jaxemb plot` draws seeds as a band
+  jaxemb train experiments/jepa/shapes.py --devices 8 --set 'mesh={"data": 2, "fsdp": 2, "model": 2}'
+
+Ctrl-C and SIGTERM save and leave; the same command goes on, bit for bit on the same devices. A run folder refuses another config.
+"""
+
+EVAL = """\
+examples:
+  jaxemb eval runs/shapes
+  jaxemb eval runs/shapes@500 --evals knn,probe
+  jaxemb eval runs/shapes --weights params        the trained parameters instead of their average
+
+Figures and where they come from are written to RUN/evals/<name>@<step>.json.
+"""
+
+ENCODE = """\
+examples:
+  jaxemb encode runs/shapes photos/ photos.npy    a row for each image below photos/, names in photos.txt
+  jaxemb encode runs/shapes cat.jpg cat.npy
+  jaxemb encode runs/shapes images.npz out.npy    the array `images` (n H W c, uint8)
+"""
+
+LIST = """\
+examples:
+  jaxemb list                    every method: fields with their defaults, formula or summary, paper
+  jaxemb list posemb
+  jaxemb list evals '*rank*'     a pattern, or a part of name, summary or paper
+  jaxemb list --markdown         docs/methods.md
+"""
+
+SHOW = """\
+examples:
+  jaxemb show experiments/jepa/shapes.py
+  jaxemb show experiments/jepa/shapes.py --set objective.encoder.depth=12
+  jaxemb show runs/shapes
+"""
+
+PLOT = """\
+examples:
+  jaxemb plot runs/shapes                                     runs/shapes/curves.png
+  jaxemb plot runs/shapes runs/shapes-seed* runs/supervised --y knn/top1 --out compare.png
+  jaxemb plot runs/shapes --features                          principal components of the patch features as colours
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser("jaxemb", description=OVERVIEW, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, run: Callable, summary: str, examples: str, *, computes: bool = False) -> Any:
+        p = verbs.add_parser(
+            name, help=summary, description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        p.set_defaults(verb=run)
+        p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        if computes:
+            p.add_argument("--devices", type=int, metavar="N", help="simulate N devices on the CPU")
+            p.add_argument("--no-huge-pages", dest="huge_pages", action="store_false", help="do not restart with " + HUGE_PAGES)
+        return p
+
+    def settable(p: Any) -> None:
+        p.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change a field of the config; may be repeated")
+
+    p = verb("train", run.train, "Train an experiment, or resume it.", TRAIN, computes=True)
+    p.add_argument("experiment", metavar="FILE[:NAME]", help="a file of experiments/, and which experiment of it (main)")
+    settable(p)
+    p.add_argument("--run", metavar="DIR", help="the run folder (runs/<name>, with -seed<N> for a seed other than 0)")
+    p.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
+    p.add_argument("--tensorboard", action="store_true", help="write TensorBoard files into the run folder")
+    p.add_argument("--wandb", action="store_true", help="log to Weights & Biases")
+    p.add_argument(
+        "--distributed",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS:PORT,PROCESSES,ID",
+        help="this is one of several processes; on TPU pods and under Slurm they find each other without the argument",
+    )
+
+    p = verb("eval", run.eval, "Evaluate a run from its path alone.", EVAL, computes=True)
+    p.add_argument("run", metavar="RUN[@STEP]", help="a run folder, and which checkpoint (the newest)")
+    p.add_argument("--evals", metavar="A,B", help="only these evaluations of the experiment")
+    p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
+
+    p = verb("encode", run.encode, "Write the embeddings of images.", ENCODE, computes=True)
+    p.add_argument("run", metavar="RUN[@STEP]")
+    p.add_argument("input", metavar="INPUT", help="a folder of images, an image, an .npz or an .npy")
+    p.add_argument("out", metavar="OUT.npy")
+    p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
+    p.add_argument("--batch", type=int, default=32, metavar="N", help="examples at a time (32)")
+
+    p = verb("list", run.list, "List the methods there are.", LIST)
+    p.add_argument("family", nargs="?", metavar="FAMILY")
+    p.add_argument("pattern", nargs="?", metavar="PATTERN")
+    p.add_argument("--markdown", action="store_true", help="as a catalogue")
+
+    p = verb("show", run.show, "Show what an experiment or a run is made of; nothing is trained.", SHOW)
+    p.add_argument("target", metavar="FILE[:NAME]|RUN")
+    settable(p)
+
+    p = verb("plot", run.plot, "Draw learning curves or feature maps.", PLOT, computes=True)
+    p.add_argument("runs", nargs="+", metavar="RUN")
+    p.add_argument("--x", default="step", help="the horizontal axis: step, or a figure written along")
+    p.add_argument("--y", action="append", default=[], metavar="FIGURE", help="a figure, e.g. knn/top1; may be repeated")
+    p.add_argument("--out", metavar="FILE.png", help="where to write (RUN/curves.png, RUN/features.png)")
+    p.add_argument("--features", action="store_true", help="a map of patch features instead, one row a run")
+    p.add_argument("--images", type=int, default=8, metavar="N", help="images in a feature map (8)")
+    return top

@@ -1,0 +1,145 @@
+"""What each verb does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxemb.cli.describe import brief, by_module, catalogue, matches, shape, signature, tree
+from jaxemb.cli.process import huge_pages_note, is_first
+from jaxemb.config import ConfigError, override, to_json
+from jaxemb.log.table import number, say, size, table
+
+if TYPE_CHECKING:
+    from jaxemb.experiment import Experiment
+
+
+def train(args: argparse.Namespace) -> None:
+    from jaxemb.experiment import find
+    from jaxemb.io.run import Run
+    from jaxemb.train.loop import train
+
+    changes = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
+    experiment = override(find(args.experiment), changes)
+    folder = args.run or f"runs/{experiment.name}" + (f"-seed{experiment.seed}" if experiment.seed else "")
+    first = is_first()
+    if first:
+        headline(experiment, folder)
+    figures = train(experiment, folder, tensorboard=args.tensorboard, wandb=args.wandb)
+    if not first:
+        return
+    before = Run(folder).figures(0)
+    judged = [name for name in figures if "/" in name and name.split("/")[0] in experiment.evals]
+    rest = [name for name in ("loss", "examples_per_second") if name in figures]
+    say("")
+    table(
+        ("figure", ">at step 0 (untrained)", f">at step {experiment.steps}"),
+        [(name, number(before[name]) if name in before else "", figures[name]) for name in judged + rest],
+    )
+    say(f"\nNext:  jaxemb eval {folder}\n       jaxemb plot {folder}\n       jaxemb encode {folder} INPUT embeddings.npy")
+
+
+def headline(experiment: Experiment, folder: str) -> None:
+    """What is trained, on what, where."""
+    import jax
+
+    from jaxemb.train.summary import count_parameters
+
+    devices = jax.devices()
+    kind = "CPU" if devices[0].platform == "cpu" else devices[0].device_kind
+    rows = (
+        (
+            "experiment",
+            f"{experiment.name}: {type(experiment.objective).__name__}, {size(count_parameters(experiment))} parameters",
+        ),
+        ("data", f"{brief(experiment.data)}, {experiment.steps} steps of {experiment.batch}, seed {experiment.seed}"),
+        ("devices", f"{len(devices)} x {kind}, mesh {dict(experiment.mesh)}" + huge_pages_note(devices[0].platform)),
+        ("folder", folder),
+    )
+    for name, value in rows:
+        say(f"{name:<12}{value}")
+
+
+def eval(args: argparse.Namespace) -> None:
+    from jaxemb.io.evaluate import evaluate
+
+    names = args.evals.split(",") if args.evals else None
+    found = evaluate(args.run, evals=names, weights=args.weights)
+    table(("evaluation", "figure", ">value"), [(e, f, float(v)) for e, figures in found.items() for f, v in figures.items()])
+
+
+def encode(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from jaxemb.io.embedder import load
+    from jaxemb.io.inputs import read_inputs
+
+    out = Path(args.out)
+    if out.suffix != ".npy":
+        raise ConfigError(f"OUT must be the name of an .npy file, not {args.out!r}")
+    items, names = read_inputs(Path(args.input))
+    embeddings = load(args.run, weights=args.weights).encode(items, batch_size=args.batch)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    np.save(out, embeddings)
+    say(f"{out}: {len(embeddings)} embeddings of {embeddings.shape[-1]} numbers")
+    if names:
+        rows = out.with_suffix(".txt")
+        rows.write_text("".join(f"{name}\n" for name in names))
+        say(f"{rows}: the files, a line a row")
+
+
+def list(args: argparse.Namespace) -> None:
+    from jaxemb.discover import FAMILIES, list_methods
+
+    found = list_methods(args.family)
+    if args.pattern:
+        found = [m for m in found if matches(m, args.pattern)]
+        if not found:
+            raise ConfigError(f"nothing in {args.family or 'any family'} matches {args.pattern!r}; jaxemb list shows everything")
+    if args.markdown:
+        print(catalogue({f: [m for m in found if m.family == f] for f in FAMILIES}))
+        return
+    table(("family", "method", "what it does", "paper"), [(m.family, signature(m), m.summary, m.paper or "") for m in found])
+
+
+def show(args: argparse.Namespace) -> None:
+    import jax
+
+    from jaxemb.train.summary import summarise
+
+    jax.config.update("jax_platforms", "cpu")  # shapes alone: no accelerator is touched, which a running training may hold
+    experiment = override(find_or_load(args.target), args.set)
+    for line in tree(to_json(experiment)):
+        say(line)
+    found = summarise(experiment)
+    say("")
+    table(("module", ">layers", "arrays", ">parameters"), [*by_module(found.parameters), ("all", "", "", f"{found.count:,}")])
+    say("")
+    table(("arrays of a step", "shape"), [(name, shape(s)) for name, s in found.shapes.items()])
+    say("")
+    table(("memory", ">bytes"), [(name, f"{size(n)}B") for name, n in found.memory.items()])
+    for what, flops in (("one update, forward and backward", found.train_flops), ("one embedding", found.encode_flops)):
+        if flops:
+            say(f"{what}: {size(flops)}FLOP")
+
+
+def plot(args: argparse.Namespace) -> None:
+    from jaxemb.log.plot import curves
+
+    if args.features:
+        from jaxemb.io.features import draw_features
+
+        out = draw_features(args.runs, Path(args.out or Path(args.runs[0].partition("@")[0]) / "features.png"), count=args.images)
+    else:
+        out = curves([Path(r) for r in args.runs], Path(args.out or Path(args.runs[0]) / "curves.png"), x=args.x, y=args.y)
+    say(str(out))
+
+
+def find_or_load(target: str) -> Experiment:
+    """The experiment of FILE[:NAME], or of a run folder."""
+    from jaxemb.experiment import find
+    from jaxemb.io.run import Run
+
+    is_run = (Path(target) / "config.json").is_file() or (Run(target).path / "config.json").is_file()
+    return Run(target).experiment() if is_run else find(target)

@@ -1,0 +1,40 @@
+"""What a user hands over to be embedded: image files, folders, arrays in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxemb.data.base import DataError
+from jaxemb.data.folder import ENDINGS
+
+
+def read_inputs(path: Path) -> tuple[Any, list[str]]:
+    """(arrays or file names, their names): a folder's images at any depth in order, an image, an .npy, or `images` of an .npz.
+
+    Rows of an array have no names.
+    """
+    if path.is_dir():
+        files = sorted(str(f) for f in path.rglob("*") if f.suffix.lower() in ENDINGS)
+        if not files:
+            raise DataError(f"there is no image in {path} or below it; looked for {', '.join(ENDINGS)}")
+        return files, files
+    if not path.is_file():
+        raise DataError(f"there is no file or folder {path}")
+    if path.suffix == ".npy":
+        return _array(path, lambda: np.load(path)), []
+    if path.suffix == ".npz":
+        with _array(path, lambda: np.load(path)) as arrays:
+            if "images" not in arrays:
+                raise DataError(f"{path} has no array `images`; it has {', '.join(arrays) or 'none'}")
+            return _array(path, lambda: arrays["images"]), []
+    return [str(path)], [str(path)]
+
+
+def _array(path: Path, read: Any) -> Any:
+    try:
+        return read()
+    except (OSError, ValueError, EOFError) as e:  # pickles are not read: they could run code
+        raise DataError(f"{path} cannot be read: {e}") from e

@@ -1,0 +1,54 @@
+"""What the command line prints: text, tables, and errors in one red line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 200
+"""Columns of a line where the output is no terminal: nothing is cut off in a file."""
+
+
+def console() -> Console:
+    """Standard output as it is now, without colours that were not asked for."""
+    out = Console(highlight=False, soft_wrap=True)
+    return out if out.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def say(text: str, style: str | None = None) -> None:
+    console().print(Text(text, style=style or ""), soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Prints rows under their columns; a name in `columns` that starts with ">" is aligned to the right."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", title_style="bold", title_justify="left")
+    shown.title = title or None
+    for name in columns:
+        right = name.startswith(">")
+        shown.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
+    for row in rows:
+        shown.add_row(*(Text(number(x) if isinstance(x, float) else str(x)) for x in row))
+    console().print(shown)
+
+
+def number(x: float) -> str:
+    """Four digits, as in the log."""
+    return f"{x:.4g}"
+
+
+def size(count: float) -> str:
+    """1234567 -> "1.23 M"."""
+    for unit, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count:.3g}"
+
+
+def error(text: str) -> None:
+    """One clear line to standard error, red on a terminal."""
+    err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    err.print(Text.assemble(("error: ", "bold red"), (text, "red")), soft_wrap=True)
