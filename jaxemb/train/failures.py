@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES}
-COLLECTIVE = 70
+LOST = 70
 """Exit status after another process was lost (EX_SOFTWARE)."""
 
 
@@ -38,7 +38,7 @@ def explained(experiment: Experiment, say: Callable[[str], None]) -> Iterator[No
             say(f"lost contact to another process: {str(e).splitlines()[0]}; the same command goes on from the last checkpoint")
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(COLLECTIVE)
+            os._exit(LOST)
         raise
     except OSError as e:
         if e.errno in FULL:

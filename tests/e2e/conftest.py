@@ -1,6 +1,7 @@
 """One tiny experiment, trained in this process or in one of its own."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxemb.config import override
+from jaxemb.config import override, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
 from jaxemb.experiment import Experiment
@@ -27,7 +28,7 @@ WORKER = pathlib.Path(__file__).with_name("worker.py")
 SPEED = ("steps_per_second", "examples_per_second")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """tiny("steps=30", ...): I-JEPA on the digits, in a second or two."""
 
@@ -53,12 +54,15 @@ def tiny():
 
 @pytest.fixture
 def launch():
-    """Starts worker.py with a run folder, a mode and `--set` texts; what still runs at the end of the test is killed."""
+    """launch(experiment, run, mode): worker.py in a process of its own. What still runs at the end of the test is killed."""
     started = []
 
-    def start(run, *arguments):
+    def start(experiment, run, *arguments, **environment):
+        wanted = pathlib.Path(f"{run}.wanted.json")
+        wanted.write_text(json.dumps(to_json(experiment)))
         command = [sys.executable, str(WORKER), str(run), *map(str, arguments)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        environment = {**os.environ, **environment}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
         started.append(process)
         return process
 
@@ -68,7 +72,7 @@ def launch():
         process.communicate()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def read_state():
     """The whole state of a checkpoint, on one device, as numpy."""
 
@@ -82,7 +86,7 @@ def read_state():
     return read
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def read_rows():
     """metrics.jsonl, without the figures of speed."""
 
@@ -93,7 +97,22 @@ def read_rows():
     return read
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def until():
+    """until(process, text): reads what a process says, up to a line that holds `text`."""
+
+    def read(process, text):
+        said = ""
+        for line in process.stdout:
+            said += line
+            if text in line:
+                return said
+        raise AssertionError(f"the process ended without {text!r}:\n{said}")
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def assert_same():
     """Two trees, bit for bit or within a tolerance."""
 

@@ -1,7 +1,8 @@
 """Trains the experiment of a run folder's `wanted.json`, in a process that a test may kill. Not a test itself.
 
-worker.py RUN [MODE]: "commit" and "seal" hang at step 15 just before the checkpoint, or its manifest, is made final;
+worker.py RUN [MODE [PORT INDEX]]: "commit" and "seal" hang at step 15 just before the checkpoint, or its manifest, is made final;
 "slow" takes 50 ms a step, so that a signal can come between two.
+PORT and INDEX make it one of two processes.
 """
 
 import json
@@ -10,10 +11,16 @@ import pathlib
 import sys
 import time
 
+import jax
+
 from jaxemb.config import from_json
 from jaxemb.train.loop import train
 
 run, mode = pathlib.Path(sys.argv[1]), (sys.argv[2:] or [""])[0]
+if sys.argv[3:]:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    address, index = f"127.0.0.1:{sys.argv[3]}", int(sys.argv[4])
+    jax.distributed.initialize(address, num_processes=2, process_id=index, heartbeat_timeout_seconds=10)
 
 
 def hang(what):

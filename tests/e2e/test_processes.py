@@ -1,0 +1,68 @@
+"""Two processes on one machine train as two devices of one; when one is lost the other leaves at once."""
+
+import signal
+import socket
+
+import numpy as np
+import pytest
+
+from jaxemb.config import override
+from jaxemb.objectives.classify import Classify
+from jaxemb.train.failures import LOST
+from jaxemb.train.loop import train
+
+ONE_DEVICE = {"XLA_FLAGS": ""}
+
+
+@pytest.fixture
+def experiment(tiny):
+    """No dropout and no masks: their draws go by process. The examples of a batch are the same for any number of processes."""
+    plain = tiny("steps=6", "save_every=3", 'mesh={"data": 2}', "evals.knn.every=3")
+    encoder = override(plain.objective.encoder, ["dropout=0.0"])
+    return type(plain)(**{**vars(plain), "objective": Classify(encoder=encoder)})
+
+
+@pytest.fixture
+def pair(launch):
+    def start(experiment, run, mode="both"):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        return [launch(experiment, run, mode, port, index, **ONE_DEVICE) for index in (0, 1)]
+
+    return start
+
+
+def test_two_processes_equal_two_devices(experiment, pair, tmp_path, read_state, read_rows, assert_same):
+    processes = pair(experiment, tmp_path / "two")
+    said = [p.communicate(timeout=100)[0] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], said
+    assert "step 6/6" in said[0] and "step 6/6" not in said[1]  # the first one speaks for both
+    train(experiment, tmp_path / "one")
+    two, one = read_rows(tmp_path / "two"), read_rows(tmp_path / "one")
+    assert [r["step"] for r in two] == [r["step"] for r in one]
+    np.testing.assert_allclose([r["loss"] for r in two if "loss" in r], [r["loss"] for r in one if "loss" in r], rtol=1e-5)
+    assert_same(
+        read_state(experiment, tmp_path / "two").params, read_state(experiment, tmp_path / "one").params, atol=2e-4, rtol=1e-3
+    )
+
+
+def test_sigterm_to_one_stops_both_after_the_same_step(experiment, pair, tmp_path, until, read_state):
+    long = override(experiment, ["steps=500", "save_every=500", "evals={}"])
+    processes = pair(long, tmp_path / "two", "slow")
+    until(processes[0], "step   7/500")
+    processes[1].send_signal(signal.SIGTERM)
+    said = [p.communicate(timeout=60)[0] for p in processes]
+    assert [p.returncode for p in processes] == [143, 143], said
+    stopped = int(said[0].split("stopped at step ")[1].split(",")[0])
+    assert read_state(long, tmp_path / "two").step == stopped
+
+
+def test_a_killed_process_ends_the_other_at_once(experiment, pair, tmp_path, until):
+    long = override(experiment, ["steps=500", "evals={}"])
+    processes = pair(long, tmp_path / "two", "slow")
+    until(processes[0], "step   7/500")
+    processes[1].kill()
+    said, _ = processes[0].communicate(timeout=8)  # not the 10 s of the heartbeat
+    assert processes[0].returncode == LOST and "lost contact to another process" in said, said
+    assert "goes on from the last checkpoint" in (tmp_path / "two" / "log.txt").read_text()
