@@ -2,12 +2,15 @@
 
 worker.py RUN [MODE [PORT INDEX]]: "commit" and "seal" hang at step 15 just before the checkpoint, or its manifest, is made final;
 "slow" takes 50 ms a step, so that a signal can come between two.
+"small-disk" lets no file grow beyond 40 kB.
 PORT and INDEX make it one of two processes.
 """
 
 import json
 import os
 import pathlib
+import resource
+import signal
 import sys
 import time
 
@@ -48,6 +51,10 @@ if mode == "slow":
 
     offer = jaxemb.train.feed.Feed.__next__
     jaxemb.train.feed.Feed.__next__ = lambda self: (time.sleep(0.05), offer(self))[1]
+
+if mode == "small-disk":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
 experiment = from_json(json.loads(pathlib.Path(f"{run}.wanted.json").read_text()))
 print("FIGURES", json.dumps(train(experiment, run)), flush=True)
