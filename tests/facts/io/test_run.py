@@ -1,0 +1,151 @@
+"""Run folders: their names, what stands in them, and whose they are."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jaxemb.config import ConfigError, override
+from jaxemb.data.digits import Digits
+from jaxemb.experiment import Experiment
+from jaxemb.io.run import Run, RunError, environment
+from jaxemb.objectives.classify import Classify
+
+
+@pytest.fixture
+def experiment():
+    return Experiment(name="test", objective=Classify(), data=Digits(), steps=10, batch=8)
+
+
+def trained(run):
+    """As if a step had been logged."""
+    (run.path / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n{"step": 1, "knn/top1": 0.5}\n{"step": 2, "loss": 0.9}\n')
+    return run
+
+
+@pytest.mark.parametrize(
+    "text, path, step", [("runs/a", "runs/a", None), ("runs/a@500", "runs/a", 500), ("a@b", "a@b", None), ("a@b@3", "a@b", 3)]
+)
+def test_names(text, path, step):
+    assert (str(Run(text).path), Run(text).step) == (path, step)
+
+
+def test_a_folder_whose_name_ends_like_a_step(tmp_path):
+    (tmp_path / "a@1").mkdir()
+    assert Run(tmp_path / "a@1").path == tmp_path / "a@1"
+
+
+def test_the_config_comes_back(experiment, tmp_path):
+    run = Run(tmp_path / "deep" / "run")
+    with run.claimed(experiment):
+        assert run.experiment() == experiment and Run(run.path).config()["steps"] == 10
+
+
+def test_metrics_and_the_figures_of_a_step(experiment, tmp_path):
+    run = Run(tmp_path)
+    assert run.metrics() == [] and trained(run).figures(1) == {"loss": 1.0, "knn/top1": 0.5} and run.figures(5) == {}
+
+
+def test_what_is_no_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    (tmp_path / "runs" / "digits" / "config.json").write_text("{")
+    with pytest.raises(RunError, match="runs/digit does not exist; runs here: runs/digits"):
+        Run("runs/digit").config()
+    with pytest.raises(RunError, match="has no config.json, so it is no run folder"):
+        Run(tmp_path).config()
+    with pytest.raises(RunError, match="config.json is damaged"):
+        Run("runs/digits").experiment()
+
+
+def test_another_config_is_refused_with_the_difference(experiment, tmp_path):
+    run = Run(tmp_path)
+    with run.claimed(experiment):
+        trained(run)
+    other = override(experiment, ["optim.lr=0.5", "steps=99", "data.size=16"])
+    with pytest.raises(RunError) as caught, run.claimed(other):
+        pass
+    message = str(caught.value)
+    assert "optim.lr: 0.001 there, 0.5 here" in message and "data.size: 8 there, 16 here" in message
+    assert "steps:" not in message and run.experiment() == experiment
+
+
+def test_what_may_change(experiment, tmp_path):
+    run = Run(tmp_path)
+    with run.claimed(experiment):
+        trained(run)
+    changed = override(experiment, ["steps=99", "save_every=7", "keep=1", "log_every=3", 'mesh={"data": 2}', "expect.a=1.0"])
+    with run.claimed(changed):
+        assert run.experiment() == changed
+
+
+def test_a_folder_where_nothing_was_trained_yet_is_free(experiment, tmp_path):
+    run = Run(tmp_path)
+    with run.claimed(experiment):
+        pass
+    with run.claimed(override(experiment, ["optim.lr=0.5"])):
+        assert run.experiment().optim.lr == 0.5
+
+
+def test_two_processes_cannot_train_in_one_folder(experiment, tmp_path):
+    hold = (
+        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path / ".lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="another process is training in"), Run(tmp_path).claimed(experiment):
+            pass
+        other.kill()
+    with Run(tmp_path).claimed(experiment):  # the lock ends with its process
+        pass
+
+
+def test_a_folder_that_cannot_be_written(experiment, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match="cannot be written: Not a directory"), Run(tmp_path / "file" / "run").claimed(experiment):
+        pass
+
+
+def test_what_could_not_be_read_back_is_refused_before_the_folder_is_made(experiment, tmp_path):
+    class Mine(Classify):
+        pass
+
+    broken = Experiment(**{**vars(experiment), "objective": Mine()})
+    with pytest.raises(ConfigError, match="config.objective"), Run(tmp_path / "run").claimed(broken):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_environment_of_each_start(experiment, tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    for command in ("first", "second", "third"):
+        monkeypatch.setattr(sys, "argv", ["jaxemb", command])
+        with run.claimed(experiment):
+            pass
+    found = json.loads((tmp_path / "env.json").read_text())
+    assert [e["command"] for e in (found, *found["earlier"])] == ["jaxemb third", "jaxemb first", "jaxemb second"]
+    assert {"jax", "flax", "orbax-checkpoint", "python"} <= set(found["versions"])
+    assert len(found["devices"]) == 8 and found["processes"] == 1
+
+
+def test_the_commit_and_whether_it_was_changed_since(tmp_path, monkeypatch):
+    def git(*command):
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=tmp_path, check=True, capture_output=True
+        )
+
+    monkeypatch.setattr("jaxemb.io.run.__file__", str(tmp_path / "run.py"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path.parent))
+    assert environment()["commit"] is None and environment()["dirty"] is None
+    (tmp_path / "file").write_text("a")
+    git("init", "-q")
+    git("add", "file")
+    git("commit", "-q", "-m", "x")
+    clean = environment()
+    (tmp_path / "file").write_text("b")
+    assert len(clean["commit"]) == 40 and clean["dirty"] is False and environment()["dirty"] is True
