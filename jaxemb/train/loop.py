@@ -38,7 +38,7 @@ def train(experiment: Experiment, run: str | Path, *, tensorboard: bool = False,
     """
     mesh = make_mesh(experiment.mesh)
     check_batch(experiment.batch, experiment.accumulate, mesh)
-    folder, stop, judge = Run(run), Stop(), Judge(experiment, mesh)
+    folder, judge = Run(run), Judge(experiment, mesh)
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             stack.enter_context(folder.claimed(experiment))
@@ -46,35 +46,34 @@ def train(experiment: Experiment, run: str | Path, *, tensorboard: bool = False,
         saved = folder.checkpoints(report.say, keep=experiment.keep, best=experiment.best)
         checkpoints = stack.enter_context(contextlib.closing(saved))
         stack.enter_context(explained(experiment, report.say))
-        stack.enter_context(stop)
+        stop = stack.enter_context(Stop())
         start = find_start(experiment, mesh, checkpoints, report.say)
         if start.step >= experiment.steps:
             report.say(f"nothing is left to do: {folder.path} has reached step {start.step} of {experiment.steps}")
             return folder.figures(start.step)
-        state = start.state
         feed = stack.enter_context(contextlib.closing(Feed(experiment, mesh, start=start.step, place=start.place)))
         report.begin(start.step, resumed=start.resumed)
         with report.aside("compiling the train step"):
-            step = compile_step(experiment, state, mesh)
+            step = compile_step(experiment, start.state, mesh)
 
-        for i in range(start.step, experiment.steps + 1):  # i updates are done
+        state, i = start.state, start.step  # i updates are done
+        while True:
             # Evaluate, save, step, log, in this order. A checkpoint then comes after the figures of its step and the metrics
             # before it, so that a resumed run repeats nothing and misses nothing. Step 0 is the random initialisation.
             last = i == experiment.steps or stop.wanted(i)
-            new = i > start.step or not start.resumed
-            figures = evaluate(judge, i, state, report) if new else {}
-            if new and i > 0 and (last or i % experiment.save_every == 0 or experiment.best in figures):
-                report.flush()  # raises on a loss that is not finite: such a state is never saved
-                with report.aside():
-                    checkpoints.save(i, state, {"data": feed.place, "mesh": dict(mesh.shape)}, figures)
+            if i > start.step or not start.resumed:
+                figures = evaluate(judge, i, state, report)
+                if i > 0 and (last or i % experiment.save_every == 0 or experiment.best in figures):
+                    report.flush()  # raises on a loss that is not finite: such a state is never saved
+                    with report.aside():
+                        checkpoints.save(i, state, {"data": feed.place, "mesh": dict(mesh.shape)}, figures)
             if last:
                 break
-            batch = next(feed)
             with jax.transfer_guard("disallow"):  # nothing may move between host and devices unasked
-                state, metrics = step(state, batch)
-            report.step(i + 1, metrics)
+                state, metrics = step(state, next(feed))
+            i += 1
+            report.step(i, metrics)
 
-        report.flush()
         checkpoints.wait()
         if stop.signal and i < experiment.steps:
             report.say(f"{stop.signal.name}: stopped at step {i}{', which is saved' if i else ''}; the same command goes on")
