@@ -106,8 +106,7 @@ def no_space(*args, **kwargs):
 
 def test_a_file_that_grows_beyond_what_the_disk_takes(tiny, tmp_path, launch):
     """No stand-in: the kernel refuses the bytes of the checkpoint."""
-    wide = tiny("evals={}", "objective.encoder.width=96", "log_every=20")
-    process = launch(wide, tmp_path / "run", "small-disk")
+    process = launch(tiny("evals={}", "log_every=20"), tmp_path / "run", "small-disk")
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 1 and "could not save" in said and "there is no earlier checkpoint" in said, said[-3000:]
 

@@ -2,7 +2,7 @@
 
 worker.py RUN [MODE [PORT INDEX]]: "commit" and "seal" hang at step 15 just before the checkpoint, or its manifest, is made final;
 "slow" takes 50 ms a step, so that a signal can come between two.
-"small-disk" lets no file grow beyond 40 kB.
+"small-disk" lets no file grow beyond 16 kB.
 PORT and INDEX make it one of two processes.
 """
 
@@ -54,7 +54,7 @@ if mode == "slow":
 
 if mode == "small-disk":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
 
 experiment = from_json(json.loads(pathlib.Path(f"{run}.wanted.json").read_text()))
 print("FIGURES", json.dumps(train(experiment, run)), flush=True)
