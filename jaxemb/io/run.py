@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
 FREE = ("steps", "evals", "log_every", "save_every", "keep", "best", "mesh", "sharding", "expect")
-"""Fields that may change between two starts of one run: how long, how it is watched, on how many devices."""
+"""Fields that may change between two starts of one run: how long, how it is watched, on how many devices.
+The schedules follow the new number of steps."""
 
 
 class RunError(ValueError):
@@ -106,8 +107,9 @@ class Run:
             yield
 
     def _compare(self, doc: dict[str, Any]) -> None:
-        if not (self.path / "config.json").is_file() or not (self.checkpoints().steps() or self.metrics()):
-            return  # nothing was trained here yet
+        trained = self.checkpoints().steps() or any(row["step"] > 0 for row in self.metrics())
+        if not trained or not (self.path / "config.json").is_file():
+            return
         there, here = flatten(to_json(self.experiment())), flatten(doc)
         paths = [p for p in {**there, **here} if there.get(p) != here.get(p) and p.split(".")[0] not in FREE]
         if paths:
