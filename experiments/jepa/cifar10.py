@@ -13,6 +13,7 @@ from jaxemb.data.images import Images
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
+from jaxemb.evals.raw import RawInputs
 from jaxemb.experiment import Experiment, replace
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
@@ -43,7 +44,13 @@ main = Experiment(
     ema=(0.99, 1.0),
     steps=9_000,
     batch=64,
-    evals={"knn": KNN(k=20, every=1500), "probe": Ridge(every=1500), "rankme": RankMe(samples=5_000, every=1500)},
+    evals={
+        "knn": KNN(every=1500),
+        "probe": Ridge(every=1500),
+        "rankme": RankMe(samples=5_000, every=1500),
+        "pixels_knn": RawInputs(of=KNN()),
+        "pixels_probe": RawInputs(of=Ridge()),
+    },
     save_every=1500,
     log_every=100,
 )

@@ -4,8 +4,6 @@
   jaxemb train experiments/jepa/shapes.py:supervised
 """
 
-from dataclasses import replace as with_
-
 from jaxemb.data.shapes import Shapes
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
@@ -41,3 +39,4 @@ main = Experiment(
         "rankme": RankMe(samples=5000, every=500),
     },
 )
+supervised = replace(main, name="shapes_supervised", objective=Classify(encoder=encoder, classes=6, label="shape"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -16,6 +17,8 @@ import numpy as np
 from jaxemb.config import ConfigError
 
 Grid = tuple[int, int]
+TRIES = 2000
+"""Draws after which a sampler gives up on an image."""
 
 
 class Masks:
@@ -51,6 +54,10 @@ class MultiBlock(Masks):
     def __post_init__(self) -> None:
         if self.targets < 1:
             raise ConfigError(f"masks.targets must be at least 1, is {self.targets}")
+        if self.min_keep < 0:
+            raise ConfigError(f"masks.min_keep must not be negative, is {self.min_keep}")
+        if self.context_tokens is not None and self.context_tokens < 1:
+            raise ConfigError(f"masks.context_tokens must be at least 1 (None: the usual length), is {self.context_tokens}")
         for name in ("scale", "aspect", "context_scale"):
             low, high = getattr(self, name)
             if not 0 < low <= high or (name != "aspect" and high > 1):
@@ -93,9 +100,12 @@ class MultiBlock(Masks):
         context, targets = self.draw(grid, batch, rng, shared)
         length = self.context_tokens or self.usual_context(grid)
         context, context_mask = _fit(context, length)
-        targets, targets_mask = _fit(targets, max(rows * columns for rows, columns in self.sizes(grid)))
-        out = {"context": context[:, None], "context_mask": context_mask[:, None], "targets": targets}
-        return out if len(self.sizes(grid)) == 1 else out | {"targets_mask": targets_mask}
+        areas = {rows * columns for rows, columns in self.sizes(grid)}
+        targets, targets_mask = _fit(targets, max(areas))
+        out = {"context": context[:, None], "targets": targets}
+        # Masks are left out where no draw can need padding, never by what this one drew: the shapes would change.
+        out |= {"context_mask": context_mask[:, None]} if length > self.min_keep + 1 else {}
+        return out | {"targets_mask": targets_mask} if len(areas) > 1 else out
 
     def sizes(self, grid: Grid) -> tuple[tuple[int, int], ...]:
         """The sizes of target blocks that can be drawn on this grid."""
@@ -140,7 +150,14 @@ class FixedBlocks(Masks):
         cells = grid[0] * grid[1]
         blocks = np.zeros((batch, self.targets, *grid), bool)
         todo = np.arange(batch)
-        while todo.size:  # blocks that overlap little can leave too few patches for the context: draw those again
+        for attempt in itertools.count():  # blocks that overlap little can leave too few patches for the context: draw again
+            if not todo.size:
+                break
+            if attempt == TRIES:
+                raise ConfigError(
+                    f"masks.context={self.context}: {self.targets} targets of {self.size} on a {grid[0]} x {grid[1]} grid "
+                    f"did not leave so many patches in {TRIES} draws; lower context, targets or size"
+                )
             shape = (todo.size, self.targets)
             corners = np.stack([rng.integers(0, grid[axis] - self.size[axis] + 1, shape) for axis in (0, 1)], -1)
             blocks[todo] = _paint(grid, self.size, corners)
@@ -167,9 +184,10 @@ def _sizes(masks: MultiBlock, grid: Grid) -> tuple[tuple[int, int], ...]:
     contexts = {masks.context_size(u, grid) for u in np.linspace(0, 1, 2_001)[:-1]}
     smallest = min(rows * columns for rows, columns in [*sizes, *contexts])
     if smallest <= masks.min_keep:
+        lower = f"set min_keep to at most {smallest - 1} or " if smallest else ""
         raise ConfigError(
             f"masks.min_keep={masks.min_keep} cannot be met: on a {grid[0]} x {grid[1]} grid a block can have as few as {smallest} "
-            f"patches, and must have more than min_keep; set min_keep to at most {smallest - 1} or raise scale={masks.scale}"
+            f"patches, and must have more than min_keep; {lower}raise scale={masks.scale}"
         )
     return tuple(sizes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import field
@@ -16,6 +17,13 @@ import optax
 from jaxemb.config import ConfigError, suggest
 
 Params = Any
+SCHEDULES = ("cosine", "linear", "constant")
+OURS = {"learning_rate", "weight_decay", "weight_decay_rate", "mask", "weight_decay_mask"}
+"""Arguments of optax optimisers that are fields of `Optim`."""
+REFUSED = {
+    "fromage": "its step is not proportional to the learning rate, so that no schedule applies",
+    "lbfgs": "its line search needs the loss at other parameters, which a training step does not give",
+}
 
 
 class ScheduledState(NamedTuple):
@@ -62,25 +70,33 @@ class Optim:
 
     def __post_init__(self) -> None:
         factory = _factory(self.name)
-        known = set(inspect.signature(factory).parameters) - {"learning_rate", "weight_decay", "mask", "weight_decay_mask"}
+        known = set(inspect.signature(factory).parameters) - OURS
         for option in self.options:
             if option not in known:
                 raise ConfigError(f"optim.options: optax.{self.name} takes no {option!r}{suggest(option, known)}")
-        for name in ("lr", "lr_start", "lr_final", "warmup"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"optim.{name} must not be negative, is {getattr(self, name)}")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(f"optim.schedule={self.schedule!r}; valid: {', '.join(SCHEDULES)}")
+        decays = self.decay if isinstance(self.decay, tuple) else (self.decay,)
+        numbers = [(name, getattr(self, name)) for name in ("lr", "lr_start", "lr_final", "warmup")]
+        numbers += [("decay", d) for d in decays] + [("lr_multipliers", factor) for _, factor in self.lr_multipliers]
+        for name, value in numbers:
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"optim.{name} must not be negative, nor infinite, is {value}")
+        if len(decays) > 2:
+            raise ConfigError(f"optim.decay is a number or (first, last), is {self.decay}")
         if isinstance(self.warmup, float) and self.warmup >= 1:
             raise ConfigError(f"optim.warmup={self.warmup}: a fraction below 1, or a whole number of steps")
         if self.clip is not None and self.clip <= 0:
             raise ConfigError(f"optim.clip must be above 0 (None: no clipping), is {self.clip}")
         if self.stretch < 1:
             raise ConfigError(f"optim.stretch must be at least 1, is {self.stretch}")
-        for name, regex in (
-            [("freeze", r) for r in self.freeze]
-            + [("no_decay", r) for r in self.no_decay]
-            + [("lr_multipliers", r) for r, _ in self.lr_multipliers]
-        ):
-            _compiled(name, regex)
+        for name in ("freeze", "no_decay"):
+            if isinstance(getattr(self, name), str):  # its letters would be taken for regexes
+                raise ConfigError(f"optim.{name} is a tuple of regexes: ({getattr(self, name)!r},)")
+            for regex in getattr(self, name):
+                _check_regex(name, regex)
+        for regex, _ in self.lr_multipliers:
+            _check_regex("lr_multipliers", regex)
 
     # ---- schedules, t = 1 .. steps ---------------------------------------------------------------------------------------------
 
@@ -113,8 +129,8 @@ class Optim:
 
     def make(self, steps: int) -> optax.GradientTransformation:
         """The optax transformation for a run of this many steps."""
-        # learning_rate=-1: optax optimisers end in a step of -lr; we want the bare direction, to add the decay to it.
-        arguments = {"learning_rate": -1.0, **self.options}
+        # At a learning rate of 1 an optimiser of optax returns the negative of the bare direction, to which we add the decay.
+        arguments = {"learning_rate": 1.0, **self.options}
         if "weight_decay" in inspect.signature(_factory(self.name)).parameters:
             arguments["weight_decay"] = 0.0
         inner = _factory(self.name)(**arguments)
@@ -138,8 +154,8 @@ class Optim:
                 if factor == 0:
                     return jnp.zeros_like(p)
                 if decayed and self.decay:
-                    u = u + decay.astype(p.dtype) * p
-                return (-factor * lr).astype(p.dtype) * u.astype(p.dtype)
+                    u = u - decay.astype(p.dtype) * p
+                return (factor * lr).astype(p.dtype) * u.astype(p.dtype)
 
             updates = jax.tree.map(move, direction, params, self.decayed(params), self.factors(params))
             return updates, ScheduledState(t, inner_state)
@@ -193,17 +209,22 @@ def parameter_paths(tree: Params) -> list[str]:
 
 
 def _factory(name: str) -> Callable[..., Any]:
+    if name in REFUSED:
+        raise ConfigError(f"optim.name: {name!r} cannot be used here: {REFUSED[name]}")
     factory = getattr(optax, name, None)
-    if not callable(factory) or "learning_rate" not in inspect.signature(factory).parameters:
-        names = [n for n in dir(optax) if inspect.isfunction(getattr(optax, n)) and not n.startswith("_")]
-        names = [n for n in names if "learning_rate" in inspect.signature(getattr(optax, n)).parameters]
+    if not inspect.isfunction(factory) or not _is_optimiser(name, factory):
+        names = [n for n, f in inspect.getmembers(optax, inspect.isfunction) if n not in REFUSED and _is_optimiser(n, f)]
         raise ConfigError(f"optim.name: optax has no optimiser {name!r}{suggest(name, names)}")
     return factory
 
 
-def _compiled(name: str, regex: str) -> re.Pattern:
+def _is_optimiser(name: str, f: Callable[..., Any]) -> bool:
+    return "learning_rate" in inspect.signature(f).parameters and not name.startswith(("scale_by_", "_"))
+
+
+def _check_regex(name: str, regex: str) -> None:
     try:
-        return re.compile(regex)
+        re.compile(regex)
     except re.error as e:
         raise ConfigError(f"optim.{name}: {regex!r} is no regular expression: {e}") from None
 

@@ -22,7 +22,7 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
     The average moves after the update, see `momentum_at`.
     """
     tx = optim.make(steps)
-    horizon = optim.horizon(steps)
+    horizon = optim.stretch * steps  # not cut to a whole number, unlike those of lr and decay: as released
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         def loss(params: Any, stats: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, tuple[dict, Any]]:
@@ -46,8 +46,8 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
     return step
 
 
-def momentum_at(i: Any, ema: tuple[float, float], horizon: int) -> jax.Array:
-    """Momentum of the average after update i = 0, 1, ...: first + i (last - first) / T."""
+def momentum_at(i: Any, ema: tuple[float, float], horizon: int | float) -> jax.Array:
+    """Momentum of the average after update i = 0, 1, ...: first + i (last - first) / horizon."""
     return ema[0] + (ema[1] - ema[0]) * jnp.asarray(i, jnp.result_type(float)) / horizon
 
 

@@ -23,6 +23,6 @@ def test_every_case(load, precision):
         t = jnp.arange(1, steps + 1)
         precision.check(optim.lr_at(t, steps), arrays[f"{case}_lr"], f"{case}_lr")
         precision.check(optim.decay_at(t, steps), arrays[f"{case}_wd"], f"{case}_wd")
-        ours = momentum_at(t - 1, (0.996, 1.0), optim.horizon(steps))
+        ours = momentum_at(t - 1, (0.996, 1.0), float(scale) * steps)
         precision.check(ours, arrays[f"{case}_ema"], f"{case}_ema")
         assert np.asarray(arrays[f"{case}_lr"]).shape == (steps,)

@@ -1,0 +1,100 @@
+"""What every objective keeps to, under the one train step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxemb.discover import members
+from jaxemb.train.optim import Optim
+from jaxemb.train.state import create
+from jaxemb.train.step import make_step
+
+STEPS, BATCH = 50, 8
+OPTIM = Optim("adamw", lr=3e-3, warmup=5, clip=1.0)
+EMA = (0.9, 1.0)
+
+
+class Run:
+    """One objective with its jitted step, on a fixed set of images: two classes of gratings."""
+
+    def __init__(self, member):
+        self.objective = member.cls(**getattr(member.cls, "tiny", {}))
+        self.traces = 0
+        step = make_step(self.objective, OPTIM, steps=STEPS, ema=EMA)
+
+        def counted(state, batch):
+            self.traces += 1
+            return step(state, batch)
+
+        self.step = jax.jit(counted)
+        self.create = jax.jit(lambda b, seed: create(self.objective, OPTIM.make(STEPS), b, seed=seed, ema=True))
+
+    def batch(self, i, vary=False):
+        rng = np.random.default_rng(i if vary else 0)
+        labels = np.arange(BATCH, dtype=np.int32) % 2
+        y, x = np.mgrid[:32, :32] / 4
+        waves = np.where(labels[:, None, None] == 0, np.sin(x)[None], np.sin(y)[None])
+        images = waves[..., None] * np.ones(3) + 0.1 * rng.normal(size=(BATCH, 32, 32, 3))
+        raw = {"images": images.astype(np.float32), "labels": labels}
+        return self.objective.prepare(raw, np.random.default_rng([i, 0]), np.random.default_rng(i))
+
+    def go(self, state, first, last):
+        losses = []
+        for i in range(first, last):
+            state, metrics = self.step(state, self.batch(i))
+            losses.append(float(metrics["loss"]))
+        return state, losses
+
+
+@pytest.fixture(scope="module", params=members("objectives"), ids=lambda m: m.name)
+def run(request):
+    return Run(request.param)
+
+
+def test_loss_falls_and_nothing_recompiles(run):
+    _, losses = run.go(run.create(run.batch(0), 0), 0, STEPS)
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert run.traces == 1, "shapes changed between steps"
+
+
+def test_same_seed_same_losses_another_seed_others(run):
+    losses = [run.go(run.create(run.batch(0), seed), 0, 4)[1] for seed in (0, 0, 1)]
+    assert losses[0] == losses[1] and losses[0] != losses[2]
+
+
+def test_restart_equals_no_restart(run):
+    through, losses = run.go(run.create(run.batch(0), 0), 0, 12)
+    half, _ = run.go(run.create(run.batch(0), 0), 0, 6)
+    copied = jax.tree.map(
+        lambda x: jax.random.wrap_key_data(np.array(jax.random.key_data(x))) if is_key(x) else jnp.asarray(np.array(x)), half
+    )
+    resumed, rest = run.go(copied, 6, 12)
+    assert losses[6:] == rest
+    for a, b in zip(jax.tree.leaves(through.params), jax.tree.leaves(resumed.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def is_key(x):
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def test_no_gradient_reaches_the_targets(run):
+    state, batch = run.create(run.batch(0), 0), run.batch(0)
+
+    def loss(params):
+        targets = jax.lax.stop_gradient(run.objective.apply({"params": params}, batch, method="targets"))
+        rngs = {"dropout": jax.random.key(0)}
+        return run.objective.apply({"params": state.params}, batch, targets, method="loss", rngs=rngs).value
+
+    assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(jax.grad(loss)(state.params)))
+
+
+def test_encode_is_deterministic_and_row_by_row(run):
+    state = run.create(run.batch(0), 0)
+    batch = run.batch(0)
+    a = run.objective.apply(state.variables(), batch, method="encode")
+    assert a.ndim == 2 and len(a) == BATCH
+    b = run.objective.apply(state.variables(), {k: v[::-1] for k, v in batch.items()}, method="encode")
+    np.testing.assert_allclose(a[::-1], b, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,30 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jaxemb.config import ConfigError
+from jaxemb.data.base import ArraySpec
+from jaxemb.evals.knn import KNN
+from jaxemb.evals.raw import RawInputs
+
+
+def refuse(arrays):
+    raise AssertionError("the encoder is not asked")
+
+
+def test_figures_of_the_inputs_without_the_encoder(clusters):
+    assert RawInputs(of=KNN(k=5)).run(refuse, clusters) == KNN(k=5).run(lambda a: a["images"], clusters) == {"top1": 1.0}
+
+
+def test_images_are_flattened(known):
+    rows = {"images": np.eye(4, dtype=np.float32).reshape(4, 2, 2, 1), "labels": np.arange(4, dtype=np.int32)}
+    assert RawInputs(of=KNN(k=1)).run(refuse, known(rows, rows)) == {"top1": 1.0}
+
+
+def test_what_has_no_numbers_is_refused(clusters):
+    class Ids(type(clusters)):
+        spec = {"ids": ArraySpec((7,), "int32"), "labels": ArraySpec((), "int32")}
+
+    with pytest.raises(ConfigError, match="RawInputs needs an array of numbers, the data hold ids, labels"):
+        RawInputs().run(refuse, Ids(**{f.name: getattr(clusters, f.name) for f in dataclasses.fields(clusters)}))

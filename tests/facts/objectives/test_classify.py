@@ -1,0 +1,67 @@
+import jax
+import numpy as np
+import pytest
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.resnet import ResNet
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.classify import Classify
+
+IMAGES = np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))
+BATCH = {"images": IMAGES, "labels": np.array([0, 1, 2, 2], np.int32)}
+MODEL = Classify(encoder=Transformer(stem=Patches(4), width=16, depth=1, heads=2), classes=3)
+
+
+def with_head(kernel, model=MODEL):
+    params = jax.jit(model.init)(jax.random.key(1), BATCH)
+    params["params"]["head"]["kernel"] = kernel
+    return params
+
+
+def test_first_loss_is_the_logarithm_of_the_classes():
+    params = jax.jit(MODEL.init)(jax.random.key(1), BATCH)
+    assert float(MODEL.apply(params, BATCH, None, method="loss").value) == pytest.approx(np.log(3), rel=1e-6)
+
+
+def test_cross_entropy_smoothing_and_soft_labels_by_hand():
+    params = with_head(jax.random.normal(jax.random.key(2), (16, 3)))
+    logits = np.asarray(MODEL.apply(params, BATCH, method="logits"), np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    hard = np.eye(3)[BATCH["labels"]]
+
+    def loss(model, **more):
+        return float(model.apply(params, {**BATCH, **more}, None, method="loss").value)
+
+    assert loss(MODEL) == pytest.approx(-(hard * log_p).sum(-1).mean(), rel=1e-5)
+    assert loss(MODEL.clone(smoothing=0.1)) == pytest.approx(-((0.9 * hard + 0.1 / 3) * log_p).sum(-1).mean(), rel=1e-5)
+    soft = np.array([[0.5, 0.5, 0], [0, 1, 0], [0.2, 0, 0.8], [0, 0, 1]], np.float32)
+    assert loss(MODEL, labels_soft=soft) == pytest.approx(-(soft * log_p).sum(-1).mean(), rel=1e-5)
+    accuracy = MODEL.apply(params, BATCH, None, method="loss").logs["accuracy"]
+    assert float(accuracy) == (logits.argmax(-1) == BATCH["labels"]).mean()
+
+
+def test_encode_is_below_the_head():
+    a, b = (
+        MODEL.apply(with_head(k), BATCH, method="encode") for k in (np.zeros((16, 3), np.float32), np.ones((16, 3), np.float32))
+    )
+    np.testing.assert_array_equal(a, b)
+    assert a.shape == (4, 16)
+
+
+def test_a_resnet_is_an_encoder_too():
+    model = Classify(encoder=ResNet(18, width=4), classes=3)
+    variables = jax.jit(model.init)(jax.random.key(1), BATCH)
+    assert "batch_stats" in variables
+    assert model.apply(variables, BATCH, method="encode").shape == (4, 32)
+
+
+def test_another_label_and_its_absence():
+    with pytest.raises(ConfigError, match="label='shape' is not in the batch, which holds images, labels"):
+        MODEL.clone(label="shape").init(jax.random.key(0), BATCH)
+
+
+@pytest.mark.parametrize(("fields", "message"), [({"smoothing": 1.0}, "smoothing"), ({"classes": 1}, "classes must be at least 2")])
+def test_bad_fields_are_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        MODEL.clone(**fields)

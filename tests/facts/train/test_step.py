@@ -1,0 +1,102 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxemb.objectives.base import Objective
+from jaxemb.train.optim import Optim
+from jaxemb.train.state import create
+from jaxemb.train.step import make_step, momentum_at
+from jaxemb.types import Loss
+
+
+class Mean(Objective):
+    """loss = mean over the batch of (w - x)^2: its gradient is 2 (w - mean x)."""
+
+    def setup(self):
+        self.w = self.param("w", nn.initializers.zeros, (2,))
+
+    def targets(self, batch):
+        return self.w
+
+    def loss(self, batch, targets):
+        return Loss(jnp.square(self.w[None] - batch["x"]).mean(0).sum(), {"teacher": targets.sum()})
+
+    def encode(self, batch):
+        return batch["x"] * self.w[None]
+
+
+class Noisy(Mean):
+    """With dropout noise and a running statistic."""
+
+    def setup(self):
+        super().setup()
+        self.seen = self.variable("stats", "seen", lambda: jnp.zeros(()))
+
+    def loss(self, batch, targets):
+        self.seen.value = self.seen.value + 1
+        noise = jax.random.normal(self.make_rng("dropout"), ())
+        return Loss(super().loss(batch, targets).value, {"noise": noise})
+
+
+X = {"x": jnp.arange(12.0).reshape(6, 2)}
+SGD = Optim("sgd", lr=0.25, schedule="constant")
+
+
+def start(objective, ema=False):
+    return create(objective, SGD.make(10), X, seed=0, ema=ema)
+
+
+def test_one_update_by_hand():
+    state, metrics = make_step(Mean(), SGD, steps=10)(start(Mean()), X)
+    mean = np.array([5.0, 6.0])
+    np.testing.assert_allclose(state.params["w"], 0.25 * 2 * mean)
+    assert int(state.step) == 1 and float(metrics["lr"]) == 0.25
+    assert float(metrics["grad_norm"]) == pytest.approx(2 * np.linalg.norm(mean))
+
+
+def test_targets_come_from_the_average_of_before_and_it_moves_after():
+    step = make_step(Mean(), SGD, steps=10, ema=(0.5, 1.0))
+    state, first = step(start(Mean(), ema=True), X)
+    assert float(first["teacher"]) == 0
+    np.testing.assert_allclose(state.ema["w"], 0.5 * state.params["w"])
+    averaged = state.ema["w"].sum()
+    _, second = step(state, X)
+    assert float(second["teacher"]) == pytest.approx(float(averaged))
+
+
+def test_without_an_average_the_targets_come_from_the_trained_parameters():
+    step = make_step(Mean(), SGD, steps=10)
+    state, _ = step(start(Mean()), X)
+    _, metrics = step(state, X)
+    assert float(metrics["teacher"]) == pytest.approx(float(state.params["w"].sum()))
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_accumulation_equals_the_whole_batch(parts):
+    whole, m = make_step(Mean(), SGD, steps=10)(start(Mean()), X)
+    pieces, n = make_step(Mean(), SGD, steps=10, accumulate=parts)(start(Mean()), X)
+    np.testing.assert_allclose(whole.params["w"], pieces.params["w"], rtol=1e-6)
+    assert float(m["loss"]) == pytest.approx(float(n["loss"]))
+
+
+def test_statistics_are_carried_and_keys_differ_by_step():
+    step = make_step(Noisy(), SGD, steps=10)
+    state = start(Noisy())
+    seen = float(state.stats["stats"]["seen"])
+    state, a = step(state, X)
+    state, b = step(state, X)
+    assert float(state.stats["stats"]["seen"]) == seen + 2
+    assert float(a["noise"]) != float(b["noise"])
+
+
+def test_every_micro_batch_moves_the_statistics_and_has_noise_of_its_own():
+    state = start(Noisy())
+    new, _ = make_step(Noisy(), SGD, steps=10, accumulate=3)(state, X)
+    assert float(new.stats["stats"]["seen"]) == float(state.stats["stats"]["seen"]) + 3
+
+
+def test_momentum_at_its_ends():
+    assert float(momentum_at(0, (0.996, 1.0), 100)) == pytest.approx(0.996)
+    assert float(momentum_at(100, (0.996, 1.0), 100)) == pytest.approx(1.0)
