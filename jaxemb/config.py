@@ -79,7 +79,7 @@ def from_json(doc: Any, where: str = "config") -> Any:
     name = RENAMED.get(doc["@"], doc["@"])
     cls = find_class(name, where)
     known = fields(cls)
-    given = {RENAMED.get(f"{name}.{k}", k): v for k, v in doc.items() if k != "@"}
+    given = {str(RENAMED.get(f"{name}.{k}", k)): v for k, v in doc.items() if k != "@"}
     hints = field_types(cls)
     values = {}
     for key, value in given.items():

@@ -1,10 +1,10 @@
 """Does I-JEPA on drawn scenes make shape, texture, colour, position and size easier to read off?
 
-  jaxemb train experiments/jepa/shapes.py
-  jaxemb train experiments/jepa/shapes.py:supervised
+jaxemb train experiments/jepa/shapes.py
+jaxemb train experiments/jepa/shapes.py:supervised
 """
 
-from jaxemb.data.shapes import Shapes
+from jaxemb.data.shapes import FACTORS, Shapes
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
@@ -17,7 +17,6 @@ from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.ops.masks import FixedBlocks
 from jaxemb.train.optim import Optim
 
-FACTORS = ("shape", "texture", "colour", "position", "size")
 encoder = Transformer(stem=Patches(8), width=96, depth=4, heads=4, activation="gelu_tanh", kernel_init="xavier")
 main = Experiment(
     name="shapes",
@@ -27,6 +26,7 @@ main = Experiment(
         masks=FixedBlocks(targets=3, size=(2, 2), context=6),
         loss_name="l2",
         joint=True,
+        target_layers=4,
     ),
     data=Shapes(),
     optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
@@ -34,9 +34,13 @@ main = Experiment(
     steps=2_000,
     batch=64,
     evals={
-        "knn": KNN(label=FACTORS, every=500, train=5000, test=2000),
-        "probe": Ridge(label=FACTORS, every=500, train=5000, test=2000),
+        "knn": KNN(label=tuple(FACTORS), every=500, train=5000, test=2000),
+        "probe": Ridge(label=tuple(FACTORS), every=500, train=5000, test=2000),
         "rankme": RankMe(samples=5000, every=500),
     },
 )
-supervised = replace(main, name="shapes_supervised", objective=Classify(encoder=encoder, classes=6, label="shape"))
+supervised = replace(
+    main,
+    name="shapes_supervised",
+    objective=Classify(encoder=encoder, label=tuple(FACTORS), classes=tuple(map(len, FACTORS.values()))),
+)

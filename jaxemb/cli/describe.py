@@ -29,6 +29,7 @@ def brief(x: Any) -> str:
     if not dataclasses.is_dataclass(x):
         return repr(x)
     own = {name: getattr(x, name) for name, f in fields(type(x)).items() if getattr(x, name) != _default(f)}
+    own = dict(sorted(own.items(), key=lambda item: _default(fields(type(x))[item[0]]) is not dataclasses.MISSING))  # needed first
     return f"{type(x).__name__}({', '.join(f'{name}={brief(v)}' for name, v in own.items())})"
 
 

@@ -15,6 +15,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb train experiments/jepa/shapes.py      train; the same command again resumes exactly
   jaxemb eval runs/shapes                      evaluate from the folder alone
   jaxemb plot runs/shapes                      learning curves
+  jaxemb compare runs/shapes runs/supervised   figures side by side, seeds as mean and deviation
   jaxemb encode runs/shapes photos/ out.npy    embeddings of your images
   jaxemb list posemb                           what there is to choose from
   jaxemb show experiments/jepa/shapes.py       config, parameters, shapes, arithmetic
@@ -62,6 +63,15 @@ examples:
   jaxemb show experiments/jepa/shapes.py
   jaxemb show experiments/jepa/shapes.py --set objective.encoder.depth=12
   jaxemb show runs/shapes
+"""
+
+COMPARE = """\
+examples:
+  jaxemb compare runs/shapes runs/shapes_supervised
+  jaxemb compare runs/cifar10 runs/cifar10-seed* --y knn/top1 --y probe/top1
+  jaxemb compare runs/cifar10* --csv results/cifar10.csv      every evaluated step, with commit, config hash, seeds, machine
+
+Runs that differ in the seed alone share a column: mean and standard deviation. Step 0 is the untrained encoder.
 """
 
 PLOT = """\
@@ -125,6 +135,11 @@ def parser() -> argparse.ArgumentParser:
     p = verb("show", run.show, "Show what an experiment or a run is made of; nothing is trained.", SHOW)
     p.add_argument("target", metavar="FILE[:NAME]|RUN")
     settable(p)
+
+    p = verb("compare", run.compare, "Set the figures of several runs side by side.", COMPARE)
+    p.add_argument("runs", nargs="+", metavar="RUN")
+    p.add_argument("--y", action="append", default=[], metavar="FIGURE", help="a figure, e.g. knn/top1; may be repeated")
+    p.add_argument("--csv", metavar="FILE.csv", help="write all steps there as well")
 
     p = verb("plot", run.plot, "Draw learning curves or feature maps.", PLOT, computes=True)
     p.add_argument("runs", nargs="+", metavar="RUN")

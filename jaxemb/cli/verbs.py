@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jaxemb.cli.describe import brief, by_module, catalogue, matches, shape, signature, tree
 from jaxemb.cli.process import huge_pages_note, is_first
 from jaxemb.config import ConfigError, override, to_json
-from jaxemb.log.table import number, say, size, table
+from jaxemb.log.table import console, number, say, size, table
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -72,14 +72,19 @@ def eval(args: argparse.Namespace) -> None:
 def encode(args: argparse.Namespace) -> None:
     import numpy as np
 
+    from jaxemb.data.image_data import ImageData
     from jaxemb.io.embedder import load
     from jaxemb.io.inputs import read_inputs
 
     out = Path(args.out)
     if out.suffix != ".npy":
         raise ConfigError(f"OUT must be the name of an .npy file, not {args.out!r}")
-    items, names = read_inputs(Path(args.input))
-    embeddings = load(args.run, weights=args.weights).encode(items, batch_size=args.batch)
+    model = load(args.run, weights=args.weights)
+    data = model.experiment.data
+    if not isinstance(data, ImageData):
+        raise ConfigError(f"jaxemb encode reads images, the run {args.run} was trained on {type(data).__name__}")
+    items, names = read_inputs(Path(args.input), data)
+    embeddings = model.encode(items, batch_size=args.batch, show_progress_bar=console().is_terminal)
     out.parent.mkdir(parents=True, exist_ok=True)
     np.save(out, embeddings)
     say(f"{out}: {len(embeddings)} embeddings of {embeddings.shape[-1]} numbers")
@@ -134,6 +139,16 @@ def plot(args: argparse.Namespace) -> None:
     else:
         out = curves([Path(r) for r in args.runs], Path(args.out or Path(args.runs[0]) / "curves.png"), x=args.x, y=args.y)
     say(str(out))
+
+
+def compare(args: argparse.Namespace) -> None:
+    from jaxemb.log.compare import columns, rows, write_csv
+
+    runs = [Path(r) for r in args.runs]
+    found = columns(runs)
+    table(("figure", *(f">{c.title}" + (f" (n={len(c.runs)})" if len(c.runs) > 1 else "") for c in found)), rows(found, args.y))
+    if args.csv:
+        say(f"\n{write_csv(Path(args.csv), columns(runs, every_step=True))}: every step that was evaluated")
 
 
 def find_or_load(target: str) -> Experiment:

@@ -86,10 +86,10 @@ class ImageFolder(ImageData):
 
     @property
     def _listing(self) -> Listing:
-        return _sort(self._root, _find(self._root), self.test_share, self.channels, self.size)
+        return _sort(self._root, find_files(self._root), self.test_share, self.channels, self.size)
 
 
-def _find(root: str) -> tuple[File, ...]:
+def find_files(root: str) -> tuple[File, ...]:
     """All files with the ending of an image, in the order of their paths; folders and files that begin with a dot are left out."""
     found = []
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -110,15 +110,15 @@ def _sort(root: str, found: tuple[File, ...], test_share: float, channels: int, 
     """Checks the files, and gives each its split and its class."""
     if not found:
         raise DataError(f"{root} holds no image file (endings: {' '.join(ENDINGS)}), nor does any folder below it")
-    readable = _readable(root, found, channels, size)
-    if not readable:
+    usable = readable(root, found, channels, size)
+    if not usable:
         raise DataError(f"none of the {len(found)} image files in {root} can be read")
-    tops = {f.path.split("/")[0] for f in readable if "/" in f.path}
+    tops = {f.path.split("/")[0] for f in usable if "/" in f.path}
     given = {split: next((n for n in names if n in tops), None) for split, names in SPLITS.items()}
     if all(given.values()):
-        files = {split: tuple(f for f in readable if f.path.startswith(f"{top}/")) for split, top in given.items()}
+        files = {split: tuple(f for f in usable if f.path.startswith(f"{top}/")) for split, top in given.items()}
         depth = 1
-        if left_out := len(readable) - sum(map(len, files.values())):
+        if left_out := len(usable) - sum(map(len, files.values())):
             log.warning(
                 "%s: %d images lie outside of the folders %s and are not used",
                 root,
@@ -126,7 +126,7 @@ def _sort(root: str, found: tuple[File, ...], test_share: float, channels: int, 
                 " and ".join(map(str, given.values())),
             )
     else:
-        files = {s: tuple(f for f in readable if (_place(f.path) < test_share) == (s == "test")) for s in SPLITS}
+        files = {s: tuple(f for f in usable if (_place(f.path) < test_share) == (s == "test")) for s in SPLITS}
         depth = 0
     parts = {split: [f.path.split("/")[depth:] for f in group] for split, group in files.items()}
     labelled = all(len(p) > 1 for group in parts.values() for p in group)
@@ -141,7 +141,7 @@ def _place(path: str) -> float:
     return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-def _readable(root: str, files: tuple[File, ...], channels: int, size: int) -> tuple[File, ...]:
+def readable(root: str, files: tuple[File, ...], channels: int, size: int) -> tuple[File, ...]:
     """The files that can be read; the others are named in the log."""
     whole = sum(f.bytes for f in files) <= CHECKED
 

@@ -10,13 +10,13 @@ from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval
-from jaxemb.evals.labels import each_label
+from jaxemb.evals.base import Encode
+from jaxemb.evals.labels import Labelled, each_label
 from jaxemb.types import Paper
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KNN(Eval):
+class KNN(Labelled):
     """score_c = sum over the k nearest training rows of class c of exp(cosine / T), as in DINO.
 
     `top1` is the share of test rows whose highest score is their class. Ties go to the lower class number.
@@ -28,18 +28,13 @@ class KNN(Eval):
 
     k: int = 20
     temperature: float = 0.07
-    label: str | tuple[str, ...] = "labels"
-    """Which label, or several: then each has figures under its name, and `top1` is their mean."""
-    train: int = 10_000
-    """Training rows at most, drawn with the seed."""
-    test: int = 2_000
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.temperature <= 0:
             raise ConfigError(f"k must be at least 1 and temperature above 0, are {self.k} and {self.temperature}")
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        train, test = self.splits(data, seed)
         neighbours, weights = nearest(encode(test), encode(train), self.k, self.temperature)
 
         def top1(a: np.ndarray, b: np.ndarray, _: str) -> dict[str, float]:

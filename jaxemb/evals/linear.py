@@ -13,14 +13,14 @@ import optax
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval
-from jaxemb.evals.labels import each_label
+from jaxemb.evals.base import Encode
+from jaxemb.evals.labels import Labelled, each_label
 from jaxemb.evals.probe import standardise
 from jaxemb.types import Paper
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearSGD(Eval):
+class LinearSGD(Labelled):
     """A linear layer on standardised frozen features by SGD with momentum .9, the learning rate divided by 10 twice.
 
     All learning rates are trained side by side, and the one that is best on a tenth of the training rows is reported. The I-JEPA
@@ -32,20 +32,17 @@ class LinearSGD(Eval):
         "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture", 2023, "arxiv.org/abs/2301.08243"
     )
 
-    label: str | tuple[str, ...] = "labels"
     rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
     decay: float = 5e-4
     epochs: int = 28
     batch: int = 256
-    train: int = 10_000
-    test: int = 2_000
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch, len(self.rates)) < 1:
             raise ConfigError("epochs, batch and the number of rates must be at least 1")
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        train, test = self.splits(data, seed)
         x, x_test = (jnp.asarray(a, jnp.float32) for a in standardise(encode(train), encode(test)))
         order = np.random.default_rng(seed).permutation(len(x))
         held, rest = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]

@@ -10,24 +10,21 @@ from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval
-from jaxemb.evals.labels import each_label
+from jaxemb.evals.base import Encode
+from jaxemb.evals.labels import Labelled, each_label
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ridge(Eval):
+class Ridge(Labelled):
     """Least squares on one-hot labels with a penalty, in closed form: W = (X'X + a n I)^-1 X'Y on standardised features.
 
     The penalty a with the best accuracy on a fifth of the training rows is refitted on all of them.
     """
 
-    label: str | tuple[str, ...] = "labels"
-    train: int = 10_000
-    test: int = 2_000
     penalties: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        train, test = self.splits(data, seed)
         x, x_test = standardise(encode(train), encode(test))
         order = np.random.default_rng(seed).permutation(len(x))
         held, rest = order[: len(x) // 5], order[len(x) // 5 :]
@@ -43,12 +40,9 @@ class Ridge(Eval):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Logistic(Eval):
+class Logistic(Labelled):
     """Multinomial logistic regression on standardised features (scikit-learn, L-BFGS)."""
 
-    label: str | tuple[str, ...] = "labels"
-    train: int = 10_000
-    test: int = 2_000
     strength: float = 1.0
     """Inverse of the penalty (`C` of scikit-learn)."""
     iterations: int = 500
@@ -57,7 +51,7 @@ class Logistic(Eval):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
-        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        train, test = self.splits(data, seed)
         x, x_test = standardise(encode(train), encode(test))
 
         def top1(y: np.ndarray, y_test: np.ndarray, _: str) -> dict[str, float]:
@@ -71,22 +65,19 @@ class Logistic(Eval):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FewShot(Eval):
+class FewShot(Labelled):
     """A ridge probe on `shots` labelled examples a class, averaged over draws; `spread` is the deviation between draws."""
 
-    label: str | tuple[str, ...] = "labels"
     shots: int = 5
     draws: int = 20
     penalty: float = 0.1
-    train: int = 10_000
-    test: int = 2_000
 
     def __post_init__(self) -> None:
         if self.shots < 1 or self.draws < 1:
             raise ConfigError(f"shots and draws must be at least 1, are {self.shots} and {self.draws}")
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = (data.arrays(split, limit=limit, seed=seed) for split, limit in (("train", self.train), ("test", self.test)))
+        train, test = self.splits(data, seed)
         x, x_test = encode(train), encode(test)
 
         def top1(y: np.ndarray, y_test: np.ndarray, name: str) -> dict[str, float]:

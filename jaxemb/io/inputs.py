@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 
 from jaxemb.data.base import DataError
-from jaxemb.data.folder import ENDINGS
+from jaxemb.data.folder import ENDINGS, find_files, readable
+from jaxemb.data.image_data import ImageData
 
 
-def read_inputs(path: Path) -> tuple[Any, list[str]]:
+def read_inputs(path: Path, data: ImageData) -> tuple[Any, list[str]]:
     """(arrays or file names, their names): a folder's images at any depth in order, an image, an .npy, or `images` of an .npz.
 
-    Rows of an array have no names.
+    Of a folder the files that cannot be read as `data` reads them are named in the log and skipped. Rows of an array have no
+    names.
     """
     if path.is_dir():
-        files = sorted(str(f) for f in path.rglob("*") if f.suffix.lower() in ENDINGS)
-        if not files:
+        found = find_files(str(path))
+        if not found:
             raise DataError(f"there is no image in {path} or below it; looked for {', '.join(ENDINGS)}")
+        files = [str(path / f.path) for f in readable(str(path), found, data.channels, data.size)]
+        if not files:
+            raise DataError(f"none of the {len(found)} image files in {path} can be read")
         return files, files
     if not path.is_file():
         raise DataError(f"there is no file or folder {path}")

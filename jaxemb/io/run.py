@@ -100,8 +100,8 @@ class Run:
                 raise RunError(f"another process is training in {self.path}; wait for it, or name another folder with --run") from e
             self._compare(doc)
             try:
-                _write(self.path / "config.json", doc)
-                _write(self.path / "env.json", self._environment())
+                write_json(self.path / "config.json", doc)
+                write_json(self.path / "env.json", self._environment())
             except OSError as e:
                 raise RunError(f"the run folder {self.path} cannot be written: {e.strerror}") from e
             yield
@@ -163,7 +163,7 @@ def _commit() -> dict[str, Any]:
     return {"commit": None, "dirty": None}
 
 
-def _write(file: Path, doc: Any) -> None:
+def write_json(file: Path, doc: Any) -> None:
     """In one piece: a reader never sees half of it."""
     temporary = file.with_suffix(".tmp")
     temporary.write_text(json.dumps(doc, indent=2) + "\n")

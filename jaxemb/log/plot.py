@@ -64,9 +64,8 @@ def choose_figures(available: Sequence[set[str]], asked: Sequence[str]) -> list[
             raise PlotError(f"no run has the figure {name!r}{suggest(name, every)}")
     if asked:
         return list(asked)
-    headlines = [n for n in sorted(every) if n.endswith("/top1") and n.count("/") == 1] + [
-        n for n in sorted(every) if n.endswith("rankme")
-    ]
+    single = [n for n in sorted(every) if n.endswith("/top1") and n.count("/") == 1]
+    headlines = [n for n in single if not _level_of(n, single)] + [n for n in sorted(every) if n.endswith("rankme")]
     return [*headlines, *(["loss"] if "loss" in every else [])] or sorted(every)[:4]
 
 
@@ -76,11 +75,11 @@ def curves(
     *,
     x: str = "step",
     y: Sequence[str] = (),
-    levels: Mapping[str, float] | None = None,
 ) -> Path:
     """Draws one panel a figure; a line is the mean over seeds, its band reaches from the lowest to the highest.
 
-    `x` is "step" or a figure that is written along, e.g. "examples" or "seconds". `levels` are dashed lines by name.
+    `x` is "step" or a figure that is written along, e.g. "seconds". What was measured once on something else, such as
+    `pixels_knn/top1`, is a dashed line in the panel of `knn/top1`.
     """
     groups = group_by_seed([Path(r) for r in runs])
     metrics = {name: [read_metrics(run) for run in group] for name, group in groups.items()}
@@ -91,10 +90,11 @@ def curves(
     figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, layout="constrained")
     for axis, name in zip(axes.flat, names, strict=False):
         _panel(axis, metrics, x, name)
-        for i, (label, value) in enumerate((levels or {}).items()):
-            axis.axhline(value, color=f"C{len(metrics) + i}", linestyle="--", linewidth=1, label=label)
+        for other in sorted({n for group in metrics.values() for m in group for n in m if _level_of(n, [name])}):
+            values = [list(m[other].values())[-1] for group in metrics.values() for m in group if other in m]
+            axis.axhline(float(np.mean(values)), color="0.4", linestyle="--", linewidth=1, label=other.removesuffix(f"_{name}"))
         axis.set_title(name, fontsize=10)
-        axis.set_xlabel({"step": "step (optimiser updates)"}.get(x, x))
+        axis.set_xlabel({"step": "step (optimiser updates)", "seconds": "seconds, evaluations included"}.get(x, x))
         axis.set_ylabel(_unit(name))
         axis.grid(alpha=0.25)
     for axis in list(axes.flat)[len(names) :]:
@@ -102,6 +102,11 @@ def curves(
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
     return _save(figure, out)
+
+
+def _level_of(name: str, figures: Sequence[str]) -> bool:
+    """Whether a figure is called <word>_<figure>, e.g. pixels_knn/top1."""
+    return any(name.endswith(f"_{f}") for f in figures)
 
 
 def _panel(axis: Any, metrics: Mapping[str, list[dict[str, Series]]], x: str, name: str) -> None:

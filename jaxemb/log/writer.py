@@ -19,6 +19,7 @@ class Writer:
     def __init__(self, folder: Path | None, *, tensorboard: bool = False, wandb: bool = False, name: str = "", config: Any = None):
         """`folder` None: writes nothing, for processes other than the first. `name` and `config` are for W&B."""
         self.folder = folder
+        self._began = time.monotonic()
         self._tensorboard = _tensorboard(folder) if folder and tensorboard else None
         self._wandb = _wandb(folder, name, config) if folder and wandb else None
 
@@ -27,16 +28,18 @@ class Writer:
         if self.folder is None:
             return
         rows = [r for r in read_metrics(self.folder) if step is not None and r["step"] <= step]
+        if rows:  # the clock goes on where the rows that stay end
+            self._began -= rows[-1].get("seconds", 0)
         path = self.folder / "metrics.jsonl"
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
         os.replace(temporary, path)
 
     def write(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """A line of figures; one that is not finite becomes null."""
+        """A line of figures and the seconds of the run so far, evaluations included; what is not finite becomes null."""
         if self.folder is None:
             return
-        values = {name: float(value) for name, value in scalars.items()}
+        values = {name: float(value) for name, value in scalars.items()} | {"seconds": round(time.monotonic() - self._began, 1)}
         row = {"step": step} | {name: v if math.isfinite(v) else None for name, v in values.items()}
         with open(self.folder / "metrics.jsonl", "a") as f:
             f.write(json.dumps(row) + "\n")
@@ -73,7 +76,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def _tensorboard(folder: Path) -> Any:
     try:
-        from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
     except ImportError as e:
         raise ConfigError("TensorBoard output needs the package tensorboardX: pip install 'jaxemb[log]'") from e
     return SummaryWriter(str(folder / "tensorboard"))
@@ -81,7 +84,7 @@ def _tensorboard(folder: Path) -> Any:
 
 def _wandb(folder: Path, name: str, config: Any) -> Any:
     try:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as e:
         raise ConfigError("W&B output needs the package wandb: pip install 'jaxemb[log]'") from e
     # The folder's name is the identity: a resumed run goes on under it.

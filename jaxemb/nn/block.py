@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -149,12 +151,12 @@ class Layers(nn.Module):
             policy = getattr(jax.checkpoint_policies, policy) if policy else None
             block = nn.remat(Block, policy=policy, prevent_cse=not self.scan)
         if self.scan:
-            axes = (0 if rates is not None else nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast)
+            axes: Any = (0 if rates is not None else nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast)
             stack = nn.scan(
                 block, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, in_axes=axes, length=self.depth
             )
             x, every = stack(name="blocks", **settings)(x, rates, pos, mask, bias)
-            return x, tuple(every[i] for i in wanted)
+            return x, () if every is None else tuple(every[i] for i in wanted)
         outputs = []
         for i in range(self.depth):
             x, out = block(name=f"block_{i}", **settings)(x, None if rates is None else rates[i], pos, mask, bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -58,7 +59,7 @@ class Predictor(nn.Module):
             raise ConfigError(
                 f"predictor.width {self.width} is not divisible by {heads} heads (predictor.heads=None: the encoder's)"
             )
-        kind = {"dtype": like.dtype, "param_dtype": like.param_dtype}
+        kind: dict[str, Any] = {"dtype": like.dtype, "param_dtype": like.param_dtype}
         k, n = context.shape[1], target_pos.shape[1]
         token = self.param("mask_token", INITS["trunc_normal"], (1, 1, self.width), jnp.dtype(like.param_dtype))
         x = Dense(self.width, kernel_init=like.kernel_init, name="embed", **kind)(context)

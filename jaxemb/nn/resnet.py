@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -50,7 +50,8 @@ class ResNet(nn.Module):
         x = conv(self.width, (size, size), strides=stride, padding=pad, name="stem")(images.astype(self.dtype))
         x = nn.relu(norm(name="stem_norm")(x))
         if not small:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            around: Any = ((1, 1), (1, 1))
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=around)
         block = _basic if self.depth == 18 else _bottleneck
         for stage, count in enumerate(STAGES[self.depth]):
             for i in range(count):

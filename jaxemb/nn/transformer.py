@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -41,7 +42,7 @@ class Transformer(Layers):
     ) -> Features:
         """`inputs`: images b H W c or ids b n. `keep`: the tokens to compute at all. `mask`: which of those are not padding.
         `layers`: whose outputs to return besides the last one's (0 is the first, -1 the last; before the final norm)."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x, where = self.stem(inputs, width=self.width, keep=keep, kernel_init=self.kernel_init, **dtypes)
         x = self.pos.add(x, where)
         b, n, _ = x.shape

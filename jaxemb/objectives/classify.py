@@ -6,6 +6,8 @@ from dataclasses import field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
@@ -25,42 +27,63 @@ class Classify(Objective):
 
         loss = -mean_i sum_c q_ic log softmax(W z_i + a)_c,   q = (1 - smoothing) onehot(label) + smoothing / classes
 
-    Where the batch holds `labels_soft` (b v), from mixup or cutmix, they stand in for the one-hot rows.
+    Where the batch holds `labels_soft` (b v), from mixup or cutmix, they stand in for the one-hot rows. Of several labels each
+    has a head of its own, and the loss is their mean.
     """
 
     encoder: nn.Module = field(default_factory=Transformer)
     """Anything that returns `Features`: Transformer, ResNet."""
     pooling: Pooling = field(default_factory=Mean)
-    classes: int = 10
-    label: str = "labels"
-    """Which array of the batch holds the class numbers."""
+    classes: int | tuple[int, ...] = 10
+    """How many; of several labels, a number for each."""
+    label: str | tuple[str, ...] = "labels"
+    """Which array of the batch holds the class numbers, or which ones."""
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.smoothing < 1:
             raise ConfigError(f"smoothing must be in [0, 1), is {self.smoothing}")
-        if self.classes < 2:
+        if len(self._classes) != len(self._labels):
+            raise ConfigError(f"classes={self.classes} must have a number for each label, which are {self.label}")
+        if min(self._classes) < 2:
             raise ConfigError(f"classes must be at least 2, is {self.classes}")
 
     def setup(self) -> None:
         # Zeros: the first loss is log(classes) whatever the features, and the first gradient reaches the head alone.
-        self.head = Dense(self.classes, kernel_init="zeros")
+        self.head = Dense(sum(self._classes), kernel_init="zeros")
 
     def loss(self, batch: Batch, targets: Any) -> Loss:
-        if self.label not in batch:
-            raise ConfigError(f"label={self.label!r} is not in the batch, which holds {', '.join(sorted(batch))}")
-        logits = self.logits(batch, train=True)
-        logits = logits.astype(wide(logits))
-        labels = batch[self.label]
-        hard = jax.nn.one_hot(labels, self.classes, dtype=logits.dtype)
-        soft = batch["labels_soft"].astype(logits.dtype) if "labels_soft" in batch else hard
-        soft = (1 - self.smoothing) * soft + self.smoothing / self.classes
-        value = -(soft * jax.nn.log_softmax(logits)).sum(-1).mean()
-        return Loss(value, {"accuracy": (logits.argmax(-1) == labels).astype(logits.dtype).mean()}, {})
+        for name in self._labels:
+            if name not in batch:
+                raise ConfigError(f"label={name!r} is not in the batch, which holds {', '.join(sorted(batch))}")
+        if "labels_soft" in batch and len(self._labels) > 1:
+            raise ConfigError(f"mixup and cutmix mix one label, not {self.label}")
+        parts = jnp.split(self.logits(batch, train=True), np.cumsum(self._classes)[:-1], axis=-1)
+        losses, right = [], {}
+        for name, logits in zip(self._labels, parts, strict=True):
+            logits = logits.astype(wide(logits))
+            hard = jax.nn.one_hot(batch[name], logits.shape[-1], dtype=logits.dtype)
+            soft = batch["labels_soft"].astype(logits.dtype) if "labels_soft" in batch else hard
+            soft = (1 - self.smoothing) * soft + self.smoothing / logits.shape[-1]
+            losses.append(-(soft * jax.nn.log_softmax(logits)).sum(-1).mean())
+            right[name] = (logits.argmax(-1) == batch[name]).astype(logits.dtype).mean()
+        logs = {"accuracy": sum(right.values()) / len(right)}
+        return Loss(
+            sum(losses) / len(losses), logs | ({f"accuracy_{k}": v for k, v in right.items()} if len(right) > 1 else {}), {}
+        )
 
     def logits(self, batch: Batch, *, train: bool = False) -> Float[Array, "b v"]:
+        """Of all labels, one after the other."""
         return self.head(self.pooling(self._features(batch, train)))
+
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    @property
+    def _classes(self) -> tuple[int, ...]:
+        return (self.classes,) if isinstance(self.classes, int) else self.classes
 
     def features(self, batch: Batch) -> Features:
         return self._features(batch, train=False)

@@ -70,7 +70,7 @@ class IJEPA(Objective):
         if self.target_layers == 1:
             return normalise(self.encoder(batch["images"]).tokens, 1e-5)
         layers = self.encoder(batch["images"], layers=tuple(range(-self.target_layers, 0))).layers
-        return sum(normalise(x, 1e-5) for x in layers) / len(layers)
+        return jnp.stack([normalise(x, 1e-5) for x in layers]).mean(0)
 
     def loss(self, batch: Batch, targets: Any) -> Loss:
         places = batch["targets"]

@@ -207,17 +207,22 @@ class Checkpoints:
     def shapes(self, step: int, item: str) -> dict[str, tuple[int, ...]]:
         """The arrays of an item as they are stored, by path."""
         found: dict[str, tuple[int, ...]] = {}
-        metadata = ocp.StandardCheckpointHandler().metadata(self.folder / str(step) / item)
-        map_paths(lambda path, leaf: found.update({path: tuple(leaf.shape)}), metadata.tree)
+        metadata = self._metadata(step, item)
+        map_paths(lambda path, leaf: found.update({path: tuple(leaf.shape)}), metadata)
         return found
 
     def read(self, step: int, item: str, placed: Mapping[str, jax.sharding.Sharding]) -> dict[str, jax.Array]:
         """The arrays of an item by path, whatever the tree they belong to."""
-        metadata = ocp.StandardCheckpointHandler().metadata(self.folder / str(step) / item).tree
+        metadata = self._metadata(step, item)
         wanted = map_paths(lambda path, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed[path]), metadata)
         with ocp.StandardCheckpointer() as reader:
             tree = reader.restore(self.folder / str(step) / item, wanted)
         return dict(zip(parameter_paths(tree), jax.tree.leaves(tree), strict=True))
+
+    def _metadata(self, step: int, item: str) -> Any:
+        """The tree of an item, shapes and dtypes in place of arrays."""
+        where: Any = self.folder / str(step) / item
+        return ocp.StandardCheckpointHandler().metadata(where).tree
 
     def restore(self, wanted: Mapping[str, Any], step: int | None = None) -> Restored:
         """Reads items onto the devices that the shardings of `wanted` (trees of ShapeDtypeStruct by item) name."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from jax.sharding import Mesh
 
+from jaxemb.evals.labels import NoLabels
 from jaxemb.train.encode import Encoder
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 class Judge:
     """Runs evaluations on the averaged parameters where an average is kept, else on the trained ones; compiled once a run."""
 
-    def __init__(self, experiment: Experiment, mesh: Mesh):
-        self._experiment = experiment
+    def __init__(self, experiment: Experiment, mesh: Mesh, say: Callable[[str], None] = print):
+        self._experiment, self._say = experiment, say
+        self._left_out: set[str] = set()
         self._encoder = Encoder(experiment.objective, mesh)
 
     def due(self, step: int) -> list[str]:
@@ -31,6 +33,12 @@ class Judge:
         evals = self._experiment.evals
         figures = {}
         for name in evals if names is None else names:
-            found = evals[name].run(encode, evals[name].data or self._experiment.data, seed=self._experiment.seed)
+            try:
+                found = evals[name].run(encode, evals[name].data or self._experiment.data, seed=self._experiment.seed)
+            except NoLabels as e:  # one experiment serves folders of images with classes and without
+                if name not in self._left_out:
+                    self._say(f"{name} is left out: {e}")
+                self._left_out.add(name)
+                continue
             figures |= {f"{name}/{figure}": value for figure, value in found.items()}
         return figures

@@ -38,11 +38,12 @@ def train(experiment: Experiment, run: str | Path, *, tensorboard: bool = False,
     """
     mesh = make_mesh(experiment.mesh)
     check_batch(experiment.batch, experiment.accumulate, mesh)
-    folder, judge = Run(run), Judge(experiment, mesh)
+    folder = Run(run)
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             stack.enter_context(folder.claimed(experiment))
         report = stack.enter_context(contextlib.closing(make_report(experiment, folder, tensorboard, wandb)))
+        judge = Judge(experiment, mesh, report.say)
         saved = folder.checkpoints(report.say, keep=experiment.keep, best=experiment.best)
         checkpoints = stack.enter_context(contextlib.closing(saved))
         stack.enter_context(explained(experiment, report.say))

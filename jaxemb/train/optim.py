@@ -141,14 +141,14 @@ class Optim:
             self.check(params)
             return ScheduledState(jnp.zeros((), jnp.int32), inner.init(params))
 
-        def update(grads: Params, state: ScheduledState, params: Params | None = None) -> tuple[Params, ScheduledState]:
+        def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, ScheduledState]:
             assert params is not None
             t = state.count + 1
             lr, decay = self.lr_at(t, steps), self.decay_at(t, steps)
             if self.freeze:  # before clipping: what is not trained must not eat into the norm
-                grads = jax.tree.map(lambda g, s: g if s else jnp.zeros_like(g), grads, self.trained(params))
+                updates = jax.tree.map(lambda g, s: g if s else jnp.zeros_like(g), updates, self.trained(params))
             with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes that strict promotion refuses
-                direction, inner_state = inner.update(grads, state.inner, params)
+                direction, inner_state = inner.update(updates, state.inner, params)
 
             def move(u: Any, p: Any, decayed: bool, factor: float) -> Any:
                 if factor == 0:
@@ -157,8 +157,8 @@ class Optim:
                     u = u - decay.astype(p.dtype) * p
                 return (factor * lr).astype(p.dtype) * u.astype(p.dtype)
 
-            updates = jax.tree.map(move, direction, params, self.decayed(params), self.factors(params))
-            return updates, ScheduledState(t, inner_state)
+            moves = jax.tree.map(move, direction, params, self.decayed(params), self.factors(params))
+            return moves, ScheduledState(t, inner_state)
 
         return optax.GradientTransformation(init, update)
 

@@ -37,7 +37,7 @@ ROWS = ("data", "fsdp")
 Rules = Sequence[tuple[str, str]]
 
 
-def make_mesh(axes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of a config such as {"data": -1, "model": 2}; -1 takes all devices that the others leave."""
     devices = list(jax.devices() if devices is None else devices)
     for axis, size in axes.items():

@@ -31,7 +31,7 @@ class TrainState(struct.PyTreeNode):
         return {"params": params, **self.stats}
 
 
-def create(objective: Any, tx: Any, batch: Any, *, seed: int, ema: bool) -> TrainState:
+def create(objective: Any, tx: Any, batch: Any, *, seed: int | jax.Array, ema: bool) -> TrainState:
     """A state before the first update. `batch` may be shapes alone under `jax.eval_shape`; run it inside `jax.jit`."""
     key, init, dropout = jax.random.split(jax.random.key(seed), 3)
     variables = dict(objective.init({"params": init, "dropout": dropout}, batch))

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -92,7 +93,7 @@ def summarise(experiment: Experiment) -> Summary:
 
 def nbytes(tree: Any) -> int:
     """Bytes of the arrays of a tree of shapes."""
-    numbers = [x for x in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    numbers = [x for x in jax.tree.leaves(tree) if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
     return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in numbers)
 
 

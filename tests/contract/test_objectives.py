@@ -37,7 +37,7 @@ class Run:
         waves = np.where(labels[:, None, None] == 0, np.sin(x)[None], np.sin(y)[None])
         images = waves[..., None] * np.ones(3) + 0.1 * rng.normal(size=(BATCH, 32, 32, 3))
         raw = {"images": images.astype(np.float32), "labels": labels}
-        return self.objective.prepare(raw, np.random.default_rng([i, 0]), np.random.default_rng(i))
+        return jax.tree.map(jnp.asarray, self.objective.prepare(raw, np.random.default_rng([i, 0]), np.random.default_rng(i)))
 
     def go(self, state, first, last):
         losses = []

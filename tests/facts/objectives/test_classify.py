@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,14 +9,13 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
 
-IMAGES = np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))
-BATCH = {"images": IMAGES, "labels": np.array([0, 1, 2, 2], np.int32)}
+BATCH = {"images": jax.random.normal(jax.random.key(0), (4, 8, 8, 3)), "labels": jnp.array([0, 1, 2, 2])}
 MODEL = Classify(encoder=Transformer(stem=Patches(4), width=16, depth=1, heads=2), classes=3)
 
 
-def with_head(kernel, model=MODEL):
-    params = jax.jit(model.init)(jax.random.key(1), BATCH)
-    params["params"]["head"]["kernel"] = kernel
+def with_head(kernel):
+    params = jax.jit(MODEL.init)(jax.random.key(1), BATCH)  # the encoder is the same whatever the head
+    params["params"]["head"] = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(kernel.shape[1])}
     return params
 
 
@@ -28,7 +28,7 @@ def test_cross_entropy_smoothing_and_soft_labels_by_hand():
     params = with_head(jax.random.normal(jax.random.key(2), (16, 3)))
     logits = np.asarray(MODEL.apply(params, BATCH, method="logits"), np.float64)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    hard = np.eye(3)[BATCH["labels"]]
+    hard = np.eye(3)[np.asarray(BATCH["labels"])]
 
     def loss(model, **more):
         return float(model.apply(params, {**BATCH, **more}, None, method="loss").value)
@@ -36,9 +36,23 @@ def test_cross_entropy_smoothing_and_soft_labels_by_hand():
     assert loss(MODEL) == pytest.approx(-(hard * log_p).sum(-1).mean(), rel=1e-5)
     assert loss(MODEL.clone(smoothing=0.1)) == pytest.approx(-((0.9 * hard + 0.1 / 3) * log_p).sum(-1).mean(), rel=1e-5)
     soft = np.array([[0.5, 0.5, 0], [0, 1, 0], [0.2, 0, 0.8], [0, 0, 1]], np.float32)
-    assert loss(MODEL, labels_soft=soft) == pytest.approx(-(soft * log_p).sum(-1).mean(), rel=1e-5)
+    assert loss(MODEL, labels_soft=jnp.asarray(soft)) == pytest.approx(-(soft * log_p).sum(-1).mean(), rel=1e-5)
     accuracy = MODEL.apply(params, BATCH, None, method="loss").logs["accuracy"]
-    assert float(accuracy) == (logits.argmax(-1) == BATCH["labels"]).mean()
+    assert float(accuracy) == (logits.argmax(-1) == np.asarray(BATCH["labels"])).mean()
+
+
+def test_several_labels_have_a_head_each():
+    batch = {**BATCH, "size": jnp.array([0, 1, 1, 0])}
+    kernel = jax.random.normal(jax.random.key(2), (16, 5))
+    both = MODEL.clone(label=("labels", "size"), classes=(3, 2))
+    alone = (MODEL.clone(), kernel[:, :3]), (MODEL.clone(label="size", classes=2), kernel[:, 3:])
+    out = both.apply(with_head(kernel), batch, None, method="loss")
+    each = [model.apply(with_head(k), batch, None, method="loss") for model, k in alone]
+    assert float(out.value) == pytest.approx(np.mean([float(e.value) for e in each]), rel=1e-6)
+    assert float(out.logs["accuracy"]) == pytest.approx(np.mean([float(e.logs["accuracy"]) for e in each]))
+    assert float(out.logs["accuracy_size"]) == float(each[1].logs["accuracy"])
+    with pytest.raises(ConfigError, match="mixup and cutmix mix one label, not"):
+        both.apply(with_head(kernel), {**batch, "labels_soft": jnp.eye(3)}, None, method="loss")
 
 
 def test_encode_is_below_the_head():
@@ -61,7 +75,14 @@ def test_another_label_and_its_absence():
         MODEL.clone(label="shape").init(jax.random.key(0), BATCH)
 
 
-@pytest.mark.parametrize(("fields", "message"), [({"smoothing": 1.0}, "smoothing"), ({"classes": 1}, "classes must be at least 2")])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"smoothing": 1.0}, "smoothing"),
+        ({"classes": 1}, "classes must be at least 2"),
+        ({"classes": (3, 2)}, "a number for each label, which are labels"),
+    ],
+)
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         MODEL.clone(**fields)

@@ -17,7 +17,7 @@ RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
 
 
 def prepared(model=MODEL, seed=0):
-    return model.prepare(RAW, np.random.default_rng(seed), np.random.default_rng(seed))
+    return jax.tree.map(jnp.asarray, model.prepare(RAW, np.random.default_rng(seed), np.random.default_rng(seed)))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_targets_are_normalised_features_of_the_whole_image(params):
 def test_targets_may_average_layers(params):
     model = MODEL.clone(target_layers=2)
     y = model.apply(params, prepared(), method="targets")
-    layers = ENCODER.apply({"params": params["params"]["encoder"]}, RAW["images"], layers=(0, 1)).layers
+    layers = ENCODER.apply({"params": params["params"]["encoder"]}, jnp.asarray(RAW["images"]), layers=(0, 1)).layers
     np.testing.assert_allclose(y, (normalise(layers[0], 1e-5) + normalise(layers[1], 1e-5)) / 2, rtol=1e-4, atol=1e-5)
 
 
@@ -57,8 +57,8 @@ def test_padding_counts_for_nothing(params):
     padded = dict(batch)
     for name in ("context", "targets"):
         ids = batch[name]
-        padded[name] = np.concatenate([ids, np.full((*ids.shape[:-1], 2), 7, ids.dtype)], axis=-1)
-        padded[f"{name}_mask"] = np.concatenate([np.ones(ids.shape, bool), np.zeros((*ids.shape[:-1], 2), bool)], axis=-1)
+        padded[name] = jnp.concatenate([ids, jnp.full((*ids.shape[:-1], 2), 7, ids.dtype)], axis=-1)
+        padded[f"{name}_mask"] = jnp.concatenate([jnp.ones(ids.shape, bool), jnp.zeros((*ids.shape[:-1], 2), bool)], axis=-1)
     for model in (MODEL, MODEL.clone(joint=True)):
         unpadded = plain if model is MODEL else model.apply(params, batch, y, method="loss").value
         assert float(model.apply(params, padded, y, method="loss").value) == pytest.approx(float(unpadded), rel=1e-5)
@@ -67,7 +67,7 @@ def test_padding_counts_for_nothing(params):
 def test_separate_sequences_do_not_see_each_others_targets(params):
     """Moving the last block changes the prediction of the first only when they share a sequence."""
     batch = prepared()
-    moved = {**batch, "targets": np.concatenate([batch["targets"][:, :-1], batch["targets"][:, -1:] ^ 1], axis=1)}
+    moved = {**batch, "targets": jnp.concatenate([batch["targets"][:, :-1], batch["targets"][:, -1:] ^ 1], axis=1)}
     for model, same in ((MODEL, True), (MODEL.clone(joint=True), False)):
         a, b = (model.apply(params, x, method="predict")[:, :, 0] for x in (batch, moved))
         assert np.allclose(a, b, atol=1e-6) == same
@@ -76,7 +76,7 @@ def test_separate_sequences_do_not_see_each_others_targets(params):
 def test_several_contexts_are_averaged_over(params):
     one, two = prepared(seed=0), prepared(seed=1)
     y = MODEL.apply(params, one, method="targets")
-    both = {**one, "context": np.concatenate([one["context"], two["context"]], axis=1)}
+    both = {**one, "context": jnp.concatenate([one["context"], two["context"]], axis=1)}
     separate = [float(MODEL.apply(params, {**one, "context": b["context"]}, y, method="loss").value) for b in (one, two)]
     assert float(MODEL.apply(params, both, y, method="loss").value) == pytest.approx(np.mean(separate), rel=1e-5)
 
@@ -87,12 +87,12 @@ def test_hidden_patches_are_never_computed():
     params = jax.jit(MODEL.init)(jax.random.key(1), batch)
     g = jax.grad(lambda x: MODEL.apply(params, {**batch, "images": x}, method="predict").sum())(jnp.asarray(RAW["images"]))
     touched = np.abs(np.asarray(g)).reshape(3, 4, 4, 4, 4, 3).max((2, 4, 5)).reshape(3, 16) > 0
-    for row, context in zip(touched, batch["context"][:, 0], strict=True):
+    for row, context in zip(touched, np.asarray(batch["context"])[:, 0], strict=True):
         assert set(np.flatnonzero(row)) == set(context)
 
 
 def test_monitors_see_collapse(params):
-    batch = {**prepared(), "images": np.zeros_like(RAW["images"])}
+    batch = {**prepared(), "images": jnp.zeros_like(RAW["images"])}
     y = MODEL.apply(params, batch, method="targets")
     logs = MODEL.apply(params, batch, y, method="loss").logs
     assert float(logs["target_std"]) == pytest.approx(0, abs=1e-6) and float(logs["target_patch_std"]) > 0.01

@@ -1,0 +1,49 @@
+"""Does I-JEPA learn anything on 1 437 handwritten digits of 8x8 pixels?
+
+jaxemb train experiments/jepa/digits.py
+jaxemb train experiments/jepa/digits.py:supervised
+jaxemb compare runs/digits runs/digits_supervised
+"""
+
+from jaxemb.data.augment import RandomResizedCrop
+from jaxemb.data.digits import Digits
+from jaxemb.evals.knn import KNN
+from jaxemb.evals.probe import FewShot, Ridge
+from jaxemb.evals.rankme import RankMe
+from jaxemb.evals.raw import RawInputs
+from jaxemb.experiment import Experiment, replace
+from jaxemb.nn.predictor import Predictor
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.ops.masks import FixedBlocks
+from jaxemb.train.optim import Optim
+
+encoder = Transformer(stem=Patches(2), width=64, depth=4, heads=4, activation="gelu_tanh", kernel_init="xavier")
+main = Experiment(
+    name="digits",
+    objective=IJEPA(
+        encoder=encoder,
+        predictor=Predictor(width=32, depth=2),
+        masks=FixedBlocks(targets=3, size=(2, 2), context=6),
+        loss_name="l2",
+        joint=True,
+        target_layers=4,
+    ),
+    data=Digits(augment=(RandomResizedCrop(scale=(0.5, 1.0)),)),
+    optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
+    ema=(0.99, 1.0),
+    steps=2_000,
+    batch=64,
+    evals={
+        "knn": KNN(every=500),
+        "probe": Ridge(every=500),
+        "few": FewShot(every=500),
+        "rankme": RankMe(every=500),
+        "pixels_knn": RawInputs(of=KNN()),
+        "pixels_probe": RawInputs(of=Ridge()),
+        "pixels_few": RawInputs(of=FewShot()),
+    },
+)
+supervised = replace(main, name="digits_supervised", objective=Classify(encoder=encoder, classes=10), steps=500)
