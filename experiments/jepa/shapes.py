@@ -31,12 +31,12 @@ main = Experiment(
     data=Shapes(),
     optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
     ema=(0.99, 1.0),
-    steps=2_000,
+    steps=4_000,
     batch=64,
     evals={
-        "knn": KNN(label=tuple(FACTORS), every=500, train=5000, test=2000),
-        "probe": Ridge(label=tuple(FACTORS), every=500, train=5000, test=2000),
-        "rankme": RankMe(samples=5000, every=500),
+        "knn": KNN(label=tuple(FACTORS), every=1000, train=5000, test=2000),
+        "probe": Ridge(label=tuple(FACTORS), every=1000, train=5000, test=2000),
+        "rankme": RankMe(samples=5000, every=1000),
     },
 )
 supervised = replace(
