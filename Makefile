@@ -18,8 +18,11 @@ BIN    = .venv/bin
 
 demo: .venv/installed
 	$(BIN)/jaxemb train $(DEMO) --run $(RUN)
+	$(BIN)/jaxemb train $(DEMO):supervised --run $(RUN)_supervised
 	$(BIN)/jaxemb eval $(RUN)
-	$(BIN)/jaxemb plot $(RUN) --out $(RUN)/curves.png
+	$(BIN)/jaxemb plot $(RUN) $(RUN)_supervised --out $(RUN)/curves.png
+	$(BIN)/jaxemb plot $(RUN) --features
+	$(BIN)/jaxemb compare $(RUN) $(RUN)_supervised --csv $(RUN)/compare.csv
 
 test: .venv/installed
 	$(BIN)/python -m pytest

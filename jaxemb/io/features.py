@@ -33,7 +33,8 @@ def draw_features(runs: Sequence[str], out: Path, *, count: int = 8) -> Path:
             raise DataError(
                 f"{run} sees images of {model.experiment.data.spec['images'].shape}, {runs[0]} others; draw one at a time"
             )
-        maps[Run(run).path.name] = _map(model, arrays)
+        name = Run(run).path.name
+        maps[run if name in maps else name] = _map(model, arrays)  # two steps of a run have one name
     mean, std = getattr(data, "statistics", (0.0, 1.0))
     return feature_map(arrays["images"] * np.asarray(std, np.float32) + np.asarray(mean, np.float32), maps, out)
 

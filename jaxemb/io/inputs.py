@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,21 @@ def read_inputs(path: Path, data: ImageData) -> tuple[Any, list[str]]:
         return files, files
     if not path.is_file():
         raise DataError(f"there is no file or folder {path}")
-    if path.suffix == ".npy":
-        return _array(path, lambda: np.load(path)), []
-    if path.suffix == ".npz":
-        with _array(path, lambda: np.load(path)) as arrays:
-            if "images" not in arrays:
-                raise DataError(f"{path} has no array `images`; it has {', '.join(arrays) or 'none'}")
-            return _array(path, lambda: arrays["images"]), []
+    if path.suffix.lower() in (".npy", ".npz"):
+        return _array(path), []
     return [str(path)], [str(path)]
 
 
-def _array(path: Path, read: Any) -> Any:
+def _array(path: Path) -> np.ndarray:
+    """The array of an .npy, or `images` of an .npz. Pickles are not read: they could run code."""
     try:
-        return read()
-    except (OSError, ValueError, EOFError) as e:  # pickles are not read: they could run code
+        with open(path, "rb") as stream:  # opened here: np.load leaves a broken file open
+            found = np.load(stream, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return found
+            there = found.files
+            if "images" in there:
+                return found["images"]
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as e:
         raise DataError(f"{path} cannot be read: {e}") from e
+    raise DataError(f"{path} has no array `images`; it has {', '.join(there) or 'none'}")

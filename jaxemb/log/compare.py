@@ -34,9 +34,12 @@ def columns(runs: Sequence[Path], *, every_step: bool = False) -> list[Column]:
     for name, group in group_by_seed([Path(r) for r in runs]).items():
         metrics = [read_metrics(run) for run in group]
         judged = [{step for figure, series in m.items() if "/" in figure for step in series} for m in metrics]
+        for run, there in zip(group, judged, strict=True):
+            if not there:
+                raise ConfigError(f"{run} has no figures of evaluations that could be compared")
         steps = sorted(set.intersection(*judged))
         if not steps:
-            raise ConfigError(f"{group[0]} has no figures of evaluations that could be compared")
+            raise ConfigError(f"no step was evaluated in all of {', '.join(map(str, group))}")
         for step in steps if every_step else sorted({min(steps), max(steps)}):
             shared = {f for f in metrics[0] if all(step in m.get(f, {}) for m in metrics)}
             figures = {f: [m[f][step] for m in metrics] for f in metrics[0] if f in shared}
@@ -61,26 +64,27 @@ def spread(values: Sequence[float]) -> str:
 
 def write_csv(file: Path, found: Sequence[Column]) -> Path:
     """One line a figure and step: mean, deviation and value of each seed; commit, hash of the config, machine and command."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "w", newline="") as out:
-        writer = None
-        for column in found:
-            about = _about(column.runs)
-            for figure, values in column.figures.items():
-                deviation = f"{statistics.stdev(values):.4g}" if len(values) > 1 else ""
-                row: dict[str, Any] = {"experiment": column.experiment, "step": column.step, "figure": figure}
-                row |= {"mean": f"{statistics.mean(values):.5g}", "std": deviation, "values": " ".join(f"{v:.5g}" for v in values)}
-                row |= about
-                writer = writer or csv.DictWriter(out, row)
-                if not out.tell():
-                    writer.writeheader()
-                writer.writerow(row)
+    lines = []
+    for column in found:
+        about = _about(column.runs)
+        for figure, values in column.figures.items():
+            deviation = f"{statistics.stdev(values):.4g}" if len(values) > 1 else ""
+            row: dict[str, Any] = {"experiment": column.experiment, "step": column.step, "figure": figure}
+            row |= {"mean": f"{statistics.mean(values):.5g}", "std": deviation, "values": " ".join(f"{v:.5g}" for v in values)}
+            lines.append(row | about)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "w", newline="") as out:
+            writer = csv.DictWriter(out, lines[0])
+            writer.writeheader()
+            writer.writerows(lines)
+    except OSError as e:
+        raise ConfigError(f"{file} cannot be written: {e.strerror}") from e
     return file
 
 
 def _about(runs: Sequence[Path]) -> dict[str, str]:
-    configs = [json.loads((run / "config.json").read_text()) for run in runs]
-    environments = [json.loads((run / "env.json").read_text()) for run in runs]
+    configs, environments = ([_read(run / name) for run in runs] for name in ("config.json", "env.json"))
     without_seed = json.dumps({k: v for k, v in configs[0].items() if k != "seed"}, sort_keys=True)
 
     def each(name: str) -> str:
@@ -96,3 +100,10 @@ def _about(runs: Sequence[Path]) -> dict[str, str]:
         "jax": " ".join(dict.fromkeys(e["versions"].get("jax", "") for e in environments)),
         "command": each("command"),
     }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"{file} cannot be read: {e}") from e

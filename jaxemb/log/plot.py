@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxemb.config import ConfigError, flatten, suggest
+from jaxemb.log.writer import read_metrics as read_rows
 
 Series = dict[int, float]
 """Step -> value."""
@@ -26,8 +27,7 @@ def read_metrics(run: Path) -> dict[str, Series]:
     if not path.is_file():
         raise PlotError(f"{run} is no run folder: it has no metrics.jsonl")
     series: dict[str, Series] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
+    for row in read_rows(run):
         for name, value in row.items():
             if name != "step" and isinstance(value, (int, float)):
                 series.setdefault(name, {})[row["step"]] = value
@@ -41,7 +41,10 @@ def group_by_seed(runs: Sequence[Path]) -> dict[str, list[Path]]:
         path = run / "config.json"
         if not path.is_file():
             raise PlotError(f"{run} is no run folder: it has no config.json")
-        config = flatten(json.loads(path.read_text()))
+        try:
+            config = flatten(json.loads(path.read_text()))
+        except ValueError as e:
+            raise PlotError(f"{path} is damaged: {e}") from e
         same = {k: v for k, v in config.items() if k != "seed"}
         groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(run)
     names = [json.loads(key)["name"] for key in groups]
@@ -59,6 +62,8 @@ def band(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
 def choose_figures(available: Sequence[set[str]], asked: Sequence[str]) -> list[str]:
     """The asked-for figures; without a wish, the headline of each evaluation and the loss."""
     every = set.union(*available)
+    if not every:
+        raise PlotError("nothing has been written to metrics.jsonl yet")
     for name in asked:
         if name not in every:
             raise PlotError(f"no run has the figure {name!r}{suggest(name, every)}")
@@ -99,14 +104,19 @@ def curves(
         axis.grid(alpha=0.25)
     for axis in list(axes.flat)[len(names) :]:
         axis.set_visible(False)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    shown: dict[str, Any] = {}
+    for axis in axes.flat:  # not every run has every figure
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    figure.legend(
+        list(shown.values()), list(shown), loc="outside lower center", ncols=min(len(shown), 4), frameon=False, fontsize=9
+    )
     return _save(figure, out)
 
 
 def _level_of(name: str, figures: Sequence[str]) -> bool:
-    """Whether a figure is called <word>_<figure>, e.g. pixels_knn/top1."""
-    return any(name.endswith(f"_{f}") for f in figures)
+    """Whether a figure of an evaluation is called <word>_<figure>, e.g. pixels_knn/top1."""
+    return "/" in name and any(name.endswith(f"_{f}") for f in figures)
 
 
 def _panel(axis: Any, metrics: Mapping[str, list[dict[str, Series]]], x: str, name: str) -> None:
@@ -116,7 +126,7 @@ def _panel(axis: Any, metrics: Mapping[str, list[dict[str, Series]]], x: str, na
             continue
         steps, mean, low, high = band(series)
         if x != "step":
-            along = [m.get(x, {}) for m in group]
+            along = [m.get(x, {}) for m in group if name in m]
             if any(t not in a for a in along for t in steps):
                 raise PlotError(f"--x {x}: it is not written at the steps of {name!r}; valid: step")
             steps = np.mean([[a[t] for t in steps] for a in along], axis=0)

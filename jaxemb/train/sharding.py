@@ -11,8 +11,8 @@ derives the communication from the placement. Rules:
 
     "replicate"     whole on every device
     "fsdp"          the largest dimension that divides is cut over fsdp; whole where none does
-    "fsdp,model"    one axis a dimension, "-" for none. For a transformer: (("(qkv|up)/kernel", "fsdp,model"),
-                    ("(out|down)/kernel", "model,fsdp"), (".*", "fsdp"))
+    "fsdp,model"    one axis a dimension, "-" for none. For a transformer: (("(qkv|mlp_up)/kernel", "fsdp,model"),
+                    ("(out|mlp_down)/kernel", "model,fsdp"), (".*", "fsdp"))
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from jaxemb.train.setup import state_shapes
 from jaxemb.train.sharding import make_mesh
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
-SPEED = ("steps_per_second", "examples_per_second")
+SPEED = ("steps_per_second", "examples_per_second", "seconds")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import time
 import types
 
 import numpy as np
@@ -12,17 +13,42 @@ from jaxemb.config import ConfigError
 from jaxemb.log.writer import Writer, read_metrics
 
 
-def test_a_line_a_call_at_once_on_disk(tmp_path):
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A list with the time in it."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_a_call_at_once_on_disk(tmp_path, clock):
     writer = Writer(tmp_path)
     writer.write(3, {"loss": np.float32(0.5), "lr": 1})
+    clock[0] += 2.5
     writer.write(3, {"knn/top1": 0.25})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [{"step": 3, "loss": 0.5, "lr": 1.0}, {"step": 3, "knn/top1": 0.25}]
+    assert [json.loads(line) for line in lines] == [
+        {"step": 3, "loss": 0.5, "lr": 1.0, "seconds": 0.0},
+        {"step": 3, "knn/top1": 0.25, "seconds": 2.5},
+    ]
+
+
+def test_the_clock_of_a_resumed_run_goes_on(tmp_path, clock):
+    first = Writer(tmp_path)
+    for step in (1, 2):
+        clock[0] += 10
+        first.write(step, {"loss": 1.0})
+    clock[0] += 1000  # nobody trains
+    second = Writer(tmp_path)
+    second.resume(1)
+    clock[0] += 5
+    second.write(2, {"loss": 1.0})
+    assert [row["seconds"] for row in read_metrics(tmp_path)] == [10.0, 15.0]
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):
     Writer(tmp_path).write(1, {"a": float("nan"), "b": float("inf")})
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "a": null, "b": null}\n'
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "a": null, "b": null, "seconds": 0.0}\n'
 
 
 @pytest.mark.parametrize("step, left", [(2, [1, 2]), (0, []), (None, [])])
@@ -39,7 +65,7 @@ def test_a_half_written_last_line_is_left_out(tmp_path):
     writer.write(1, {"loss": 1.0})
     with open(tmp_path / "metrics.jsonl", "a") as f:
         f.write('{"step": 2, "lo')
-    assert read_metrics(tmp_path) == [{"step": 1, "loss": 1.0}]
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 1.0, "seconds": 0.0}]
     writer.resume(1)
     writer.write(2, {"loss": 0.5})
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
@@ -90,7 +116,7 @@ def test_wandb_goes_on_under_the_name_of_the_folder(tmp_path, monkeypatch):
     writer.write(2, {"loss": 1.0})
     writer.close()
     assert calls[0]["id"] == "digits-seed1" and calls[0]["resume"] == "allow" and calls[0]["config"] == {"seed": 1}
-    assert calls[1:] == [({"loss": 1.0}, 2), "finished"]
+    assert calls[1:] == [({"loss": 1.0, "seconds": 0.0}, 2), "finished"]
 
 
 @pytest.mark.parametrize("name, module", [("tensorboard", "tensorboardX"), ("wandb", "wandb")])
