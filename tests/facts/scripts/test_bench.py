@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from jaxemb.nn.presets import vit
+
 SCRIPTS = pathlib.Path(__file__).parents[3] / "scripts"
 
 
@@ -91,28 +93,34 @@ def test_a_round_is_as_long_as_was_asked_for(bench, monkeypatch):
     assert counts == [1, 1, 1, 4, 1, 4] and (times["only"] == 0.25).all()
 
 
-def test_the_rows_of_a_case(bench, systems, tmp_path, capsys):
+def test_the_rows_of_a_case(bench, systems, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(systems.PRESETS, "tiny", lambda **fields: vit(16, 1, 2, 8, **fields))
     path = tmp_path / "deep" / "bench.csv"
     args = bench.parse(["--systems", "jaxemb", "--rounds", "2", "--seconds", "0", "--no-memory"])
     for task in bench.TASKS:
-        bench.save(path, [row(bench) | r for r in bench.measure(micro(systems, task), args.systems, args)])
+        case = systems.Case("tiny", task, 2, 16, "float32")
+        bench.save(path, [row(bench) | r for r in bench.measure(case, args.systems, args)])
     with path.open(newline="") as file:
         train, forward = csv.DictReader(file)
     assert list(train) == list(bench.COLUMNS)
     assert (train["task"], forward["task"], train["system"], train["batch"]) == ("train", "forward", "jaxemb", "2")
     assert float(train["ratio"]) == 1 and float(train["difference"]) == 0 and float(train["ms"]) > 0
-    assert capsys.readouterr().err.splitlines() == ["micro train: jaxemb", "micro forward: jaxemb"]
+    assert capsys.readouterr().err.splitlines() == ["tiny train: jaxemb", "tiny forward: jaxemb"]
 
 
 def test_systems_that_do_not_agree_are_pointed_out(bench, systems, monkeypatch, capsys):
-    losses = {"jaxemb": iter([7.0, 6.0, 5.0]), "eager": iter([7.0, 6.5, 5.25])}
+    losses = {"jaxemb": iter([7.0, 6.0, 5.0]), "eager": iter([7.0, 6.5, 5.25]), "compile": iter([7.0, 6.0, np.nan])}
     monkeypatch.setattr(
         systems.Case, "build", lambda self, name, params: systems.System(lambda n: next(losses[name], 0.0), lambda: 0)
     )
-    args = bench.parse(["--systems", "jaxemb,eager", "--rounds", "1", "--seconds", "0", "--no-memory"])
+    args = bench.parse(["--rounds", "1", "--seconds", "0", "--no-memory"])
     rows = bench.measure(micro(systems, "train"), args.systems, args)
-    assert [r["difference"] for r in rows] == [0, 0.5]
-    assert "careful: eager differs from jaxemb by 5.0e-01" in capsys.readouterr().err
+    assert [r["difference"] for r in rows] == pytest.approx([0, 0.5, np.nan], nan_ok=True)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("careful")]
+    assert [line.split(",")[0] for line in said] == [
+        "careful: eager differs from jaxemb by 5.0e-01",
+        "careful: compile differs from jaxemb by nan",
+    ]
 
 
 def test_no_weight_is_zero(systems):
