@@ -1,11 +1,12 @@
 """Does I-JEPA learn anything on 1 437 handwritten digits of 8x8 pixels?
 
-jaxemb train experiments/jepa/digits.py
-jaxemb train experiments/jepa/digits.py:supervised
-jaxemb compare runs/digits runs/digits_supervised
+    jaxemb train experiments/jepa/digits.py
+    jaxemb train experiments/jepa/digits.py:supervised
+    jaxemb compare runs/digits runs/digits_supervised
+
+Hardly, which is why the demo is another one: results in README.md beside this file.
 """
 
-from jaxemb.data.augment import RandomResizedCrop
 from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import FewShot, Ridge
@@ -29,9 +30,8 @@ main = Experiment(
         masks=FixedBlocks(targets=3, size=(2, 2), context=6),
         loss_name="l2",
         joint=True,
-        target_layers=4,
     ),
-    data=Digits(augment=(RandomResizedCrop(scale=(0.5, 1.0)),)),
+    data=Digits(),
     optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
     ema=(0.99, 1.0),
     steps=2_000,

@@ -22,7 +22,7 @@ SMALL = ("objective.encoder.depth=1", "objective.encoder.width=32")
 CASES = {
     "digits": ("digits.py", (*SHORT, *SMALL)),
     "digits_supervised": ("digits.py:supervised", (*SHORT, *SMALL)),
-    "shapes": ("shapes.py", (*SHORT, *SMALL, "data.count_train=64", "data.count_test=16")),
+    "shapes": ("shapes.py", (*SHORT, *SMALL, "objective.target_layers=1", "data.count_train=64", "data.count_test=16")),
 }
 WATCHED = ("loss", "grad_norm", "lr", "target_std", "accuracy")
 
@@ -30,8 +30,6 @@ WATCHED = ("loss", "grad_norm", "lr", "target_std", "accuracy")
 @pytest.mark.parametrize("name", CASES)
 def test_metrics_of_ten_steps(name, tmp_path):
     target, changes = CASES[name]
-    if "supervised" not in target:
-        changes = (*changes, "objective.target_layers=1")
     train(override(find(str(FOLDER / target)), changes), tmp_path / "run")
     rows = [{k: v for k, v in row.items() if k in ("step", *WATCHED)} for row in Run(tmp_path / "run").metrics()]
     file = HERE / f"{name}.json"
