@@ -176,7 +176,6 @@ def memory(system: str, case: Case) -> float | str:
 
 def provenance() -> dict[str, Any]:
     """Where figures come from: the last of COLUMNS."""
-    from jaxemb.cli.process import HUGE_PAGES
     from jaxemb.io.run import environment
 
     env = environment()
@@ -193,7 +192,7 @@ def provenance() -> dict[str, Any]:
         "simd": next((x for x in ("avx512_bf16", "avx512f", "avx2") if re.search(rf"\b{x}\b", about)), platform.machine()),
         "cores": cores(),
         "load": round(os.getloadavg()[0], 2),
-        "huge_pages": HUGE_PAGES in os.environ.get("GLIBC_TUNABLES", ""),
+        "huge_pages": "glibc.malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", ""),
         "versions": " ".join(f"{name}={version}" for name, version in versions.items()),
         "command": env["command"],
     }

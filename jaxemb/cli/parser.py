@@ -94,7 +94,9 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--debug", action="store_true", help="show the traceback of an error")
         if computes:
             p.add_argument("--devices", type=int, metavar="N", help="simulate N devices on the CPU")
-            p.add_argument("--no-huge-pages", dest="huge_pages", action="store_false", help="do not restart with " + HUGE_PAGES)
+            p.add_argument(
+                "--no-huge-pages", dest="huge_pages", action="store_false", help="do not restart with GLIBC_TUNABLES=" + HUGE_PAGES
+            )
         return p
 
     def settable(p: Any) -> None:

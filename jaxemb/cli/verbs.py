@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +68,8 @@ def eval(args: argparse.Namespace) -> None:
 
     names = args.evals.split(",") if args.evals else None
     found = evaluate(args.run, evals=names, weights=args.weights)
+    if not found:
+        raise ConfigError(f"{args.run}: no evaluation is left, see above")
     table(("evaluation", "figure", ">value"), [(e, f, float(v)) for e, figures in found.items() for f, v in figures.items()])
 
 
@@ -79,18 +83,21 @@ def encode(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.suffix != ".npy":
         raise ConfigError(f"OUT must be the name of an .npy file, not {args.out!r}")
+    with writing(out):  # found out before an hour of encoding
+        out.parent.mkdir(parents=True, exist_ok=True)
     model = load(args.run, weights=args.weights)
     data = model.experiment.data
     if not isinstance(data, ImageData):
         raise ConfigError(f"jaxemb encode reads images, the run {args.run} was trained on {type(data).__name__}")
     items, names = read_inputs(Path(args.input), data)
     embeddings = model.encode(items, batch_size=args.batch, show_progress_bar=console().is_terminal)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.save(out, embeddings)
+    with writing(out):
+        np.save(out, embeddings)
     say(f"{out}: {len(embeddings)} embeddings of {embeddings.shape[-1]} numbers")
     if names:
         rows = out.with_suffix(".txt")
-        rows.write_text("".join(f"{name}\n" for name in names))
+        with writing(rows):
+            rows.write_text("".join(f"{name}\n" for name in names))
         say(f"{rows}: the files, a line a row")
 
 
@@ -134,8 +141,9 @@ def plot(args: argparse.Namespace) -> None:
 
     if args.features:
         from jaxemb.io.features import draw_features
+        from jaxemb.io.run import Run
 
-        out = draw_features(args.runs, Path(args.out or Path(args.runs[0].partition("@")[0]) / "features.png"), count=args.images)
+        out = draw_features(args.runs, Path(args.out or Run(args.runs[0]).path / "features.png"), count=args.images)
     else:
         out = curves([Path(r) for r in args.runs], Path(args.out or Path(args.runs[0]) / "curves.png"), x=args.x, y=args.y)
     say(str(out))
@@ -149,6 +157,15 @@ def compare(args: argparse.Namespace) -> None:
     table(("figure", *(f">{c.title}" + (f" (n={len(c.runs)})" if len(c.runs) > 1 else "") for c in found)), rows(found, args.y))
     if args.csv:
         say(f"\n{write_csv(Path(args.csv), columns(runs, every_step=True))}: every step that was evaluated")
+
+
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Turns an error of the disk into one for the user."""
+    try:
+        yield
+    except OSError as e:
+        raise ConfigError(f"{file} cannot be written: {e.strerror}") from e
 
 
 def find_or_load(target: str) -> Experiment:

@@ -17,7 +17,7 @@ def evaluate(
     """The figures of each evaluation of the run's experiment, e.g. {"knn": {"top1": 0.41}}, on whatever devices are here.
 
     `run` is a run folder, "runs/shapes" or with a step "runs/shapes@500"; `evals` names some of its evaluations (None: all). The
-    figures and where they come from are also written to RUN/evals/<name>@<step>.json.
+    figures and where they come from are also written to RUN/evals/<name>@<step>.json (-params.json for the trained weights).
     """
     folder = Run(run)
     experiment = folder.experiment()
@@ -44,7 +44,7 @@ def evaluate(
             "seed": experiment.seed,
             **environment(),
         }
-        file = folder.path / "evals" / f"{name}@{found.step}.json"
+        file = folder.path / "evals" / f"{name}@{found.step}{'-params' if weights == 'params' else ''}.json"
         try:
             file.parent.mkdir(exist_ok=True)
             write_json(file, record)

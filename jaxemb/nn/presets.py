@@ -8,38 +8,38 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 
 
-def vit(width: int, depth: int, heads: int, patch: int, **fields: Any) -> Transformer:
-    return Transformer(**{"stem": Patches(patch), "width": width, "depth": depth, "heads": heads, **fields})
+def vit(width: int, depth: int, heads: int, patch: int, fields: dict[str, Any]) -> Transformer:
+    return Transformer(**{"stem": Patches(patch), "width": width, "depth": depth, "heads": heads} | fields)
 
 
 def micro(patch: int = 8, **fields: Any) -> Transformer:
     """0.8 M parameters: 32 px images on a laptop CPU."""
-    return vit(128, 4, 4, patch, **fields)
+    return vit(128, 4, 4, patch, fields)
 
 
 def vit_ti(patch: int = 16, **fields: Any) -> Transformer:
     """5.5 M parameters at patch 16 (Touvron et al. 2021)."""
-    return vit(192, 12, 3, patch, **fields)
+    return vit(192, 12, 3, patch, fields)
 
 
 def vit_s(patch: int = 16, **fields: Any) -> Transformer:
     """21.7 M (Touvron et al. 2021)."""
-    return vit(384, 12, 6, patch, **fields)
+    return vit(384, 12, 6, patch, fields)
 
 
 def vit_b(patch: int = 16, **fields: Any) -> Transformer:
     """85.6 M (Dosovitskiy et al. 2021)."""
-    return vit(768, 12, 12, patch, **fields)
+    return vit(768, 12, 12, patch, fields)
 
 
 def vit_l(patch: int = 16, **fields: Any) -> Transformer:
     """303 M (Dosovitskiy et al. 2021)."""
-    return vit(1024, 24, 16, patch, **fields)
+    return vit(1024, 24, 16, patch, fields)
 
 
 def vit_h(patch: int = 14, **fields: Any) -> Transformer:
     """631 M (Dosovitskiy et al. 2021)."""
-    return vit(1280, 32, 16, patch, **fields)
+    return vit(1280, 32, 16, patch, fields)
 
 
 PRESETS = {f.__name__: f for f in (micro, vit_ti, vit_s, vit_b, vit_l, vit_h)}

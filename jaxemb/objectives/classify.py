@@ -68,10 +68,10 @@ class Classify(Objective):
             soft = (1 - self.smoothing) * soft + self.smoothing / logits.shape[-1]
             losses.append(-(soft * jax.nn.log_softmax(logits)).sum(-1).mean())
             right[name] = (logits.argmax(-1) == batch[name]).astype(logits.dtype).mean()
-        logs = {"accuracy": sum(right.values()) / len(right)}
-        return Loss(
-            sum(losses) / len(losses), logs | ({f"accuracy_{k}": v for k, v in right.items()} if len(right) > 1 else {}), {}
-        )
+        logs = {"accuracy": jnp.stack([*right.values()]).mean()}
+        if len(right) > 1:
+            logs |= {f"accuracy_{name}": value for name, value in right.items()}
+        return Loss(jnp.stack(losses).mean(), logs, {})
 
     def logits(self, batch: Batch, *, train: bool = False) -> Float[Array, "b v"]:
         """Of all labels, one after the other."""

@@ -46,7 +46,8 @@ def seeds(fake):
 
 
 @pytest.mark.parametrize(
-    "values, text", [([1.0, 2.0, 3.0], "2 ± 1"), ([0.41234], "0.4123"), ([0.5, 0.5], "0.5 ± 0"), ([0.41, 0.43], "0.42 ± 0.014"), ([], "")]
+    "values, text",
+    [([1.0, 2.0, 3.0], "2 ± 1"), ([0.41234], "0.4123"), ([0.5, 0.5], "0.5 ± 0"), ([0.41, 0.43], "0.42 ± 0.014"), ([], "")],
 )
 def test_seeds_are_a_mean_and_the_deviation_between_them(values, text):
     assert spread(values) == text
@@ -103,7 +104,10 @@ def read(file):
 def test_a_table_in_a_file_says_where_its_figures_come_from(seeds, tmp_path):
     file = write_csv(tmp_path / "deep" / "out.csv", columns(seeds, every_step=True))
     found = read(file)
-    assert [(row["experiment"], row["step"], row["figure"]) for row in found] == [("exp", "0", "knn/top1"), ("exp", "5", "knn/top1")]
+    assert [(row["experiment"], row["step"], row["figure"]) for row in found] == [
+        ("exp", "0", "knn/top1"),
+        ("exp", "5", "knn/top1"),
+    ]
     last = found[-1]
     assert (last["mean"], last["std"], last["values"], last["seeds"]) == ("2", "1", "1 2 3", "0 1 2")
     assert (last["commit"], last["devices"], last["jax"]) == ("012345678", "2 x cpu cpu", "0.10.2")

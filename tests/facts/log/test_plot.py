@@ -232,6 +232,14 @@ def test_three_directions_become_the_three_colours():
     assert colours.min() == 0 and colours.max() == 1
 
 
+def test_a_few_tokens_far_away_do_not_take_the_colours_from_the_others():
+    """101 values 0 .. 100, the last one a million: the percentiles are 2 and 98, so that 50 is half-way, whatever the sign."""
+    values = np.r_[np.arange(100.0), 1e6].reshape(1, 1, 101, 1)
+    red = pca_rgb(values)[0, 0, :, 0]
+    assert red[50] == pytest.approx(0.5, abs=1e-6) and abs(red[26] - red[50]) == pytest.approx(0.25, abs=1e-6)
+    assert {red[0], red[-1]} == {0, 1}
+
+
 @pytest.mark.parametrize("width", [1, 2, 5])
 def test_features_that_do_not_vary_or_have_few_dimensions_have_finite_colours(width):
     constant = pca_rgb(np.full((2, 3, 3, width), 7.0, np.float32))

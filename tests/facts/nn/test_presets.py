@@ -54,3 +54,8 @@ def test_docstring_tells_the_size(name):
 
 def test_fields_can_be_given():
     assert micro(4, drop_path=0.1, remat="dots") == micro(4).clone(drop_path=0.1, remat="dots")
+
+
+def test_any_field_can_be_given_by_name():
+    other = vit_s(8, width=96, heads=3, drop_path=0.1)
+    assert (other.stem.size, other.width, other.heads, other.depth, other.drop_path) == (8, 96, 3, 12, 0.1)
