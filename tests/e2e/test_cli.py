@@ -495,10 +495,10 @@ def test_the_user_and_the_machine_can_do_without(restarted, monkeypatch):
 def test_other_settings_of_glibc_are_kept(restarted, monkeypatch):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.rtld.nns=3")
     assert restarted(huge_pages=True)["GLIBC_TUNABLES"] == f"glibc.rtld.nns=3:{HUGE_PAGES}"
-    theirs = "glibc.malloc.arena_max=2"  # what somebody has set counts more than ours of that name
+    theirs = "glibc.malloc.trim_threshold=1"  # what somebody has set counts more than ours of that name
     monkeypatch.setenv("GLIBC_TUNABLES", theirs)
     found = restarted(huge_pages=True)["GLIBC_TUNABLES"].split(":")
-    assert found == [theirs, *(s for s in HUGE_PAGES.split(":") if not s.startswith("glibc.malloc.arena_max="))]
+    assert found == [theirs, *(s for s in HUGE_PAGES.split(":") if not s.startswith("glibc.malloc.trim_threshold="))]
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")  # somebody's own choice
     assert restarted(huge_pages=True) is None
 
