@@ -42,9 +42,11 @@ main = Experiment(
         "probe": Ridge(label=tuple(FACTORS), every=500, train=5000, test=2000),
         "rankme": RankMe(samples=5000, every=500),
     },
+    expect={"probe/top1": 0.31, "probe/colour/top1": 0.51},
 )
 supervised = replace(
     main,
+    expect={"probe/top1": 0.59},
     name="shapes_supervised",
     objective=Classify(encoder=encoder, label=tuple(FACTORS), classes=tuple(map(len, FACTORS.values()))),
 )

@@ -141,13 +141,20 @@ def environment() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": shlex.join(sys.argv),
+        "command": _command(),
         **_commit(),
         "versions": {"python": platform.python_version()} | versions,
         "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
         "processes": jax.process_count(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
     }
+
+
+def _command() -> str:
+    """As one would type it: the program without the folders of this machine."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name if program.is_absolute() else str(program)
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def _commit() -> dict[str, Any]:

@@ -52,7 +52,8 @@ class Encoder:
 
     def _place(self, x: np.ndarray) -> jax.Array:
         """Padded with zeros to a whole batch; every process holds all rows and gives its devices theirs."""
-        x = np.pad(x, [(0, self.batch - len(x))] + [(0, 0)] * (x.ndim - 1))
+        if len(x) < self.batch:
+            x = np.pad(x, [(0, self.batch - len(x))] + [(0, 0)] * (x.ndim - 1))
         return jax.make_array_from_callback(x.shape, self._rows, lambda index: x[index])
 
 
