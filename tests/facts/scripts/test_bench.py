@@ -94,7 +94,7 @@ def test_a_round_is_as_long_as_was_asked_for(bench, monkeypatch):
 
 
 def test_the_rows_of_a_case(bench, systems, monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(systems.PRESETS, "tiny", lambda **fields: vit(16, 1, 2, 8, **fields))
+    monkeypatch.setitem(systems.PRESETS, "tiny", lambda **fields: vit(16, 1, 2, 8, fields))
     path = tmp_path / "deep" / "bench.csv"
     args = bench.parse(["--systems", "jaxemb", "--rounds", "2", "--seconds", "0", "--no-memory"])
     for task in bench.TASKS:
