@@ -29,6 +29,7 @@ def evaluate(
         raise ConfigError(f"{folder.path}: its experiment has no evaluations")
     found = read_weights(folder, experiment, weights=weights, say=say)
     judge = Judge(experiment, found.mesh, say=say)
+    where = environment()
     figures = {}
     for name in names:
         own = {key.partition("/")[2]: value for key, value in judge(found.variables, [name]).items()}
@@ -42,7 +43,7 @@ def evaluate(
             "step": found.step,
             "weights": found.name,
             "seed": experiment.seed,
-            **environment(),
+            **where,
         }
         file = folder.path / "evals" / f"{name}@{found.step}{'-params' if weights == 'params' else ''}.json"
         try:
