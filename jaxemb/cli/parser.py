@@ -39,7 +39,9 @@ examples:
   jaxemb eval runs/shapes
   jaxemb eval runs/shapes@500 --evals knn,probe
   jaxemb eval runs/shapes --weights params        the trained parameters instead of their average
+  jaxemb eval runs/retrieval --set 'objective.encoder.pos=jaxemb.posemb.rescale:YaRN(factor=4.0, original=128)'
 
+--set changes how a run is read, in whatever leaves its parameters alone: positions beyond the training length, other test data.
 Figures and where they come from are written to RUN/evals/<name>@<step>.json.
 """
 
@@ -121,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", metavar="RUN[@STEP]", help="a run folder, and which checkpoint (the newest)")
     p.add_argument("--evals", metavar="A,B", help="only these evaluations of the experiment")
     p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
+    settable(p)
 
     p = verb("encode", run.encode, "Write the embeddings of images.", ENCODE, computes=True)
     p.add_argument("run", metavar="RUN[@STEP]")

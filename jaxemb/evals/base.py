@@ -9,12 +9,21 @@ from typing import ClassVar
 
 import numpy as np
 
+from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
 from jaxemb.types import Paper
 
 Encode = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """Takes arrays with any number of rows, returns one float32 row each (n d). Batching, padding of the last batch and the
 placing on devices happen inside (see `train/encode.py`)."""
+
+
+def ask(encode: Encode, method: str) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """Another method of the same model, e.g. the "logits" of its head: for what embeddings alone do not tell."""
+    of = getattr(encode, "of", None)
+    if of is None:
+        raise ConfigError(f"this evaluation needs the model's {method!r}, and was given embeddings alone")
+    return of(method)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

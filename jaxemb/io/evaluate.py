@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jaxemb.config import ConfigError, suggest, to_json
+import jax
+
+from jaxemb.config import ConfigError, override, suggest, to_json
 from jaxemb.io.run import Run, environment, write_json
-from jaxemb.io.weights import read_weights
+from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.train.judge import Judge
+from jaxemb.train.optim import parameter_paths
+from jaxemb.train.setup import state_shapes
+
+if TYPE_CHECKING:
+    from jaxemb.experiment import Experiment
 
 
 def evaluate(
-    run: str | Path, *, evals: Sequence[str] | None = None, weights: str = "ema", say: Callable[[str], None] = print
+    run: str | Path,
+    *,
+    evals: Sequence[str] | None = None,
+    weights: str = "ema",
+    changes: Sequence[str] = (),
+    say: Callable[[str], None] = print,
 ) -> dict[str, dict[str, float]]:
     """The figures of each evaluation of the run's experiment, e.g. {"knn": {"top1": 0.41}}, on whatever devices are here.
 
     `run` is a run folder, "runs/shapes" or with a step "runs/shapes@500"; `evals` names some of its evaluations (None: all). The
     figures and where they come from are also written to RUN/evals/<name>@<step>.json (-params.json for the trained weights).
+    `changes` are fields to read the run with, "objective.encoder.pos=..." or "data.path=...": any that leave its parameters as they
+    are. The name of the file then ends in a hash of them.
     """
     folder = Run(run)
-    experiment = folder.experiment()
+    experiment = changed(folder.experiment(), changes)
     names = list(experiment.evals) if evals is None else list(evals)
     for name in names:
         if name not in experiment.evals:
@@ -42,13 +58,38 @@ def evaluate(
             "run": str(folder.path),
             "step": found.step,
             "weights": found.name,
+            "changes": list(changes),
             "seed": experiment.seed,
             **where,
         }
-        file = folder.path / "evals" / f"{name}@{found.step}{'-params' if weights == 'params' else ''}.json"
+        mark = "-" + hashlib.sha256("\n".join(changes).encode()).hexdigest()[:8] if changes else ""
+        file = folder.path / "evals" / f"{name}@{found.step}{'-params' if weights == 'params' else ''}{mark}.json"
         try:
             file.parent.mkdir(exist_ok=True)
             write_json(file, record)
         except OSError as e:  # a run of somebody else's: the figures are what was asked for
             say(f"{file} cannot be written: {e.strerror}")
     return figures
+
+
+def changed(experiment: Experiment, changes: Sequence[str]) -> Experiment:
+    """The experiment with fields changed that do not touch its parameters, e.g. how positions beyond the training are read."""
+    if not changes:
+        return experiment
+    new = override(experiment, changes)
+    was, now = (shapes(e) for e in (experiment, new))
+    if was != now:
+        paths = sorted(path for path in was | now if was.get(path) != now.get(path))
+        shown = ", ".join(paths[:5]) + (", ..." if len(paths) > 5 else "")
+        raise ConfigError(
+            f"--set {' --set '.join(changes)}: the model would have other parameters than the run ({shown}); a run can be read "
+            "with changes that leave its parameters alone"
+        )
+    return new
+
+
+def shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter and of everything else that a checkpoint holds for the model, by its path."""
+    state = state_shapes(experiment, mesh_here(experiment))
+    tree = {**state.params, **state.stats}
+    return dict(zip(parameter_paths(tree), (x.shape for x in jax.tree.leaves(tree)), strict=True))

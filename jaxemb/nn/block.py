@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float, Num
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.nn.dense import INITS, Dense, LayerNorm
-from jaxemb.ops.attention import attention
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import PosEmb, overrides, unbound
 
 ACTIVATIONS = {
     "gelu": lambda x: nn.gelu(x, approximate=False),  # x Phi(x) by erf: what published checkpoints mean
@@ -29,8 +28,8 @@ REMAT = {
 class Block(nn.Module):
     """x <- x + Attn(LN(x)); x <- x + MLP(LN(x)): pre-norm, each branch with optional layer scale and stochastic depth.
 
-    Parameters: norm1, qkv (d, 3d), out (d, d), norm2, mlp_up (d, 4d), mlp_down (4d, d); a positional embedding that rotates
-    with parameters of its own has them in every layer, under `posemb`.
+    Parameters: norm1, qkv (d, 3d), out (d, d), norm2, mlp_up (d, 4d), mlp_down (4d, d); a positional embedding with parameters
+    for each layer has them under `posemb`.
     """
 
     posemb: PosEmb
@@ -53,24 +52,22 @@ class Block(nn.Module):
         self,
         x: Float[Array, "b n d"],
         drop_path: Float[Array, ""] | None,
-        pos: Num[Array, "b n a"],
+        shared: Any,
         mask: Bool[Array, "b n"] | None,
-        bias: Float[Array, "#b #h n n"] | None,
     ) -> tuple[Float[Array, "b n d"], Float[Array, "b n d"] | None]:
-        x = self._add(x, self._attend(self._norm("norm1")(x), pos, mask, bias), "scale1", drop_path)
+        x = self._add(x, self._attend(self._norm("norm1")(x), shared, mask), "scale1", drop_path)
         hidden = self._dense(int(x.shape[-1] * self.mlp_ratio), "mlp_up")(self._norm("norm2")(x))
         hidden = self._dropout(ACTIVATIONS[self.activation](hidden))
         x = self._add(x, self._dropout(self._dense(x.shape[-1], "mlp_down")(hidden)), "scale2", drop_path)
         return x, x if self.collect else None
 
-    def _attend(self, x: Array, pos: Array, mask: Array | None, bias: Array | None) -> Array:
+    def _attend(self, x: Array, shared: Any, mask: Array | None) -> Array:
         b, n, d = x.shape
         qkv = self._dense(3 * d, "qkv")(x).reshape(b, n, 3, self.heads, d // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if self.qk_norm:
             q, k = self._norm("q_norm")(q), self._norm("k_norm")(k)
-        q, k = self.posemb.rotate(q, k, pos)
-        out = attention(q, k, v, bias=bias, mask=mask, causal=self.causal)
+        out = self.posemb.attend(q, k, v, shared, mask=mask, causal=self.causal)
         return self._dropout(self._dense(d, "out")(out.reshape(b, n, d)))
 
     def _add(self, x: Array, branch: Array, name: str, drop_path: Array | None) -> Array:
@@ -135,32 +132,48 @@ class Layers(nn.Module):
                 raise ConfigError(f"{field}={value!r}{suggest(str(value), valid)}")
 
     def run_blocks(
-        self, x: Array, *, pos: Array, posemb: PosEmb, mask: Array | None, layers: tuple[int, ...], train: bool
+        self,
+        x: Float[Array, "b n d"],
+        *,
+        pos: Num[Array, "#b m a"],
+        posemb: PosEmb,
+        mask: Bool[Array, "b n"] | None = None,
+        layers: tuple[int, ...] = (),
+        prefix: int = 0,
+        grid: tuple[int, ...] | None = None,
+        train: bool = False,
     ) -> tuple[Array, tuple[Array, ...]]:
-        """(output, outputs of the asked-for layers). To be called inside `nn.compact`."""
+        """(output, outputs of the asked-for layers). `prefix` tokens before those that `pos` is of have no position. To be called
+        inside `nn.compact`."""
         wanted = tuple(self._index(i) for i in layers)
         shared = ("heads", "mlp_ratio", "dropout", "layer_scale", "qk_norm", "causal", "activation", "kernel_init", "eps", "dtype")
         settings = {name: getattr(self, name) for name in (*shared, "param_dtype")}
-        # Each block owns a fresh copy: what rotates is a block's own business, what is added or biases is the encoder's.
-        settings |= {"posemb": posemb.clone(parent=None, name=None), "train": train, "collect": bool(wanted)}
+        settings |= {"train": train, "collect": bool(wanted)}
         rates = jnp.linspace(0.0, self.drop_path, self.depth) if self.drop_path and train else None
-        bias = posemb.bias(pos, pos, self.heads)
+        shared = posemb.prepare(pos, heads=self.heads, width=self.width // self.heads, prefix=prefix, grid=grid, train=train)
         block = Block
         if self.remat is not None or self.scan:  # a scan without checkpoint keeps stacked copies: 1.5x slower on CPU
             policy = REMAT[self.remat or "dots"]
             policy = getattr(jax.checkpoint_policies, policy) if policy else None
             block = nn.remat(Block, policy=policy, prevent_cse=not self.scan)
         if self.scan:
-            axes: Any = (0 if rates is not None else nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast)
+            if overrides(posemb, "after_block"):
+                raise ConfigError(f"scan=True runs all layers as one, and {type(posemb).__name__} works between them: scan=False")
+            axes: Any = (0 if rates is not None else nn.broadcast, nn.broadcast, nn.broadcast)
             stack = nn.scan(
                 block, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, in_axes=axes, length=self.depth
             )
-            x, every = stack(name="blocks", **settings)(x, rates, pos, mask, bias)
+            x, every = stack(name="blocks", posemb=unbound(posemb), **settings)(x, rates, shared, mask)
             return x, () if every is None else tuple(every[i] for i in wanted)
         outputs = []
         for i in range(self.depth):
-            x, out = block(name=f"block_{i}", **settings)(x, None if rates is None else rates[i], pos, mask, bias)
+            # A copy of its own: linen would share one, and its parameters, between all blocks.
+            layer = block(name=f"block_{i}", posemb=unbound(posemb), **settings)
+            x, out = layer(x, None if rates is None else rates[i], shared, mask)
             outputs.append(out)
+            if overrides(posemb, "after_block"):
+                seen = None if mask is None else mask[:, prefix:]
+                x = jnp.concatenate([x[:, :prefix], posemb.after_block(x[:, prefix:], i, pos, grid=grid, mask=seen)], axis=1)
         return x, tuple(outputs[i] for i in wanted)
 
     def _index(self, layer: int) -> int:

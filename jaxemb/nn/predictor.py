@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.block import Layers
@@ -22,9 +22,9 @@ class Stack(Layers):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b n d"], pos: Int[Array, "b n a"], posemb: PosEmb, mask: Bool[Array, "b n"] | None, train: bool
+        self, x: Float[Array, "b n d"], pos: Num[Array, "b n a"], posemb: PosEmb, mask: Bool[Array, "b n"] | None, train: bool
     ) -> Float[Array, "b n d"]:
-        x, _ = self.run_blocks(x, pos=pos, posemb=posemb, mask=mask, layers=(), train=train)
+        x, _ = self.run_blocks(x, pos=pos, posemb=posemb, mask=mask, train=train)
         return LayerNorm(self.eps, dtype=self.dtype, param_dtype=self.param_dtype, name="norm")(x)
 
 
@@ -49,11 +49,13 @@ class Predictor(nn.Module):
         target_pos: Int[Array, "s n a"],
         *,
         like: Layers,
+        grid: tuple[int, ...] | None = None,
         context_mask: Bool[Array, "s k"] | None = None,
         target_mask: Bool[Array, "s n"] | None = None,
         train: bool = False,
     ) -> Float[Array, "s n d"]:
-        """Predictions at `target_pos`; `like` is the encoder, for its settings. One row is one sequence: tokens see each other."""
+        """Predictions at `target_pos`; `like` is the encoder, for its settings; `grid` that of the whole image. One row is one
+        sequence: tokens see each other."""
         heads = like.heads if self.heads is None else self.heads
         if self.width % heads:
             raise ConfigError(
@@ -64,8 +66,8 @@ class Predictor(nn.Module):
         token = self.param("mask_token", INITS["trunc_normal"], (1, 1, self.width), jnp.dtype(like.param_dtype))
         x = Dense(self.width, kernel_init=like.kernel_init, name="embed", **kind)(context)
         x = jnp.concatenate([x, jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], n, self.width))], axis=1)
-        where = jnp.concatenate([context_pos, target_pos], axis=1)
-        x = self.pos.add(x, where)
+        where = self.pos.locate(jnp.concatenate([context_pos, target_pos], axis=1), grid=grid, batch=len(x))
+        x = self.pos.add(x, where, grid=grid)
         mask = None
         if context_mask is not None or target_mask is not None:
             seen = jnp.ones(x.shape[:1] + (k,), bool) if context_mask is None else context_mask

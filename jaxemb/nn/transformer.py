@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Int, Num
+from jaxtyping import Bool, Float, Int
 
 from jaxemb.nn.block import Layers
 from jaxemb.nn.dense import INITS, LayerNorm
@@ -43,26 +43,27 @@ class Transformer(Layers):
         """`inputs`: images b H W c or ids b n. `keep`: the tokens to compute at all. `mask`: which of those are not padding.
         `layers`: whose outputs to return besides the last one's (0 is the first, -1 the last; before the final norm)."""
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x, where = self.stem(inputs, width=self.width, keep=keep, kernel_init=self.kernel_init, **dtypes)
-        x = self.pos.add(x, where)
+        grid = self.stem.grid(inputs.shape[1:])
+        x, pos = self.stem(inputs, width=self.width, keep=keep, kernel_init=self.kernel_init, **dtypes)
+        pos = self.pos.locate(pos, grid=grid, picture=self.stem.picture(inputs), batch=len(x), train=train)
+        x = self.pos.add(x, pos, grid=grid)
         b, n, _ = x.shape
         valid = jnp.ones((b, n), bool) if mask is None else mask
         extra = self.class_token + self.registers
-        x, where, mask = self._with_prefix(x, where, mask, extra)
-        x, outputs = self.run_blocks(x, pos=where, posemb=self.pos, mask=mask, layers=layers, train=train)
+        if extra:
+            x = jnp.concatenate([self._prefix(x), x], axis=1)
+            mask = None if mask is None else jnp.pad(mask, ((0, 0), (extra, 0)), constant_values=True)
+        x, outputs = self.run_blocks(x, pos=pos, posemb=self.pos, mask=mask, layers=layers, prefix=extra, grid=grid, train=train)
         x = LayerNorm(self.eps, name="norm", **dtypes)(x)
         return Features(x[:, extra:], valid, tuple(y[:, extra:] for y in outputs), x[:, :extra] if extra else None)
 
-    def _with_prefix(
-        self, x: Array, where: Num[Array, "b n a"], mask: Array | None, extra: int
-    ) -> tuple[Array, Num[Array, "b m a"], Array | None]:
-        """Class and register tokens in front, at position 0: rotations leave them as they are."""
-        if not extra:
-            return x, where, mask
-        names = ["class_token"] * self.class_token + ["registers"] * bool(self.registers)
-        counts = [1] * self.class_token + [self.registers] * bool(self.registers)
-        for name, count in reversed(list(zip(names, counts, strict=True))):
-            token = self.param(name, INITS["trunc_normal"], (1, count, self.width), jnp.dtype(self.param_dtype))
-            x = jnp.concatenate([jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], count, self.width)), x], axis=1)
-        where = jnp.pad(where, ((0, 0), (extra, 0), (0, 0)))
-        return x, where, None if mask is None else jnp.pad(mask, ((0, 0), (extra, 0)), constant_values=True)
+    def _prefix(self, x: Float[Array, "b n d"]) -> Float[Array, "b p d"]:
+        """The class token, then the registers."""
+        shapes = {"class_token": int(self.class_token), "registers": self.registers}
+        tokens = [
+            self.param(name, INITS["trunc_normal"], (1, count, self.width), jnp.dtype(self.param_dtype)).astype(x.dtype)
+            for name, count in shapes.items()
+            if count
+        ]
+        tokens = jnp.concatenate(tokens, axis=1)
+        return jnp.broadcast_to(tokens, (x.shape[0], *tokens.shape[1:]))

@@ -39,6 +39,8 @@ class Classify(Objective):
     label: str | tuple[str, ...] = "labels"
     """Which array of the batch holds the class numbers, or which ones."""
     smoothing: float = 0.0
+    inputs: str = "images"
+    """Which array of the batch the encoder reads: "tokens" of sequences."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,5 +95,7 @@ class Classify(Objective):
         return self.pooling(self.features(batch))
 
     def _features(self, batch: Batch, train: bool) -> Features:
+        if self.inputs not in batch:
+            raise ConfigError(f"inputs={self.inputs!r} is not in the batch, which holds {', '.join(sorted(batch))}")
         encoder: Any = self.encoder
-        return encoder(batch["images"], train=train)
+        return encoder(batch[self.inputs], train=train)

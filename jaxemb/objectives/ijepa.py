@@ -105,12 +105,13 @@ class IJEPA(Objective):
             z, context = jnp.repeat(z, t, axis=0), jnp.repeat(context, t, axis=0)
             seen = None if seen is None else jnp.repeat(seen, t, axis=0)
             places, asked = places.reshape(b * m * t, n), None if asked is None else asked.reshape(b * m * t, n)
-        columns = self._grid(batch["images"])[1]
+        grid = self._grid(batch["images"])
         p = self.predictor(
             z,
-            patch_positions(context, columns),
-            patch_positions(places, columns),
+            patch_positions(context, grid[1]),
+            patch_positions(places, grid[1]),
             like=self.encoder,
+            grid=grid,
             context_mask=seen,
             target_mask=asked,
             train=train,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -13,30 +15,92 @@ from jaxemb.config import ConfigError
 from jaxemb.posemb.base import PosEmb
 from jaxemb.types import Paper
 
+EXTENSIONS = (None, "resample")
+TAILS = ("clamp", "extrapolate")
+
 
 class Learned(PosEmb):
     """Adds a trained row per position: one row a cell of a grid, as in ViT and BERT.
 
-    Parameters: `table` (prod(shape), d), cells counted row by row, drawn with std .02.
-    Positions are data, so an id outside the table cannot be refused while tracing: its row is NaN (JAX would silently take the
-    last one) and the loop stops at the first loss.
+    Parameters: `table` (prod(shape), d), cells counted row by row, drawn with std .02. At a real-valued position the embedding is
+    that between its neighbours, linearly along each axis: (1 - t) row_i + t row_i+1 at i + t.
+    Where the grid of the input is known, one that exceeds `shape` is refused unless `extend` says what to do. Positions are data,
+    so that an id outside the table cannot be refused while tracing: its embedding is NaN (JAX would silently take the last row)
+    and the loop stops at the first loss.
     """
 
     paper: ClassVar[Paper | None] = Paper("An Image is Worth 16x16 Words", 2021, "arxiv.org/abs/2010.11929")
 
     shape: tuple[int, ...] = (16, 16)
     """Positions along each axis: (n,) for sequences, (rows, columns) for images."""
+    extend: str | None = None
+    """"resample": for an input of another grid the table is resized to it (bicubic, antialiased). See also
+    `posemb/rescale.py` and `posemb/reuse.py`, whose classes wrap this one."""
+    tail: str = "clamp"
+    """Beyond the last row at real-valued positions (up to one): "clamp" repeats it, "extrapolate" follows the last slope."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.shape or min(self.shape) < 1:
+            raise ConfigError(f"Learned.shape={self.shape} must have a number of at least 1 for each axis")
+        for name, valid in (("extend", EXTENSIONS), ("tail", TAILS)):
+            if getattr(self, name) not in valid:
+                raise ConfigError(f"Learned.{name}={getattr(self, name)!r}; valid: {', '.join(map(str, valid))}")
 
     @nn.compact
-    def add(self, x: Float[Array, "b n d"], pos: Num[Array, "b n a"]) -> Float[Array, "b n d"]:
+    def add(
+        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
+    ) -> Float[Array, "b n d"]:
         if pos.shape[-1] != len(self.shape):
             raise ConfigError(f"Learned(shape={self.shape}) was given positions of {pos.shape[-1]} numbers")
-        if not jnp.issubdtype(pos.dtype, jnp.integer):
-            raise ConfigError(f"Learned takes whole positions, not {pos.dtype}")
-        size, row, inside = 1, jnp.zeros(pos.shape[:-1], pos.dtype), jnp.ones(pos.shape[:-1], bool)
-        for axis in reversed(range(len(self.shape))):
-            p = pos[..., axis]
-            row, inside, size = row + p * size, inside & (p >= 0) & (p < self.shape[axis]), size * self.shape[axis]
-        table = self.param("table", nn.initializers.normal(0.02), (size, x.shape[-1]), jnp.float32)
-        rows = jnp.take(table, jnp.where(inside, row, size), axis=0, mode="fill", fill_value=jnp.nan)
-        return x + rows.astype(x.dtype)
+        rows = 1
+        for side in self.shape:
+            rows *= side
+        table = self.param("table", nn.initializers.normal(0.02), (rows, x.shape[-1]), jnp.float32)
+        shape = self.shape
+        if grid is not None and grid != shape:
+            if self.extend == "resample":
+                table, shape = resample(table, shape, grid), grid
+            elif any(g > s for g, s in zip(grid, shape, strict=True)):
+                size = " x ".join(map(str, grid))
+                raise ConfigError(
+                    f"Learned(shape={shape}) has no rows for an input of {size} positions; name an extension: "
+                    'extend="resample", or wrap it in Interpolated, Grouped or Recurrent'
+                )
+        whole = jnp.issubdtype(pos.dtype, jnp.integer)
+        return x + (lookup(table, pos, shape) if whole else interpolate(table, pos, shape, self.tail)).astype(x.dtype)
+
+
+def lookup(table: Float[Array, "r d"], pos: Num[Array, "*b a"], shape: tuple[int, ...]) -> Float[Array, "*b d"]:
+    """The rows of whole positions; NaN outside."""
+    row, inside = jnp.zeros(pos.shape[:-1], pos.dtype), jnp.ones(pos.shape[:-1], bool)
+    for axis, side in enumerate(shape):
+        p = pos[..., axis]
+        row, inside = row * side + p, inside & (p >= 0) & (p < side)
+    return jnp.take(table, jnp.where(inside, row, table.shape[0]), axis=0, mode="fill", fill_value=jnp.nan)
+
+
+def interpolate(
+    table: Float[Array, "r d"], pos: Float[Array, "*b a"], shape: tuple[int, ...], tail: str = "clamp"
+) -> Float[Array, "*b d"]:
+    """Between the rows of the surrounding cells, linearly along each axis; NaN below 0 and from one past the last row."""
+    last = jnp.asarray([side - 1 for side in shape], pos.dtype)
+    last = last.reshape((1,) * (pos.ndim - 1) + (-1,))
+    outside = ((pos < 0) | (pos >= last + 1)).any(-1)
+    if tail == "clamp":
+        pos = jnp.minimum(pos, last)
+    low = jnp.clip(jnp.floor(pos), 0, jnp.maximum(last - 1, 0))
+    share = (pos - low).astype(table.dtype)
+    total = jnp.zeros((*pos.shape[:-1], table.shape[-1]), table.dtype)
+    for corner in itertools.product((0, 1), repeat=len(shape)):
+        step = jnp.asarray(corner, jnp.int32).reshape((1,) * (pos.ndim - 1) + (-1,))
+        weight = jnp.where(step == 1, share, 1 - share).prod(-1)
+        cell = jnp.minimum(low.astype(jnp.int32) + step, last.astype(jnp.int32))
+        total = total + weight[..., None] * lookup(table, cell, shape)
+    return jnp.where(outside[..., None], jnp.asarray(jnp.nan, total.dtype), total)
+
+
+def resample(table: Float[Array, "r d"], shape: tuple[int, ...], grid: tuple[int, ...]) -> Float[Array, "s d"]:
+    """A table of cells resized to another grid, bicubic (Keys, a = -1/2) and antialiased where the grid is coarser."""
+    cells = table.reshape(*shape, -1)
+    return jax.image.resize(cells, (*grid, table.shape[-1]), "cubic", antialias=True).reshape(-1, table.shape[-1])

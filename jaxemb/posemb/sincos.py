@@ -27,7 +27,9 @@ class SinCos(PosEmb):
     """Numbers in a position: 1 for sequences, 2 for images."""
     base: float = 10_000.0
 
-    def add(self, x: Float[Array, "b n d"], pos: Num[Array, "b n a"]) -> Float[Array, "b n d"]:
+    def add(
+        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
+    ) -> Float[Array, "b n d"]:
         if pos.shape[-1] != self.axes:
             raise ConfigError(f"SinCos(axes={self.axes}) was given positions of {pos.shape[-1]} numbers")
         return x + sincos(pos, x.shape[-1], self.base).astype(x.dtype)

@@ -20,7 +20,7 @@ class Judge:
     def __init__(self, experiment: Experiment, mesh: Mesh, say: Callable[[str], None] = print):
         self._experiment, self._say = experiment, say
         self._left_out: set[str] = set()
-        self._encoder = Encoder(experiment.objective, mesh)
+        self._encoder = Encoder(experiment.objective, mesh, spec=experiment.data.spec)
 
     def due(self, step: int) -> list[str]:
         """The evaluations of a step: before the first update (the random initialisation), every `every` steps, all at the end."""

@@ -36,6 +36,7 @@ def create(objective: Any, tx: Any, batch: Any, *, seed: int | jax.Array, ema: b
     key, init, dropout = jax.random.split(jax.random.key(seed), 3)
     variables = dict(objective.init({"params": init, "dropout": dropout}, batch))
     params = variables.pop("params", {})
+    variables.pop("losses", None)  # sown by init as by every step, never kept
     # The average starts as a copy; copied for real, because the step donates both.
     average = jax.tree.map(jnp.copy, params) if ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, variables, average, tx.init(params), key)

@@ -29,9 +29,10 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
             teacher = {"params": params if state.ema is None else state.ema, **stats}
             targets = jax.lax.stop_gradient(objective.apply(teacher, part, method="targets"))
             out, new = objective.apply(
-                {"params": params, **stats}, part, targets, method="loss", rngs={"dropout": key}, mutable=list(stats)
+                {"params": params, **stats}, part, targets, method="loss", rngs={"dropout": key}, mutable=[*stats, "losses"]
             )
-            return out.value, (out.logs, new)
+            terms = auxiliary(new.pop("losses", {}))
+            return out.value + sum(terms.values()), ({**out.logs, **terms}, new)
 
         gradient = over_parts(jax.value_and_grad(loss, has_aux=True), accumulate)
         (value, (logs, stats)), grads = gradient(state.params, state.stats, batch, jax.random.fold_in(state.key, state.step))
@@ -44,6 +45,15 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
         return state.replace(step=state.step + 1, params=params, stats=stats, ema=average, opt=opt), metrics
 
     return step
+
+
+def auxiliary(sown: Any) -> dict[str, jax.Array]:
+    """The loss terms that modules sowed into `losses` beside the objective's own: of a module that ran twice their mean, of
+    several modules their sum, by name."""
+    terms: dict[str, jax.Array] = {}
+    for path, values in jax.tree.leaves_with_path(sown, is_leaf=lambda x: isinstance(x, tuple)):
+        terms[path[-1].key] = terms.get(path[-1].key, 0.0) + jnp.stack(values).mean()
+    return terms
 
 
 def momentum_at(i: Any, ema: tuple[float, float], horizon: int | float) -> jax.Array:

@@ -16,7 +16,7 @@ EMA = (0.9, 1.0)
 
 
 class Run:
-    """One objective with its jitted step, on a fixed set of images: two classes of gratings."""
+    """One objective with its jitted step, on fixed examples: two classes of gratings, and two sequences that repeat."""
 
     def __init__(self, member):
         self.objective = member.cls(**getattr(member.cls, "tiny", {}))
@@ -36,7 +36,8 @@ class Run:
         y, x = np.mgrid[:32, :32] / 4
         waves = np.where(labels[:, None, None] == 0, np.sin(x)[None], np.sin(y)[None])
         images = waves[..., None] * np.ones(3) + 0.1 * rng.normal(size=(BATCH, 32, 32, 3))
-        raw = {"images": images.astype(np.float32), "labels": labels}
+        tokens = (np.arange(16, dtype=np.int32)[None] + labels[:, None]) % (3 + labels[:, None])
+        raw = {"images": images.astype(np.float32), "tokens": tokens, "labels": labels}
         return jax.tree.map(jnp.asarray, self.objective.prepare(raw, np.random.default_rng([i, 0]), np.random.default_rng(i)))
 
     def go(self, state, first, last):

@@ -1,15 +1,20 @@
 """What every positional embedding keeps to."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxemb.discover import members
+from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 
-MEMBERS = members("posemb")
-B, N, H, D = 2, 6, 2, 16
+B, N, H, D, PREFIX = 2, 6, 2, 16, 1
+CELLS = jnp.array([[0, 5, 3, 15, 8, 6], [1, 2, 14, 7, 4, 9]])
+"""The tokens of two examples on a 4 x 4 grid, or in a sequence of 16."""
 
 
 def build(member):
@@ -17,65 +22,113 @@ def build(member):
 
 
 def position_axes(module):
-    """How many numbers a position must have: of a member that takes any number, two."""
-    return getattr(module, "axes", None) or len(getattr(module, "shape", (0, 0)))
+    """How many numbers a position may have: those of what it wraps; of a member that does not say, one and two."""
+    if hasattr(module, "of") and not hasattr(module, "axes"):
+        return position_axes(module.of)
+    given = getattr(module, "axes", None) or len(getattr(module, "shape", ()))
+    return (given,) if given else (1, 2)
 
 
-def run(module, params, x, pos):
-    """All three hooks, as the transformer uses them."""
-    q = x.reshape(*x.shape[:2], H, -1)
-    add = module.apply(params, x, pos, method="add")
-    rotated = module.apply(params, q, q, pos, method="rotate")
-    return add, *rotated, module.apply(params, pos, pos, H, method="bias")
+def places(axes, cells=CELLS):
+    return cells[..., None] if axes == 1 else jnp.stack([cells // 4, cells % 4], axis=-1)
 
 
-@pytest.fixture(params=MEMBERS, ids=lambda m: m.name)
-def case(request, key):
-    module = build(request.param)
-    axes = position_axes(module)
-    pos = jax.random.randint(key, (B, N, axes), 0, 4)
-    x = jax.random.normal(key, (B, N, D))
-    return module, module.init(key, x, pos, method="add"), x, pos
+def hooks(module, x, pos, picture, mask):
+    """All hooks, as an encoder with a class token and its first layer use them: (tokens, attention's output, tokens)."""
+    grid = (16,) if pos.shape[-1] == 1 else (4, 4)
+    pos = module.locate(pos, grid=grid, picture=picture, batch=B)
+    x = module.add(x, pos, grid=grid)
+    shared = module.prepare(pos, heads=H, width=D // H, prefix=PREFIX)
+    tokens = jnp.pad(x, ((0, 0), (PREFIX, 0), (0, 0)), constant_values=0.5)
+    q, k, v = (s * tokens.reshape(B, -1, H, D // H) for s in (1.0, 0.7, -0.3))
+    mask = jnp.pad(mask, ((0, 0), (PREFIX, 0)), constant_values=False)
+    return x, module.attend(q, k, v, shared, mask=mask), module.after_block(x, 0, pos, grid=grid)
 
 
-def test_shapes_and_dtypes(case):
-    module, params, x, pos = case
+class Case(NamedTuple):
+    module: Any
+    params: Any
+    x: jax.Array
+    pos: jax.Array
+    picture: Any
+    axes: int
+
+    def run(self, x=None, pos=None, mask=None):
+        x = self.x if x is None else x
+        mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
+        return RUN(self.module, self.params, x, self.pos if pos is None else pos, self.picture, mask)
+
+
+TRACES = []
+
+
+def _run(module, params, *arrays):
+    TRACES.append(module)
+    return nn.apply(hooks, module)(params, *arrays)
+
+
+RUN = jax.jit(_run, static_argnums=0)
+CASES = [(m, axes) for m in members("posemb") for axes in position_axes(build(m))]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda c: f"{c[0].name}-{c[1]}d")
+def case(request):
+    member, axes = request.param
+    module = build(member)
+    x, pos = jax.random.normal(jax.random.key(1), (B, N, D)), places(axes)
+    picture = jax.random.uniform(jax.random.key(2), (B, 8, 8, 3)) if axes == 2 else None
+    params = jax.jit(nn.init(hooks, module))(jax.random.key(3), x, pos, picture, jnp.ones((B, N), bool))
+    params.pop("losses", None)
+    return Case(module, params, x, pos, picture, axes)
+
+
+def close(got, expected):
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_shapes_and_dtypes_and_finite_in_half_precision(case):
     for dtype in (jnp.float32, jnp.bfloat16):
-        add, q, k, bias = run(module, params, x.astype(dtype), pos)
-        assert add.shape == x.shape and add.dtype == dtype
-        assert q.shape == k.shape == (B, N, H, D // H) and q.dtype == k.dtype == dtype
-        assert bias is None or bias.shape in ((B, H, N, N), (1, H, N, N))
-        assert all(bool(jnp.isfinite(y).all()) for y in (add, q, k, bias) if y is not None)
+        out = case.run(case.x.astype(dtype))
+        assert [y.shape for y in out] == [(B, N, D), (B, N + PREFIX, H, D // H), (B, N, D)]
+        assert all(y.dtype == dtype and bool(jnp.isfinite(y).all()) for y in out)
 
 
 def test_permuting_tokens_with_their_positions_permutes_the_result(case):
-    module, params, x, pos = case
     order = jnp.array([3, 0, 5, 1, 4, 2])
-    add, q, k, bias = run(module, params, x, pos)
-    add2, q2, k2, bias2 = run(module, params, x[:, order], pos[:, order])
-    for a, b in ((add, add2), (q, q2), (k, k2)):
-        np.testing.assert_allclose(a[:, order], b, rtol=1e-6, atol=1e-6)
-    if bias is not None:
-        np.testing.assert_allclose(bias[:, :, order][:, :, :, order], bias2, rtol=1e-6, atol=1e-6)
+    added, attended, after = case.run()
+    expected = (added[:, order], attended[:, jnp.pad(order + PREFIX, (PREFIX, 0))], after[:, order])
+    close(case.run(case.x[:, order], case.pos[:, order]), expected)
 
 
-def test_fits_the_encoder_and_changes_of_position_do_not_recompile(case, key):
-    module, _, _, pos = case
-    if pos.shape[-1] != 2:
+def test_positions_given_once_are_those_of_every_example(case):
+    once = case.pos[:1]
+    close(case.run(pos=once), case.run(pos=jnp.broadcast_to(once, case.pos.shape)))
+
+
+def test_masked_keys_cannot_change_the_result_and_none_at_all_is_finite(case):
+    mask = jnp.arange(N)[None] < jnp.array([[4], [0]])
+    out = case.run(mask=mask)
+    assert all(bool(jnp.isfinite(y).all()) for y in out)
+    other = case.run(jnp.where(mask[:, :, None], case.x, 1e3), mask=mask)
+    np.testing.assert_allclose(out[1][0, : PREFIX + 4], other[1][0, : PREFIX + 4], rtol=1e-5, atol=1e-5)
+
+
+def test_positions_are_data_and_other_ones_do_not_recompile(case):
+    case.run()
+    before = len(TRACES)
+    case.run(pos=case.pos[::-1])
+    assert len(TRACES) == before
+
+
+def test_fits_the_encoder_whatever_the_order_of_patches(case):
+    if case.axes != 2:
         pytest.skip("images have two axes")
-    encoder = Transformer(width=D, depth=1, heads=H, pos=module)
-    images = jax.random.normal(key, (B, 32, 32, 3))
-    keep = jnp.array([[0, 5, 9], [1, 2, 15]])
-    params = jax.jit(encoder.init)(key, images)
-    traces = []
-
-    @jax.jit
-    def tokens(params, images, keep):
-        traces.append(1)
-        return encoder.apply(params, images, keep=keep).tokens
-
-    first = tokens(params, images, keep)
-    tokens(params, images, keep[::-1])
-    assert len(traces) == 1 and first.shape == (B, 3, D)
-    # Positions are data: which patches come in which order does not matter to any of them.
-    np.testing.assert_allclose(first[:, ::-1], tokens(params, images, keep[:, ::-1]), rtol=1e-4, atol=1e-5)
+    encoder = Transformer(stem=Patches(2), width=D, depth=1, heads=H, pos=case.module, class_token=True)
+    params = jax.jit(encoder.init)(jax.random.key(0), case.picture)
+    params.pop("losses", None)
+    tokens = jax.jit(lambda params, images, keep: encoder.apply(params, images, keep=keep).tokens)
+    keep = CELLS[:, :3]
+    first = tokens(params, case.picture, keep)
+    assert first.shape == (B, 3, D) and bool(jnp.isfinite(first).all())
+    np.testing.assert_allclose(first[:, ::-1], tokens(params, case.picture, keep[:, ::-1]), rtol=1e-4, atol=1e-5)

@@ -1,6 +1,7 @@
 """What the documentation shows is true: its blocks run, its commands are understood, its links lead somewhere."""
 
 import ast
+import functools
 import importlib
 import re
 import shlex
@@ -94,13 +95,17 @@ def at_home(monkeypatch):
 
 @pytest.fixture
 def new_methods(tmp_path, monkeypatch):
-    """The files that the pages tell a reader to write below jaxemb/ are there, found as they would be."""
+    """The files that the pages tell a reader to write below jaxemb/ are there, found as they would be. One that is there already
+    is shown as it is."""
     made = []
     for page in PAGES:
         for _, block in blocks(page):
             file = file_of(block)
             if file and file.startswith("jaxemb/"):
-                assert not (ROOT / file).exists(), f"{name_of(page)} adds {file}, which is there already"
+                if (ROOT / file).exists():
+                    shown = block.split("\n", 1)[1]
+                    assert shown == (ROOT / file).read_text(), f"{name_of(page)} shows another {file} than there is"
+                    continue
                 _, family, _ = file.split("/")
                 folder = tmp_path / "new" / family
                 folder.mkdir(parents=True, exist_ok=True)
@@ -150,15 +155,20 @@ def test_the_blocks_of_a_page_run_from_top_to_bottom(page, at_home, new_methods,
                 fact()
 
 
-def test_the_method_of_the_guide_is_found_named_and_part_of_the_model(at_home, new_methods, capsys):
-    """What docs/add_a_method.md says after the file: the class is listed, and swaps in by one field."""
-    before = count_parameters(find("experiments/jepa/shapes.py"))
-    listed, shown = (c for c in commands(ROOT / "docs" / "add_a_method.md") if "gem" in c)
-    assert main(shlex.split(listed)[1:]) == 0 and "GeM(p=3.0, eps=1e-06)" in capsys.readouterr().out
-    args = parser().parse_args(shlex.split(shown)[1:])
-    experiment = override(find(args.target), args.set)
-    assert type(experiment.objective.pooling).__name__ == "GeM" and experiment.objective.pooling.p == 4.0
-    assert count_parameters(experiment) == before + 1  # the exponent
+def test_the_methods_of_the_guide_are_found_named_and_part_of_the_model(at_home, new_methods, capsys):
+    """What docs/add_a_method.md says after the files: the classes are listed, and swap in by one field."""
+    told = commands(ROOT / "docs" / "add_a_method.md")
+    for name, listed, field, more in (
+        ("alibi", "ALiBi()", "objective.encoder.pos", 0),
+        ("scaled", "Scaled()", "objective.pooling", 96),  # a factor for each feature
+    ):
+        ask, show = (c for c in told if name in c)
+        assert main(shlex.split(ask)[1:]) == 0 and listed in capsys.readouterr().out
+        args = parser().parse_args(shlex.split(show)[1:])
+        experiment = override(find(args.target), args.set)
+        made = functools.reduce(getattr, field.split("."), experiment)
+        assert type(made).__name__ == listed.removesuffix("()")
+        assert count_parameters(experiment) == count_parameters(find(args.target)) + more
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------------------

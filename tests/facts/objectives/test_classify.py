@@ -70,6 +70,15 @@ def test_a_resnet_is_an_encoder_too():
     assert model.apply(variables, BATCH, method="encode").shape == (4, 32)
 
 
+def test_the_encoder_reads_the_array_that_is_named():
+    batch = {"scans": BATCH["images"], "labels": BATCH["labels"]}
+    params = with_head(jax.random.normal(jax.random.key(2), (16, 3)))
+    a, b = MODEL.apply(params, BATCH, method="logits"), MODEL.clone(inputs="scans").apply(params, batch, method="logits")
+    np.testing.assert_array_equal(a, b)
+    with pytest.raises(ConfigError, match="inputs='tokens' is not in the batch, which holds images, labels"):
+        MODEL.clone(inputs="tokens").apply(params, BATCH, method="logits")
+
+
 def test_another_label_and_its_absence():
     with pytest.raises(ConfigError, match="label='shape' is not in the batch, which holds images, labels"):
         MODEL.clone(label="shape").init(jax.random.key(0), BATCH)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.posemb.learned import Learned
+from jaxemb.posemb.learned import Learned, resample
 
 
 def test_adds_the_row_of_the_cell():
@@ -40,5 +40,55 @@ def test_wrong_positions_are_named():
     x = jnp.zeros((1, 2, 4))
     with pytest.raises(ConfigError, match=r"Learned\(shape=\(3, 4\)\) was given positions of 1 numbers"):
         Learned(shape=(3, 4)).apply({"params": {"table": jnp.ones((12, 4))}}, x, jnp.zeros((1, 2, 1), jnp.int32), method="add")
-    with pytest.raises(ConfigError, match="whole positions"):
-        Learned(shape=(3,)).apply({"params": {"table": jnp.ones((3, 4))}}, x, jnp.zeros((1, 2, 1)), method="add")
+
+
+def add(posemb, table, pos, grid=None):
+    x = jnp.zeros((1, len(pos), table.shape[1]))
+    return posemb.apply({"params": {"table": table}}, x, jnp.asarray([pos]), grid=grid, method="add")[0]
+
+
+def test_real_positions_lie_between_the_rows():
+    table = jnp.array([[0.0], [10.0], [40.0]])
+    line = Learned(shape=(3,))
+    np.testing.assert_allclose(add(line, table, [[0.0], [0.5], [1.25], [2.0]])[:, 0], [0, 5, 17.5, 40])
+    # From the last row to one beyond it: the last row, or the last slope.
+    np.testing.assert_allclose(add(line, table, [[2.5], [3.0], [-0.1]])[:, 0], [40, np.nan, np.nan])
+    np.testing.assert_allclose(add(Learned(shape=(3,), tail="extrapolate"), table, [[2.5]])[:, 0], [55])
+    cells = jnp.array([[0.0], [1.0], [10.0], [13.0]])  # bilinear on 2 x 2
+    np.testing.assert_allclose(add(Learned(shape=(2, 2)), cells, [[0.5, 0.0], [0.5, 0.5], [1.0, 0.5]])[:, 0], [5, 6, 11.5])
+
+
+def test_a_larger_grid_is_refused_or_resampled():
+    table = jnp.arange(12.0)[:, None] * jnp.ones((1, 2))
+    with pytest.raises(
+        ConfigError, match=r"Learned\(shape=\(3, 4\)\) has no rows for an input of 6 x 8 positions; name an extension"
+    ):
+        add(Learned(shape=(3, 4)), table, [[5, 7]], grid=(6, 8))
+    resampled = Learned(shape=(3, 4), extend="resample")
+    out = add(resampled, table, [[5, 7], [0, 0], [3, 4]], grid=(6, 8))
+    assert jnp.isfinite(out).all() and float(out[0, 0]) > float(out[2, 0]) > float(out[1, 0])
+    np.testing.assert_array_equal(add(resampled, table, [[2, 3]], grid=(3, 4))[:, 0], [11])  # its own grid: the table itself
+    np.testing.assert_allclose(add(resampled, jnp.ones((12, 2)), [[6, 3]], grid=(7, 5)), 1.0, rtol=1e-6)  # a constant stays one
+
+
+def test_resampling_a_linear_slope_keeps_it_inside():
+    """Bicubic interpolation reproduces straight lines, away from the border: pixel centres of 8 cells on 16."""
+    table = jnp.arange(8.0)[:, None]
+    fine = resample(table, (8,), (16,))[:, 0]
+    np.testing.assert_allclose(fine[5:11], (np.arange(5, 11) + 0.5) / 2 - 0.5, atol=1e-5)
+    coarse = resample(table, (8,), (4,))[:, 0]  # antialiased: the mean over what a coarse cell covers
+    np.testing.assert_allclose(coarse[1:3], [2.5, 4.5], atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shape": ()}, "must have a number of at least 1 for each axis"),
+        ({"shape": (0, 3)}, "must have a number of at least 1 for each axis"),
+        ({"extend": "stretch"}, "Learned.extend='stretch'; valid: None, resample"),
+        ({"tail": "wrap"}, "Learned.tail='wrap'; valid: clamp, extrapolate"),
+    ],
+)
+def test_bad_fields(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        Learned(**fields)

@@ -1,0 +1,66 @@
+"""Which positional embedding serves a small ViT best, at the resolution of training and at larger ones it was not trained on?
+
+    jaxemb train experiments/posemb/cifar10.py:rotary
+    jaxemb train experiments/posemb/cifar10.py:none --set seed=1 --run runs/posemb_none_1
+
+CIFAR-10 by tensorflow-datasets, 32 px, patches of 4: a grid of 8 x 8. Evaluated at 32, 48, 64 and 96 px as it is, without tuning;
+figures in README.md beside this file. SeqPE regularises positions up to 24, the grid of 96 px.
+"""
+
+from jaxemb.data.augment import Flip, RandomResizedCrop
+from jaxemb.data.images import Images
+from jaxemb.evals.accuracy import Accuracy
+from jaxemb.evals.extrapolate import Extrapolate
+from jaxemb.experiment import Experiment
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.classify import Classify
+from jaxemb.posemb.alibi import ALiBi
+from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.conditional import Conditional
+from jaxemb.posemb.curve import Curve
+from jaxemb.posemb.fourier import LearnableFourier
+from jaxemb.posemb.irpe import IRPE
+from jaxemb.posemb.learned import Learned
+from jaxemb.posemb.none import NoPos
+from jaxemb.posemb.relative import RelativeGrid
+from jaxemb.posemb.rescale import Interpolated
+from jaxemb.posemb.rotary import Rotary
+from jaxemb.posemb.rotary_mixed import MixedRotary
+from jaxemb.posemb.seqpe import SeqPE
+from jaxemb.posemb.sincos import SinCos
+from jaxemb.train.optim import Optim
+
+
+def experiment(name: str, pos: PosEmb) -> Experiment:
+    """The same model and budget, one field changed."""
+    encoder = Transformer(stem=Patches(4), pos=pos, width=64, depth=3, heads=2, activation="gelu_tanh", kernel_init="xavier")
+    return Experiment(
+        name=f"posemb_{name}",
+        objective=Classify(encoder=encoder, classes=10),
+        data=Images("cifar10", size=32, augment=(RandomResizedCrop((0.5, 1.0)), Flip())),
+        optim=Optim("adamw", lr=2e-3, lr_final=2e-5, warmup=0.1, decay=0.05, clip=1.0),
+        steps=700,
+        batch=64,
+        evals={"larger": Extrapolate(of=Accuracy(test=1_000), factors=(1.0, 1.5, 2.0, 3.0))},
+        save_every=700,
+    )
+
+
+rotary_base = Rotary(axes=2, base=100.0)
+main = rotary = experiment("rotary", rotary_base)
+none = experiment("none", NoPos())
+learned = experiment("learned", Learned(shape=(8, 8), extend="resample"))
+sincos2d = experiment("sincos2d", SinCos(axes=2))
+raster = experiment("raster", Curve(order="raster"))
+gilbert = experiment("gilbert", Curve(order="gilbert"))
+fourier = experiment("fourier", LearnableFourier())
+mixed = experiment("mixed", MixedRotary())
+alibi = experiment("alibi", ALiBi())
+irpe = experiment("irpe", IRPE())
+swin = experiment("swin", RelativeGrid(shape=(8, 8), extend="resample"))
+conditional = experiment("conditional", Conditional())
+seqpe = experiment("seqpe", SeqPE(limit=24, pivots=16, candidates=16, windows=8, samples=32))
+# Read at larger sizes with positions or frequencies rescaled; at 32 px these are `rotary` and `sincos2d`.
+sincos2d_interpolated = experiment("sincos2d_interpolated", Interpolated(of=SinCos(axes=2), factor=None, original=8))
+rotary_interpolated = experiment("rotary_interpolated", Interpolated(of=rotary_base, factor=None, original=8))

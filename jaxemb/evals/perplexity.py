@@ -1,0 +1,43 @@
+"""How well a language model predicts a text that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from jaxemb.config import ConfigError
+from jaxemb.data.base import Data
+from jaxemb.evals.accuracy import finite
+from jaxemb.evals.base import Encode, Eval, ask
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perplexity(Eval):
+    """`nats_per_token` is the mean of -log p over all predicted tokens of the test windows, `perplexity` its exponential.
+
+    `bits_per_byte`, where the data know how many bytes a token stands for, can be compared between tokenizers. A token is
+    predicted from those before it in its window alone, and the first of each window not at all: longer windows are easier.
+    """
+
+    tokens: int = 100_000
+    """Of the test text at most, from its beginning: about the same text whatever the length of a window."""
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise ConfigError(f"tokens must be at least 1, not {self.tokens}")
+
+    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+        test = data.arrays("test", seed=seed)
+        if "tokens" not in test:
+            raise ConfigError(f"Perplexity needs 'tokens', the data hold {', '.join(test)}")
+        length = test["tokens"].shape[1]
+        if length > self.tokens:
+            raise ConfigError(f"tokens={self.tokens} is less than one window of {length}")
+        test = {name: x[: self.tokens // length] for name, x in test.items()}
+        nll = finite(ask(encode, "nll")(test), "log likelihoods").astype(np.float64)
+        count = test["mask"][:, 1:].sum() if "mask" in test else nll.size
+        nats = float(nll.sum() / count)
+        figures = {"perplexity": float(np.exp(nats)), "nats_per_token": nats}
+        known = getattr(data, "bytes_per_token", None)
+        return figures | ({"bits_per_byte": nats / float(np.log(2)) / known("test")} if known else {})

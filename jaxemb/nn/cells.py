@@ -1,0 +1,48 @@
+"""A stem for three coloured cells that are given by their places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jaxtyping import Float, Int
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.stem import Stem
+
+
+class Cells(Stem):
+    """Three tokens, one a colour, whose positions are the cells: the sparse form of the data set `ThreeCell`.
+
+    Token i is row i of `colours` in every example; only positions differ. Parameters: `colours` (3, d), drawn with std .02.
+    """
+
+    size: int = 14
+    """Cells a side of the grid."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < 1:
+            raise ConfigError(f"Cells.size must be at least 1, is {self.size}")
+
+    @nn.compact
+    def __call__(
+        self, inputs: Int[Array, "b 3 2"], *, width: int, keep: Int[Array, "b k"] | None = None, **dense: Any
+    ) -> tuple[Float[Array, "b 3 d"], Int[Array, "b 3 2"]]:
+        if keep is not None:
+            raise ConfigError("Cells cannot keep a part of its three tokens: masked prediction needs another stem")
+        dtype = jnp.dtype(dense.get("param_dtype", "float32"))
+        colours = self.param("colours", nn.initializers.normal(0.02), (3, width), dtype)
+        tokens = jnp.broadcast_to(colours[None], (len(inputs), 3, width))
+        return tokens.astype(dense.get("dtype", "float32")), inputs
+
+    def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        return self.size, self.size
+
+    def picture(self, inputs: Int[Array, "b 3 2"]) -> Float[Array, "b size size 3"]:
+        """The board with one pixel a cell: pure red, green and blue on black. A cell outside the grid is not drawn."""
+        rows, columns = (jax.nn.one_hot(inputs[..., i], self.size) for i in (0, 1))
+        return jnp.einsum("bcy,bcx->byxc", rows, columns)  # products of zeros and ones: a pixel for each colour

@@ -1,0 +1,76 @@
+"""Images read along a curve: one number a patch."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int, Num
+
+from jaxemb.config import ConfigError, suggest
+from jaxemb.ops.curves import ORDERS, order
+from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.sincos import SinCos
+from jaxemb.posemb.wrapper import _Wrapper
+from jaxemb.types import Paper
+
+
+class Curve(_Wrapper):
+    """Gives the positional embedding `of`, one for sequences, the place at which a curve through the grid visits each patch.
+
+    (row, column) becomes index[row, column] by the table of `jaxemb/ops/curves.py`. Tokens stay where they are: only what is said
+    about them changes. A position outside the grid gets the index -1, of which a `Learned` table makes NaN and waves a place
+    before the first; whole positions alone.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "LOOPE: Learnable Optimal Patch Order in Positional Embeddings", 2025, "arxiv.org/abs/2504.14386"
+    )
+    axes: ClassVar[int] = 2
+
+    of: PosEmb = field(default_factory=lambda: SinCos(axes=1))
+    """What is told the index."""
+    order: str = "gilbert"
+    """"raster" row by row, "snake" every second row backwards, "gilbert" a Hilbert curve on any grid, "hilbert" on 2^k squares,
+    "morton" the Z-order."""
+    shape: tuple[int, int] | None = None
+    """Rows and columns that the curve fills; None: those of the input."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order not in ORDERS:
+            raise ConfigError(f"Curve.order={self.order!r}{suggest(self.order, ORDERS)}")
+
+    def locate(self, pos: Num[Array, "_ n a"], *, grid: tuple[int, ...] | None = None, **known: Any) -> Num[Array, "_ n c"]:
+        shape = self.shape or grid
+        if shape is None:
+            raise ConfigError("Curve needs the grid of the input, which this encoder's stem does not know: set Curve.shape")
+        if len(shape) != 2 or pos.shape[-1] != 2 or not jnp.issubdtype(pos.dtype, jnp.integer):
+            what = f"{pos.shape[-1]} numbers of {pos.dtype} on a grid of {len(shape)} axes"
+            raise ConfigError(f"Curve orders the cells of images: it needs a whole row and column, not {what}")
+        if grid is not None and any(g > s for g, s in zip(grid, shape, strict=True)):
+            raise ConfigError(f"Curve.shape={self.shape} has no index for an input of {' x '.join(map(str, grid))} cells")
+        return self.of.locate(visits(pos, self.order, shape)[..., None], grid=self._line(grid), **known)
+
+    def add(
+        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
+    ) -> Float[Array, "b n d"]:
+        return self.of.add(x, pos, grid=self._line(grid))
+
+    def after_block(self, x: Float[Array, "b n d"], layer: int, pos: Num[Array, "#b n a"], **known: Any) -> Float[Array, "b n d"]:
+        return self.of.after_block(x, layer, pos, **known | {"grid": self._line(known.get("grid"))})
+
+    def _line(self, grid: tuple[int, ...] | None) -> tuple[int] | None:
+        """The grid that `of` knows: the curve laid out straight."""
+        shape = self.shape or grid
+        return None if shape is None else (shape[0] * shape[1],)
+
+
+def visits(pos: Int[Array, "*n 2"], name: str, shape: tuple[int, int]) -> Int[Array, "*n"]:
+    """When the curve comes to each (row, column); -1 outside."""
+    table = jnp.asarray(order(name, *shape), pos.dtype).reshape(-1)
+    row, column = pos[..., 0], pos[..., 1]
+    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+    return jnp.where(inside, table[jnp.where(inside, row * shape[1] + column, 0)], -1)

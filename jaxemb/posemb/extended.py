@@ -1,0 +1,107 @@
+"""A learned table grown to longer inputs, of which only the new rows are trained."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+from jaxtyping import Bool, Float, Num
+
+from jaxemb.config import ConfigError
+from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.learned import TAILS, interpolate, lookup
+from jaxemb.types import Paper
+
+WAYS = ("interpolate", "recurrent")
+
+
+class Extended(PosEmb):
+    """A table of Lo * s rows that starts from a trained one of Lo rows, which stay bit-identical.
+
+        interpolate  E_t[i s + j] = (1 - j/s) E_o[i] + (j/s) E_o[i+1]: row p is new where p mod s != 0
+        recurrent    E_t[p] = E_o[p mod Lo]: row p is new where p >= Lo
+
+    Parameters: `rows` ((s - 1) Lo, d), the new rows in their order. The original rows are `table` (Lo, d) in the collection
+    `constants`: no optimiser sees them, so neither gradients nor weight decay move them. `variables_from(table)` makes both.
+    To train nothing but the rows: `Optim(freeze=("^(?!.*pos/rows)",))`.
+    With "interpolate" an input of at most Lo positions uses the rows 0, s, 2s, ...: the original model, exactly. In training, short
+    texts stand for long ones: each example is moved by u ~ Uniform{0, ..., Lo s - n} (skip-wise positions).
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "LongEmbed: Extending Embedding Models for Long Context Retrieval", 2024, "arxiv.org/abs/2404.12096"
+    )
+
+    axes: ClassVar[int] = 1
+    original: int = 128
+    """Lo: rows of the trained table."""
+    factor: int = 2
+    """s."""
+    how: str = "interpolate"
+    tail: str = "clamp"
+    """The s - 1 rows that have no right neighbour: "clamp" repeats the last one, "extrapolate" follows the last slope. The paper
+    does not say."""
+    skip: bool = True
+    """Move each training example to a random place."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.original < 1 or self.factor < 2:
+            raise ConfigError(f"Extended needs original >= 1 and factor >= 2, not {self.original} and {self.factor}")
+        for name, valid in (("how", WAYS), ("tail", TAILS)):
+            if getattr(self, name) not in valid:
+                raise ConfigError(f"Extended.{name}={getattr(self, name)!r}; valid: {', '.join(valid)}")
+
+    def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
+        if pos.shape[-1] != 1:
+            raise ConfigError(f"Extended is for sequences, it was given positions of {pos.shape[-1]} numbers")
+        grid, total = known.get("grid"), self.original * self.factor
+        if grid is not None and grid[0] > total:
+            raise ConfigError(f"Extended has {self.original} x {self.factor} = {total} rows, the input has {grid[0]} positions")
+        if known.get("train") and self.skip and grid is not None:
+            return pos + jax.random.randint(self.make_rng("dropout"), (known["batch"], 1, 1), 0, total - grid[0] + 1, pos.dtype)
+        short = grid is not None and grid[0] <= self.original
+        return pos * self.factor if short and self.how == "interpolate" else pos
+
+    @nn.compact
+    def add(
+        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
+    ) -> Float[Array, "b n d"]:
+        shape = (self.original, x.shape[-1])
+        old = self.variable("constants", "table", lambda: nn.initializers.normal(0.02)(self.make_rng("params"), shape)).value
+        new = self.param("rows", lambda _: self._split(old)[1])
+        # Where each row of the whole table stands among the original and the new ones.
+        order = np.argsort(np.argsort(new_rows(self.original, self.factor, self.how), kind="stable"), kind="stable")
+        table = jnp.concatenate([old.astype(new.dtype), new])[order]
+        return x + lookup(table, pos, (len(order),)).astype(x.dtype)
+
+    def variables_from(self, table: Float[Array, "r d"]) -> dict[str, dict[str, Array]]:
+        """The variables that start from a trained table, e.g. the `table` of `Learned`."""
+        if len(table) != self.original:
+            raise ConfigError(f"the table has {len(table)} rows, not original={self.original}")
+        old, new = self._split(table)
+        return {"params": {"rows": new}, "constants": {"table": old}}
+
+    def _split(self, table: Float[Array, "r d"]) -> tuple[Array, Array]:
+        whole = extend_table(table, self.factor, self.how, self.tail)
+        return table, whole[np.flatnonzero(new_rows(self.original, self.factor, self.how))]
+
+
+def extend_table(table: Float[Array, "r d"], factor: int, how: str = "interpolate", tail: str = "clamp") -> Float[Array, "s d"]:
+    """A table of r * factor rows: by "interpolate", "recurrent" (row p is row p mod r) or "grouped" (row p // factor)."""
+    if how == "recurrent":
+        return jnp.tile(table, (factor, 1))
+    if how == "grouped":
+        return jnp.repeat(table, factor, axis=0)
+    place = np.arange(len(table) * factor)[:, None] / factor  # XLA would multiply by 1/factor: no longer whole at all original rows
+    return interpolate(table, jnp.asarray(place, table.dtype), (len(table),), tail)
+
+
+def new_rows(rows: int, factor: int, how: str) -> Bool[np.ndarray, " s"]:
+    """Which rows of the extended table are new, and trained."""
+    place = np.arange(rows * factor)
+    return place % factor != 0 if how == "interpolate" else place >= rows

@@ -1,0 +1,225 @@
+"""Longer inputs than in training, by changing a rotary scheme's frequencies or any scheme's positions; nothing is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import field
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Num
+
+from jaxemb.config import ConfigError
+from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.rotary import Rotary
+from jaxemb.posemb.wrapper import _Wrapper
+from jaxemb.types import Paper
+
+Factor = int | float | tuple[int | float, ...]
+
+
+class Interpolated(_Wrapper):
+    """Position interpolation: p -> p / s, so that a longer input takes up the range of the training inputs.
+
+    For rotary schemes this divides all frequencies by s; for a learned table it reads between the rows. An input no longer than
+    `original` is left as it is.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Extending Context Window of Large Language Models via Positional Interpolation", 2023, "arxiv.org/abs/2306.15595"
+    )
+
+    factor: Factor | None = 2.0
+    """s, or one for each axis; None: the input's own size over `original`, rounded up to a whole number."""
+    original: int | tuple[int, ...] | None = None
+    """Positions along each axis in training; None: every input is scaled."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_factor(type(self).__name__, self.factor, self.original)
+
+    def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
+        scale = factors(self.factor, self.original, known.get("grid"), pos.shape[-1])
+        if any(s != 1 for s in scale):
+            pos = pos.astype(jnp.result_type(float)) if jnp.issubdtype(pos.dtype, jnp.integer) else pos
+            pos = pos / jnp.asarray(scale, pos.dtype)[None, None]
+        return self.of.locate(pos, **known)
+
+    def add(
+        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
+    ) -> Float[Array, "b n d"]:
+        if grid is not None:
+            grid = tuple(math.ceil(g / s) for g, s in zip(grid, factors(self.factor, self.original, grid, len(grid)), strict=True))
+        return self.of.add(x, pos, grid=grid)
+
+
+class _Spectrum(_Wrapper):
+    """Abstract: changes the frequencies of a rotary scheme."""
+
+    of: Rotary = field(default_factory=Rotary)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.of, Rotary):
+            raise ConfigError(f"{type(self).__name__} changes the frequencies of Rotary, it cannot wrap {type(self.of).__name__}")
+        for name in ("lam", "factor", "original"):
+            per_axis(f"{type(self).__name__}.{name}", getattr(self, name, None), self.of.axes)
+
+    prepare = PosEmb.prepare  # that of `of` would take its own angles
+
+    def angles(self, pos: Num[Array, "#b n a"], width: int) -> Any:
+        return self.of.angles(pos, width, self.spectrum)
+
+    def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
+        raise NotImplementedError
+
+
+class NTK(_Spectrum):
+    """NTK-aware scaling: the base becomes base * lambda, which stretches long waves most and short ones hardly.
+
+    lambda is tuned, a little larger than the factor s (3 for s = 2, 5 for 4, 10 for 8), or follows from `factor`:
+    lambda = s^(d / (d - 2)) stretches the longest of d/2 waves exactly s times.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "LongEmbed: Extending Embedding Models for Long Context Retrieval", 2024, "arxiv.org/abs/2404.12096"
+    )
+
+    lam: Factor | None = 3.0
+    """lambda, or one for each axis; None: from `factor`."""
+    factor: Factor | None = None
+    """s, or one for each axis, in place of a tuned lambda."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.lam is None) == (self.factor is None):
+            raise ConfigError(f"NTK takes lam or factor, not both or none: lam={self.lam}, factor={self.factor}")
+        for name in ("lam", "factor"):
+            if getattr(self, name) is not None:
+                check_factor("NTK", getattr(self, name), None, name)
+
+    def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
+        if self.lam is not None:
+            stretch = of_axis(self.lam, axis)
+        else:
+            stretch = of_axis(self.factor, axis) ** (width / max(width - 2, 1))
+        return rebased(theta, jnp.asarray(stretch, theta.dtype)), 1.0
+
+
+class DynamicNTK(_Spectrum):
+    """NTK scaling that grows with the input: base * (s n / Lo - (s - 1))^(d / (d - 2)) for n > Lo positions, else base.
+
+    n is each example's own, last position minus first plus one: what else is in the batch does not matter. Padding has positions
+    and counts.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "YaRN: Efficient Context Window Extension of Large Language Models", 2023, "arxiv.org/abs/2309.00071"
+    )
+
+    factor: Factor = 2.0
+    original: int | tuple[int, ...] = 128
+    """Lo: positions along each axis in training."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_factor("DynamicNTK", self.factor, self.original)
+
+    def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
+        s = of_axis(self.factor, axis)
+        grown = s * length.astype(theta.dtype) / of_axis(self.original, axis) - (s - 1)
+        return rebased(theta, jnp.maximum(grown, 1.0) ** (width / max(width - 2, 1))), 1.0
+
+
+class YaRN(_Spectrum):
+    """Interpolates long waves, leaves short ones, ramps in between, and sharpens the logits.
+
+        theta'_j = ramp_j theta_j / s + (1 - ramp_j) theta_j,   ramp_j = clip((j - low) / (high - low), 0, 1)
+        low, high = floor(cd(fast)), ceil(cd(slow)) in [0, d - 1],   cd(turns) = d ln(Lo / (2 pi turns)) / (2 ln base)
+
+    Cosines and sines are multiplied by 0.1 ln s + 1.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "YaRN: Efficient Context Window Extension of Large Language Models", 2023, "arxiv.org/abs/2309.00071"
+    )
+
+    factor: Factor = 2.0
+    original: int | tuple[int, ...] = 128
+    """Lo: positions along each axis in training."""
+    fast: float = 32.0
+    """Waves that turn more often than this within Lo are not interpolated,"""
+    slow: float = 1.0
+    """those that turn less often than this entirely."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_factor("YaRN", self.factor, self.original)
+        if not 0 < self.slow < self.fast:
+            raise ConfigError(f"YaRN needs 0 < slow < fast, not slow={self.slow}, fast={self.fast}")
+
+    def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
+        s = of_axis(self.factor, axis)
+        low, high = self.bounds(width, axis)
+        j = jnp.arange(theta.shape[-1], dtype=theta.dtype)[None]
+        ramp = jnp.clip((j - low) / (high - low if high != low else 0.001), 0, 1)
+        return ramp * theta / s + (1 - ramp) * theta, self.attention_factor(axis)
+
+    def attention_factor(self, axis: int = 0) -> float:
+        """What cosines and sines are multiplied by."""
+        s = of_axis(self.factor, axis)
+        return 0.1 * math.log(s) + 1 if s > 1 else 1.0
+
+    def bounds(self, width: int, axis: int = 0) -> tuple[int, int]:
+        """(low, high): the frequencies between which the ramp rises, for an axis of this many features."""
+
+        def turning(turns: float) -> float:
+            return width * math.log(of_axis(self.original, axis) / (turns * 2 * math.pi)) / (2 * math.log(self.of.base))
+
+        low, high = math.floor(turning(self.fast)), math.ceil(turning(self.slow))
+        return min(max(low, 0), width - 1), min(max(high, 0), width - 1)
+
+
+def rebased(theta: Float[Array, "#b k"], stretch: Float[Array, ...]) -> Float[Array, "#b k"]:
+    """The frequencies of a base `stretch` times as large: theta_j = base^(-j/k), so each is divided by stretch^(j/k)."""
+    k = theta.shape[-1]
+    share = (jnp.arange(k, dtype=theta.dtype) / k)[None]
+    return theta * jnp.reshape(stretch, (-1, 1)) ** -share
+
+
+def of_axis(value: Any, axis: int) -> Any:
+    """A number for all axes, or the axis's own."""
+    return value[axis] if isinstance(value, tuple) else value
+
+
+def per_axis(name: str, value: Any, axes: int) -> tuple[Any, ...]:
+    """The number of each axis."""
+    if isinstance(value, tuple) and len(value) != axes:
+        raise ConfigError(f"{name}={value} has {len(value)} numbers, positions have {axes}")
+    return value if isinstance(value, tuple) else (value,) * axes
+
+
+def factors(
+    factor: Factor | None, original: int | tuple[int, ...] | None, grid: tuple[int, ...] | None, axes: int
+) -> tuple[Any, ...]:
+    """The factor of each axis, 1 where the input is no longer than in training."""
+    given, size = per_axis("factor", factor, axes), per_axis("original", original, axes)
+    if original is None or grid is None:
+        if factor is None:
+            raise ConfigError("factor=None needs an encoder that knows the size of its input; name a factor")
+        return given
+    own = [math.ceil(n / lo) if s is None else s for n, lo, s in zip(grid, size, given, strict=True)]
+    return tuple(s if n > lo else 1 for n, lo, s in zip(grid, size, own, strict=True))
+
+
+def check_factor(name: str, factor: Factor | None, original: int | tuple[int, ...] | None, given: str = "factor") -> None:
+    """Raises on a factor below 1 and on an original size below 1."""
+    values = factor if isinstance(factor, tuple) else (factor,)
+    if any(f is not None and f < 1 for f in values):
+        raise ConfigError(f"{name}.{given}={factor} must be at least 1")
+    if original is None:
+        if factor is None:
+            raise ConfigError(f"{name}: factor=None takes the factor from `original`, which is not given")
+    elif min(original if isinstance(original, tuple) else (original,)) < 1:
+        raise ConfigError(f"{name}.original={original} must be at least 1")

@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.next_token import NextToken, decoder
+
+ENCODER = decoder(stem=NextToken.tiny["encoder"].stem, width=16, depth=1, heads=2)
+MODEL = NextToken(encoder=ENCODER)
+TOKENS = jax.random.randint(jax.random.key(0), (3, 8), 0, 16)
+BATCH = {"tokens": TOKENS}
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.jit(MODEL.init)(jax.random.key(1), BATCH)
+
+
+def loss(model, params, batch=BATCH):
+    return model.apply(params, batch, None, method="loss")
+
+
+def test_loss_by_hand_from_the_table(params):
+    """softmax(E z), with E the table of the stem; the last token's prediction has nothing to be compared with."""
+    z = np.asarray(MODEL.apply(params, BATCH, method="features").tokens, np.float64)
+    logits = z @ np.asarray(params["params"]["encoder"]["stem"]["embedding"], np.float64).T
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    nll = np.array([[-log_p[i, t, TOKENS[i, t + 1]] for t in range(7)] for i in range(3)])
+    np.testing.assert_allclose(MODEL.apply(params, BATCH, method="logits"), logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(MODEL.apply(params, BATCH, method="nll"), nll, rtol=1e-5)
+    out = loss(MODEL, params)
+    assert float(out.value) == pytest.approx(nll.mean(), rel=1e-5)
+    assert float(out.logs["bits_per_token"]) == pytest.approx(nll.mean() / np.log(2), rel=1e-5)
+
+
+def test_a_table_of_zeros_knows_nothing(params):
+    blank = jax.tree.map(jnp.zeros_like, params)
+    assert float(loss(MODEL, blank).value) == pytest.approx(np.log(16), rel=1e-6)
+    assert float(loss(MODEL, blank).logs["bits_per_token"]) == pytest.approx(4, rel=1e-6)
+
+
+def test_tied_has_no_head_of_its_own_and_trains_the_table_from_both_ends(params):
+    assert set(params["params"]) == {"encoder"}
+    untied = MODEL.clone(tied=False)
+    own = jax.jit(untied.init)(jax.random.key(1), BATCH)
+    assert own["params"]["head"]["kernel"].shape == (16, 16)
+    once = {"tokens": jnp.full((3, 8), 1).at[:, -1].set(2)}  # id 2 is predicted, and nothing is predicted from it
+    for model, variables, reached in ((MODEL, params, True), (untied, own, False)):
+        grad = jax.grad(lambda p, m=model: loss(m, p, once).value)(variables)["params"]["encoder"]["stem"]["embedding"]
+        assert bool(jnp.abs(grad[2]).max() > 0) == reached
+
+
+def test_scanned_layers_have_the_table_in_the_same_place(params):
+    model = MODEL.clone(encoder=ENCODER.clone(scan=True, depth=2))
+    assert np.isfinite(loss(model, jax.jit(model.init)(jax.random.key(1), BATCH)).value)
+
+
+def test_nothing_looks_ahead(params):
+    later = {"tokens": TOKENS.at[:, 5:].set((TOKENS[:, 5:] + 1) % 16)}
+    a, b = (MODEL.apply(params, x, method="logits") for x in (BATCH, later))
+    np.testing.assert_allclose(a[:, :5], b[:, :5], rtol=1e-5, atol=1e-6)
+    assert np.abs(np.asarray(a[:, 5:] - b[:, 5:])).max() > 1e-3
+
+
+def test_padding_is_neither_seen_nor_predicted(params):
+    mask = jnp.arange(8)[None] < jnp.array([8, 5, 3])[:, None]
+    a = {"tokens": jnp.where(mask, TOKENS, 0), "mask": mask}
+    b = {"tokens": jnp.where(mask, TOKENS, 7), "mask": mask}
+    nll = np.asarray(MODEL.apply(params, a, method="nll"))
+    assert (nll[~np.asarray(mask[:, 1:])] == 0).all() and (nll[np.asarray(mask[:, 1:])] > 0).all()
+    assert float(loss(MODEL, params, a).value) == pytest.approx(nll.sum() / (7 + 4 + 2), rel=1e-5)
+    for method in ("nll", "encode"):
+        np.testing.assert_allclose(*(MODEL.apply(params, x, method=method) for x in (a, b)), rtol=1e-5, atol=1e-6)
+    cut = MODEL.apply(params, {"tokens": TOKENS[1:2, :5]}, method="encode")  # the embedding is that of the last real token
+    np.testing.assert_allclose(MODEL.apply(params, a, method="encode")[1], cut[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (ENCODER.clone(causal=False), "needs an encoder with causal=True"),
+        (Transformer(stem=Patches(4), causal=True), "needs an encoder of token ids, its stem is Patches"),
+    ],
+)
+def test_encoders_that_cannot_be_are_named(encoder, message):
+    with pytest.raises(ConfigError, match=message):
+        NextToken(encoder=encoder)
+
+
+def test_a_batch_without_tokens_is_named():
+    with pytest.raises(ConfigError, match="reads 'tokens', which are not in the batch; it holds images"):
+        MODEL.init(jax.random.key(0), {"images": jnp.zeros((1, 8, 8, 3))})

@@ -1,0 +1,111 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxemb.config import ConfigError, from_json, to_json
+from jaxemb.nn.block import stack_blocks
+from jaxemb.nn.stem import Patches, Tokens
+from jaxemb.nn.transformer import Transformer
+from jaxemb.ops.attention import attention
+from jaxemb.posemb.learned import Learned
+from jaxemb.posemb.logit_scale import LogitScale, logit_scale
+from jaxemb.posemb.none import NoPos
+from jaxemb.posemb.rescale import Interpolated, YaRN
+from jaxemb.posemb.rotary import Rotary
+from jaxemb.posemb.rotary_mixed import MixedRotary
+
+Q, K, V = jax.random.normal(jax.random.key(0), (3, 2, 9, 2, 4))
+
+
+def attend(posemb, q=Q, k=K, v=V, mask=None, causal=False):
+    shared = posemb.apply({}, jnp.arange(q.shape[1])[None, :, None], heads=2, width=4, method="prepare")
+    return posemb.apply({}, q, k, v, shared, mask=mask, causal=causal, method="attend")
+
+
+def test_1_up_to_the_training_length_and_2_at_its_square():
+    np.testing.assert_array_equal(logit_scale(jnp.array([0, 1, 2, 12]), 12), 1)
+    np.testing.assert_allclose(logit_scale(jnp.array([144, 12**3]), 12), [2, 3], rtol=1e-6)
+    assert logit_scale(jnp.array([144]), 12, jnp.bfloat16).dtype == jnp.bfloat16
+
+
+def test_logits_are_multiplied():
+    """9 tokens, 3 in training: twice the logits."""
+    np.testing.assert_allclose(attend(LogitScale(of=NoPos(), original=3)), attention(2 * Q, K, V), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(attend(LogitScale(of=NoPos(), original=9)), attention(Q, K, V))
+
+
+def test_padding_is_not_counted():
+    posemb = LogitScale(of=Rotary(), original=3)
+    mask = jnp.arange(9)[None] < jnp.array([[5], [2]])
+    out = attend(posemb, mask=mask)
+    for i, n in enumerate((5, 2)):
+        alone = attend(posemb, *(x[i : i + 1, :n] for x in (Q, K, V)))
+        np.testing.assert_allclose(out[i, :n], alone[0], rtol=1e-5, atol=1e-6)
+
+
+def test_each_place_has_its_own():
+    """What a causal model says of a token does not depend on those that follow."""
+    posemb = LogitScale(of=Rotary(), original=2, each=True)
+    whole = attend(posemb, causal=True)
+    np.testing.assert_allclose(whole[:, :5], attend(posemb, Q[:, :5], K[:, :5], V[:, :5], causal=True), rtol=1e-5, atol=1e-6)
+    factor = jnp.maximum(jnp.log(jnp.arange(1.0, 10.0)) / np.log(2), 1)[None, :, None, None]
+    np.testing.assert_allclose(whole, attend(Rotary(), Q * factor, causal=True), rtol=1e-5, atol=1e-6)
+    late = attend(LogitScale(of=Rotary(), original=2), causal=True)
+    assert float(abs(late - whole)[:, 1:-1].max()) > 0.01
+    np.testing.assert_allclose(late[:, -1], whole[:, -1], rtol=1e-5, atol=1e-6)
+
+
+# ---- wrappers of wrappers --------------------------------------------------------------------------------------------------------
+
+NESTED = LogitScale(of=YaRN(of=Rotary(), factor=3.0, original=3), original=3)
+
+
+def test_nested_wrappers_are_those_composed_by_hand():
+    q, k = NESTED.of.apply(
+        {}, Q, K, NESTED.apply({}, jnp.arange(9)[None, :, None], heads=2, width=4, method="prepare"), method="rotate"
+    )
+    np.testing.assert_allclose(attend(NESTED), attention(2 * q, k, V), rtol=1e-5, atol=1e-6)
+    assert float(abs(attend(NESTED) - attend(NESTED.of)).max()) > 0.01
+
+
+def test_nested_wrappers_survive_storing():
+    again = from_json(to_json(NESTED))
+    assert type(again.of) is YaRN and again.of.factor == 3.0 and again.original == 3
+    np.testing.assert_array_equal(attend(again), attend(NESTED))
+
+
+@pytest.mark.parametrize(
+    ("inner", "wrapped", "stem", "inputs"),
+    [
+        (Rotary(), NESTED, Tokens(5), jnp.arange(9)[None] % 5),
+        (
+            Learned(shape=(9,)),
+            LogitScale(of=Interpolated(of=Learned(shape=(9,)), factor=2), original=3),
+            Tokens(5),
+            jnp.arange(9)[None] % 5,
+        ),
+        (
+            MixedRotary(),
+            LogitScale(of=Interpolated(of=MixedRotary(), factor=2), original=3),
+            Patches(2),
+            jnp.arange(36.0).reshape(1, 6, 6, 1) / 36,
+        ),
+    ],
+    ids=["rotary", "learned", "mixed"],
+)
+def test_nested_wrappers_have_the_parameters_of_the_innermost(inner, wrapped, stem, inputs):
+    plain = Transformer(stem=stem, width=16, depth=2, heads=2, pos=inner, kernel_init="xavier")
+    params = jax.jit(plain.init)(jax.random.key(1), inputs)
+    model = plain.clone(pos=wrapped)
+    again = jax.jit(model.init)(jax.random.key(1), inputs)
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+    out = jax.jit(model.apply)(params, inputs).tokens
+    assert float(abs(out - plain.apply(params, inputs).tokens).max()) > 1e-3
+    scanned = jax.jit(model.clone(scan=True).apply)({"params": stack_blocks(params["params"])}, inputs).tokens
+    np.testing.assert_allclose(scanned, out, rtol=1e-4, atol=1e-5)
+
+
+def test_a_training_length_of_1_is_refused():
+    with pytest.raises(ConfigError, match="LogitScale.original=1 must be at least 2"):
+        LogitScale(original=1)
