@@ -1,8 +1,8 @@
 """What each positional embedding costs: time of a training step and of encoding, against the same encoder without positions.
 
-    python scripts/bench_posemb.py --csv results/bench_posemb_cpu.csv                 every member that applies, on this machine
-    python scripts/bench_posemb.py --schemes Rotary,SeqPE --batch 96 --rounds 3       a few, at a batch of your own
-    taskset -c 0 python scripts/bench_posemb.py --schemes Rotary                      one core: what to do while others use the machine
+    python scripts/bench_posemb.py --csv results/bench_posemb_cpu.csv             every member that applies, on this machine
+    python scripts/bench_posemb.py --schemes Rotary,SeqPE --batch 96 --rounds 3   a few, at a batch of your own
+    taskset -c 0 python scripts/bench_posemb.py --schemes Rotary                  one core: what to do while others use the machine
 
 Inputs: `image`, 224 px in patches of 16 (14 x 14 tokens), and `text`, 512 token ids, half as many a batch; both through ViT-S.
 Tasks: `train`, one update of `Classify` with AdamW; `encode`, arrays on the host to embeddings on the host, with SeqPE also as
@@ -135,14 +135,15 @@ def schemes(work: Work, wanted: Sequence[str], small: bool) -> dict[str, Any]:
 
 def fitted(cls: type, grid: tuple[int, ...], small: bool = False) -> Any:
     """A member, and what it wraps, for a grid of this size."""
-    known = {f.name: f for f in dataclasses.fields(cls)}
+    known: dict[str, Any] = {f.name: f for f in dataclasses.fields(cls)}
     given: dict[str, Any] = {}
     if "axes" in known:
         given["axes"] = len(grid)
-    if "shape" in known and known["shape"].default is not None:  # None: that of the input
+    shape = known["shape"].default if "shape" in known else None  # None: that of the input
+    if shape and (len(shape) == len(grid) or "..." in str(known["shape"].type)):
         given["shape"] = grid
     if "of" in known and cls.__name__ != "Curve":  # which gives what it wraps one number a patch
-        given["of"] = fitted(type(known["of"].default_factory()), grid, small)  # pyright: ignore
+        given["of"] = fitted(type(known["of"].default_factory()), grid, small)
     if cls.__name__ == "Extended":
         given["original"] = grid[0] // 2
     given |= SETTINGS.get((cls.__name__, len(grid)), {})
@@ -333,9 +334,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             continue
         found = schemes(work, args.schemes, args.small)
         for row in measure(work, found, args.rounds, 0.0 if args.small else 0.5):
+            note("{input} {task}: {scheme} takes {ratio:.3f} of {against}".format(**row))
             rows.append(row | origin)
-        if args.csv:  # at once: an interrupted run keeps what it has
-            save(args.csv, rows)
+            if args.csv:  # at once: an interrupted run keeps what it has
+                save(args.csv, rows)
         sums += [explain(work, found["SeqPE"])] if "SeqPE" in found else []
     show(rows)
     print("\n".join(sums))

@@ -80,6 +80,7 @@ PLOT = """\
 examples:
   jaxemb plot runs/shapes                                     runs/shapes/curves.png
   jaxemb plot runs/shapes runs/shapes-seed* runs/supervised --y knn/top1 --out compare.png
+  jaxemb plot runs/language_* --y 'longer/x*_perplexity'      a point for each number that stands at the *, at the last step
   jaxemb plot runs/shapes --features                          principal components of the patch features as colours
 """
 
@@ -145,6 +146,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("runs", nargs="+", metavar="RUN")
     p.add_argument("--y", action="append", default=[], metavar="FIGURE", help="a figure, e.g. knn/top1; may be repeated")
     p.add_argument("--csv", metavar="FILE.csv", help="write all steps there as well")
+    p.add_argument("--markdown", action="store_true", help="a Markdown table, a row an experiment (many are shown so anyway)")
 
     p = verb("plot", run.plot, "Draw learning curves or feature maps.", PLOT, computes=True)
     p.add_argument("runs", nargs="+", metavar="RUN")

@@ -16,6 +16,9 @@ from jaxemb.log.table import console, number, say, size, table
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
+SIDE_BY_SIDE = 4
+"""Experiments that `compare` shows as columns; of more, each gets a row."""
+
 
 def train(args: argparse.Namespace) -> None:
     from jaxemb.experiment import find
@@ -150,11 +153,18 @@ def plot(args: argparse.Namespace) -> None:
 
 
 def compare(args: argparse.Namespace) -> None:
-    from jaxemb.log.compare import columns, rows, write_csv
+    from jaxemb.log.compare import columns, rows, transposed, write_csv
 
     runs = [Path(r) for r in args.runs]
     found = columns(runs)
-    table(("figure", *(f">{c.title}" + (f" (n={len(c.runs)})" if len(c.runs) > 1 else "") for c in found)), rows(found, args.y))
+    if args.markdown or len({c.experiment for c in found}) > SIDE_BY_SIDE:
+        header, lines = transposed(found, args.y)
+        if args.markdown:
+            say("\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *lines)))
+        else:
+            table((header[0], *(f">{name}" for name in header[1:])), lines)
+    else:
+        table(("figure", *(f">{c.title}" + (f" (n={len(c.runs)})" if len(c.runs) > 1 else "") for c in found)), rows(found, args.y))
     if args.csv:
         say(f"\n{write_csv(Path(args.csv), columns(runs, every_step=True))}: every step that was evaluated")
 

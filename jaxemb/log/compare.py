@@ -54,6 +54,14 @@ def rows(found: Sequence[Column], asked: Sequence[str] = ()) -> list[list[str]]:
     return [[name, *(spread(c.figures.get(name, [])) for c in found)] for name in names]
 
 
+def transposed(found: Sequence[Column], asked: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """(header, a row an experiment), for many experiments and few figures: the last step of each."""
+    last = {c.experiment: c for c in found}
+    table = rows(list(last.values()), asked)
+    header = ["experiment", *(row[0] for row in table)]
+    return header, [[name, *cells] for name, *cells in zip(last, *(row[1:] for row in table), strict=True)]
+
+
 def spread(values: Sequence[float]) -> str:
     """ "0.412 ± 0.008" (deviation between seeds), or the value alone."""
     if not values:

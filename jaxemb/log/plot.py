@@ -4,6 +4,7 @@ except the features of a map."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def choose_figures(available: Sequence[set[str]], asked: Sequence[str]) -> list[
     if not every:
         raise PlotError("nothing has been written to metrics.jsonl yet")
     for name in asked:
-        if name not in every:
+        if name not in every and not any(at_star(name, other) is not None for other in every):
             raise PlotError(f"no run has the figure {name!r}{suggest(name, every)}")
     if asked:
         return list(asked)
@@ -84,7 +85,8 @@ def curves(
     """Draws one panel a figure; a line is the mean over seeds, its band reaches from the lowest to the highest.
 
     `x` is "step" or a figure that is written along, e.g. "seconds". What was measured once on something else, such as
-    `pixels_knn/top1`, is a dashed line in the panel of `knn/top1`.
+    `pixels_knn/top1`, is a dashed line in the panel of `knn/top1`. A figure with a star, such as `longer/x*_perplexity`, stands for
+    all that have a number there, which is the horizontal axis; their last values are drawn.
     """
     groups = group_by_seed([Path(r) for r in runs])
     metrics = {name: [read_metrics(run) for run in group] for name, group in groups.items()}
@@ -94,6 +96,10 @@ def curves(
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, layout="constrained")
     for axis, name in zip(axes.flat, names, strict=False):
+        if "*" in name:
+            last = {label: [{n: [*s.values()][-1] for n, s in m.items()} for m in group] for label, group in metrics.items()}
+            _panel_of_numbers(axis, last, name)
+            continue
         _panel(axis, metrics, x, name)
         for other in sorted({n for group in metrics.values() for m in group for n in m if _level_of(n, [name])}):
             values = [list(m[other].values())[-1] for group in metrics.values() for m in group if other in m]
@@ -130,10 +136,52 @@ def _panel(axis: Any, metrics: Mapping[str, list[dict[str, Series]]], x: str, na
             if any(t not in a for a in along for t in steps):
                 raise PlotError(f"--x {x}: it is not written at the steps of {name!r}; valid: step")
             steps = np.mean([[a[t] for t in steps] for a in along], axis=0)
-        many = f" (n={len(series)})" if len(series) > 1 else ""
-        axis.plot(steps, mean, color=f"C{i}", label=label + many, marker="o" if len(steps) < 12 else None, markersize=3)
-        if len(series) > 1:
-            axis.fill_between(steps, low, high, color=f"C{i}", alpha=0.2, linewidth=0)
+        _line(axis, i, label, len(series), steps, mean, low, high)
+
+
+def lines(figures: Mapping[str, Sequence[Mapping[str, float]]], pattern: str, out: Path) -> Path:
+    """One panel of figures that a pattern with a star finds, e.g. "longer/x*_top1": a line a name, over its seeds."""
+    figure, axis = _pyplot().subplots(figsize=(6.4, 4.2), layout="constrained")
+    _panel_of_numbers(axis, figures, pattern)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    return _save(figure, out)
+
+
+def _panel_of_numbers(axis: Any, figures: Mapping[str, Sequence[Mapping[str, float]]], name: str) -> None:
+    numbers: set[float] = set()
+    for i, (label, group) in enumerate(figures.items()):
+        found = [{at_star(name, n): m[n] for n in m if at_star(name, n) is not None} for m in group]
+        series: list[Any] = [f for f in found if f]
+        if not series:
+            continue
+        numbers |= {n for f in series for n in f}
+        _line(axis, i, label, len(series), *band(series))
+    axis.set_title(name, fontsize=10)
+    axis.set_xlabel("the number at the *")
+    if min(numbers) > 0 and max(numbers) / min(numbers) >= 4:
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_xticks(sorted(numbers))
+    axis.set_ylabel(_unit(name))
+    axis.grid(alpha=0.25)
+
+
+def at_star(pattern: str, name: str) -> float | None:
+    """The number that a figure has where the pattern has its star; None where it does not fit."""
+    if pattern.count("*") != 1:
+        return None
+    before, after = map(re.escape, pattern.split("*"))
+    found = re.fullmatch(before + r"([0-9.]+)" + after, name)
+    return float(found[1]) if found else None
+
+
+def _line(axis: Any, i: int, label: str, count: int, x: Any, mean: Any, low: Any, high: Any) -> None:
+    """The mean over `count` seeds and its band. Ten colours; from the eleventh line on they come again, dashed, then dotted."""
+    many = f" (n={count})" if count > 1 else ""
+    look = {"color": f"C{i % 10}", "linestyle": ("-", "--", ":")[i // 10 % 3], "marker": "o" if len(x) < 12 else None}
+    axis.plot(x, mean, label=label + many, markersize=3, **look)
+    if count > 1:
+        axis.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
 
 
 def _unit(name: str) -> str:

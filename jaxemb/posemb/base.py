@@ -136,4 +136,5 @@ def overrides(posemb: PosEmb, hook: str) -> bool:
 def unbound(posemb: PosEmb) -> PosEmb:
     """A copy that belongs to no module yet, nor does what it wraps."""
     inner = getattr(posemb, "of", None)
-    return posemb.clone(parent=None, name=None, **({} if inner is None else {"of": unbound(inner)}))
+    more: dict[str, Any] = {} if inner is None else {"of": unbound(inner)}
+    return posemb.clone(parent=None, name=None, **more)

@@ -60,7 +60,8 @@ class Curve(_Wrapper):
         return self.of.add(x, pos, grid=self._line(grid))
 
     def after_block(self, x: Float[Array, "b n d"], layer: int, pos: Num[Array, "#b n a"], **known: Any) -> Float[Array, "b n d"]:
-        return self.of.after_block(x, layer, pos, **known | {"grid": self._line(known.get("grid"))})
+        known["grid"] = self._line(known.get("grid"))
+        return self.of.after_block(x, layer, pos, **known)
 
     def _line(self, grid: tuple[int, ...] | None) -> tuple[int] | None:
         """The grid that `of` knows: the curve laid out straight."""

@@ -66,7 +66,8 @@ class _Spectrum(_Wrapper):
         for name in ("lam", "factor", "original"):
             per_axis(f"{type(self).__name__}.{name}", getattr(self, name, None), self.of.axes)
 
-    prepare = PosEmb.prepare  # that of `of` would take its own angles
+    def prepare(self, pos: Num[Array, "#b n a"], **settings: Any) -> Any:
+        return PosEmb.prepare(self, pos, **settings)  # that of `of` would take its own angles
 
     def angles(self, pos: Num[Array, "#b n a"], width: int) -> Any:
         return self.of.angles(pos, width, self.spectrum)

@@ -80,7 +80,8 @@ class Rotary(PosEmb):
     def rotate(
         self, q: Float[Array, "b n h e"], k: Float[Array, "b n h e"], shared: Any
     ) -> tuple[Float[Array, "b n h e"], Float[Array, "b n h e"]]:
-        return turn(q, *shared.angles, self.layout), turn(k, *shared.angles, self.layout)
+        cosine, sine = shared.angles
+        return turn(q, cosine, sine, self.layout), turn(k, cosine, sine, self.layout)
 
 
 def frequencies(width: int, base: float, dtype: Any) -> Float[Array, " k"]:

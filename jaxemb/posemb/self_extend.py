@@ -74,8 +74,8 @@ class SelfExtend(_Wrapper):
         near = jnp.abs(pos - pos[:, None, :, 0]) < self.window
         grouped = pos // self.group
         shifted = grouped + self.window - self.window // self.group
-        angles = [self.of.angles(p, width) for p in (pos, grouped, shifted)]
-        return Shared(pos, Angles(*angles, near, pos >= pos[:, None, :, 0]), None)
+        plain, grouped, shifted = (self.of.angles(p, width) for p in (pos, grouped, shifted))
+        return Shared(pos, Angles(plain, grouped, shifted, near, pos >= pos[:, None, :, 0]), None)
 
     def attend(
         self,
@@ -88,12 +88,12 @@ class SelfExtend(_Wrapper):
         causal: bool = False,
     ) -> Float[Array, "b n h e"]:
         a, layout = shared.angles, self.of.layout
-        near = a.near if self.original is None else a.near | self._short(shared.pos[:, :, 0], mask)
+        near = a.near if self.original is None else a.near | _short(shared.pos[:, :, 0], mask, self.original)
         q = q * q.shape[-1] ** -0.5
         # Rows of queries and keys by kind: the far past is q shifted against k grouped, the far future the other way round.
         sides = [(a.plain, a.plain), (a.shifted, a.grouped)] + ([] if causal else [(a.grouped, a.shifted)])
-        queries = jnp.stack([turn(q, *angle, layout) for angle, _ in sides]).swapaxes(2, 3)  # kinds b h n e
-        keys = jnp.stack([turn(k, *angle, layout) for _, angle in sides]).swapaxes(2, 3)
+        queries = jnp.stack([turn(q, cosine, sine, layout) for (cosine, sine), _ in sides]).swapaxes(2, 3)  # kinds b h n e
+        keys = jnp.stack([turn(k, cosine, sine, layout) for _, (cosine, sine) in sides]).swapaxes(2, 3)
         values = jnp.swapaxes(v, 1, 2)
         valid = jnp.ones((1, 1, 1, k.shape[1]), bool) if mask is None else mask[:, None, None]
         order = jnp.arange(q.shape[1])
@@ -116,12 +116,13 @@ class SelfExtend(_Wrapper):
         out = jnp.moveaxis(jax.lax.map(lambda part: jax.checkpoint(rows)(*part), tuple(cut)), 0, 2)  # b h chunks c e
         return out.reshape(*out.shape[:2], -1, out.shape[-1])[:, :, :n].swapaxes(1, 2)
 
-    def _short(self, pos: Int[Array, "#b n"], mask: Bool[Array, "b n"] | None) -> Bool[Array, "#b 1 1"]:
-        """Which examples are no longer than in training."""
-        ends = jnp.iinfo(pos.dtype)
-        last = pos.max(1) if mask is None else jnp.where(mask, pos, ends.min).max(1)
-        first = pos.min(1) if mask is None else jnp.where(mask, pos, ends.max).min(1)
-        return (last - first < self.original)[:, None, None]
+
+def _short(pos: Int[Array, "#b n"], mask: Bool[Array, "b n"] | None, original: int) -> Bool[Array, "_ 1 1"]:
+    """Which examples are no longer than in training."""
+    ends = jnp.iinfo(pos.dtype)
+    last = pos.max(1) if mask is None else jnp.where(mask, pos, ends.min).max(1)
+    first = pos.min(1) if mask is None else jnp.where(mask, pos, ends.max).min(1)
+    return (last - first < original)[:, None, None]
 
 
 def _cut(x: Array, axis: int, size: int) -> Array:

@@ -419,7 +419,7 @@ def table(encoder: Any, params: dict, grid: tuple[int, ...]) -> tuple[Any, dict]
     pos: SeqPE = encoder.pos
     own, width = params["pos"], encoder.width
     cells = jnp.asarray(np.indices(grid).reshape(len(grid), -1).T, jnp.int32)
-    e = pos.apply({"params": own}, cells, width, method="embeddings")
+    e: Any = pos.apply({"params": own}, cells, width, method="embeddings")
     rows = jnp.concatenate([own["prefix"]["rows"], e]) if "prefix" in own else e
     new = {name: value for name, value in params.items() if name != "pos"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, ClassVar
 
-from flax import linen as nn
 from jax import Array
 from jaxtyping import Bool, Float, Num
 
@@ -28,7 +27,8 @@ class _Wrapper(PosEmb):
         super().__post_init__()
 
     def setup(self) -> None:
-        nn.share_scope(self, self.of)
+        # As nn.share_scope, which inside nn.remat and nn.scan takes the scope of `of` for the outer one.
+        object.__setattr__(self.of, "scope", self.scope)
 
     @property
     def depth(self) -> int:

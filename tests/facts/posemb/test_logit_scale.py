@@ -106,6 +106,17 @@ def test_nested_wrappers_have_the_parameters_of_the_innermost(inner, wrapped, st
     np.testing.assert_allclose(scanned, out, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("fields", [{"scan": True}, {"remat": "full"}], ids=str)
+def test_parameters_of_a_layer_have_the_same_names_in_scan_and_remat(fields):
+    images = jnp.ones((1, 4, 4, 1))
+
+    def names(pos):
+        model = Transformer(stem=Patches(2), width=16, depth=1, heads=2, pos=pos, **fields)
+        return jax.tree.structure(jax.eval_shape(model.init, jax.random.key(1), images))
+
+    assert names(Interpolated(of=MixedRotary())) == names(LogitScale(of=Interpolated(of=MixedRotary()))) == names(MixedRotary())
+
+
 def test_a_training_length_of_1_is_refused():
     with pytest.raises(ConfigError, match="LogitScale.original=1 must be at least 2"):
         LogitScale(original=1)
