@@ -40,10 +40,10 @@ def experiment(name: str, pos: PosEmb) -> Experiment:
         objective=Classify(encoder=encoder, classes=10),
         data=Images("cifar10", size=32, augment=(RandomResizedCrop((0.5, 1.0)), Flip())),
         optim=Optim("adamw", lr=2e-3, lr_final=2e-5, warmup=0.1, decay=0.05, clip=1.0),
-        steps=700,
+        steps=500,
         batch=64,
         evals={"larger": Extrapolate(of=Accuracy(test=1_000), factors=(1.0, 1.5, 2.0, 3.0))},
-        save_every=700,
+        save_every=500,
     )
 
 
