@@ -35,6 +35,7 @@ LAZY = {
     "sklearn",
     "tensorboardX",
     "tensorflow_datasets",
+    "tokenizers",
     "torch",
     "wandb",
 }

@@ -19,9 +19,13 @@ class Throughput(Eval):
     rounds: int = 5
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        shapes = {k: (self.examples, *s.shape) for k, s in data.spec.items() if s.dtype.startswith("float")}
         rng = np.random.default_rng(seed)
-        arrays = {k: rng.standard_normal(shape, dtype=np.float32) for k, shape in shapes.items()}
+        arrays = {  # of token ids and labels, zeros: which ones does not matter
+            k: rng.standard_normal((self.examples, *s.shape), np.float32)
+            if s.dtype.startswith("float")
+            else np.zeros((self.examples, *s.shape), s.dtype)
+            for k, s in data.spec.items()
+        }
         encode(arrays)
         seconds = []
         for _ in range(self.rounds):

@@ -53,7 +53,7 @@ def group_by_seed(runs: Sequence[Path]) -> dict[str, list[Path]]:
     return dict(zip(named, groups.values(), strict=True))
 
 
-def band(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def band(series: Sequence[Mapping[Any, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(steps, mean, lowest, highest) over the runs, at the steps that all of them have."""
     steps = sorted(set.intersection(*(set(s) for s in series)))
     values = np.array([[s[t] for t in steps] for s in series])

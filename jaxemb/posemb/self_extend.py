@@ -92,13 +92,14 @@ class SelfExtend(_Wrapper):
         q = q * q.shape[-1] ** -0.5
         # Rows of queries and keys by kind: the far past is q shifted against k grouped, the far future the other way round.
         sides = [(a.plain, a.plain), (a.shifted, a.grouped)] + ([] if causal else [(a.grouped, a.shifted)])
-        queries = jnp.stack([turn(q, cosine, sine, layout) for (cosine, sine), _ in sides]).swapaxes(2, 3)  # kinds b h n e
-        keys = jnp.stack([turn(k, cosine, sine, layout) for _, (cosine, sine) in sides]).swapaxes(2, 3)
+        # Arrays of their own, b h n e: slices of a stacked one are copied again for every chunk, 1.15x slower on CPU.
+        queries = [jnp.swapaxes(turn(q, cosine, sine, layout), 1, 2) for (cosine, sine), _ in sides]
+        keys = [jnp.swapaxes(turn(k, cosine, sine, layout), 1, 2) for _, (cosine, sine) in sides]
         values = jnp.swapaxes(v, 1, 2)
         valid = jnp.ones((1, 1, 1, k.shape[1]), bool) if mask is None else mask[:, None, None]
         order = jnp.arange(q.shape[1])
 
-        def rows(queries: Array, near: Array, before: Array, place: Array) -> Array:
+        def rows(queries: list[Array], near: Array, before: Array, place: Array) -> Array:
             """The outputs of some of the queries, b h c e."""
             logits = [
                 jnp.einsum("bhce,bhme->bhcm", q, k, preferred_element_type=wide(q)) for q, k in zip(queries, keys, strict=True)
@@ -112,7 +113,7 @@ class SelfExtend(_Wrapper):
         n, c = q.shape[1], self.chunk
         if not c or n <= c:
             return jnp.swapaxes(rows(queries, near, a.before, order), 1, 2)
-        cut = [_cut(queries, 3, c), _cut(near, 1, c), _cut(a.before, 1, c), _cut(order, 0, c)]
+        cut = [[_cut(x, 2, c) for x in queries], _cut(near, 1, c), _cut(a.before, 1, c), _cut(order, 0, c)]
         out = jnp.moveaxis(jax.lax.map(lambda part: jax.checkpoint(rows)(*part), tuple(cut)), 0, 2)  # b h chunks c e
         return out.reshape(*out.shape[:2], -1, out.shape[-1])[:, :, :n].swapaxes(1, 2)
 

@@ -12,12 +12,9 @@ from jax import Array
 from jaxtyping import Float, Int, Num
 
 from jaxemb.config import ConfigError, suggest
-from jaxemb.ops.attention import attention
 from jaxemb.ops.digits import (
     contrastive,
     digit_count,
-    digits,
-    digits_mask,
     distillation,
     far_origins,
     nearest,
@@ -25,82 +22,12 @@ from jaxemb.ops.digits import (
     window_samples,
 )
 from jaxemb.posemb.base import PosEmb, Shared
+from jaxemb.posemb.digit_encoder import DigitEncoder, normal, zeros
 from jaxemb.posemb.learned import lookup
 from jaxemb.types import Paper
 
 WAYS = ("mul", "scalar", "add", "input")
 PROJECTIONS = ("multi", "single", "none")
-normal, zeros = nn.initializers.normal(0.02), nn.initializers.zeros
-
-
-class Norm(nn.Module):
-    """LayerNorm, eps 1e-5. Parameters: scale, bias (w)."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*b w"]) -> Float[Array, "*b w"]:
-        x = x - x.mean(-1, keepdims=True)
-        x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-5)
-        axes = tuple(range(x.ndim - 1))
-        scale, bias = (self.param(n, start, (x.shape[-1],)) for n, start in (("scale", nn.initializers.ones), ("bias", zeros)))
-        return x * jnp.expand_dims(scale, axes) + jnp.expand_dims(bias, axes)
-
-
-class DigitEncoder(nn.Module):
-    """A small causal transformer over the digits of a position, read out at a summary token that stands last.
-
-    digit_t + slot_t (+ axis_t) -> [..., summary] -> depth x pre-norm block -> LayerNorm -> last token -> Linear / temperature
-
-    Parameters: digit (10, w), slot (T, w), axis (a, 1, w) if a > 1, summary (1, 1, w); per block ln1, qkv (w, 3w), proj (w, w),
-    ln2, fc1 (w, 4w), fc2 (4w, w); norm, out (w, d). Weights start from N(0, .02), biases from 0.
-    """
-
-    width: int
-    depth: int
-    heads: int
-    axes: int
-    count: int
-    causal: bool
-    mask_padding: bool
-    summary: bool
-    last_norm: bool
-    temperature: float
-    dropout: float
-
-    @nn.compact
-    def __call__(self, pos: Int[Array, "m a"], features: int, train: bool) -> Float[Array, "m d"]:
-        text = digits(pos, self.count)  # m t
-        slots = text.shape[1]
-        tables = {"digit": (10, self.width), "slot": (slots, self.width), "axis": (self.axes, 1, self.width)}
-        table = {name: self.param(name, normal, shape) for name, shape in tables.items() if name != "axis" or self.axes > 1}
-        x = table["digit"][text] + table["slot"][None]
-        if self.axes > 1:
-            x = x + jnp.repeat(table["axis"][:, 0], self.count, axis=0)[None]
-        mask = digits_mask(pos, self.count) if self.mask_padding else None
-        if self.summary:
-            last = self.param("summary", normal, (1, 1, self.width))
-            x = jnp.concatenate([x, jnp.broadcast_to(last, (len(x), 1, self.width))], axis=1)
-            mask = None if mask is None else jnp.pad(mask, ((0, 0), (0, 1)), constant_values=True)
-        for i in range(self.depth):
-            x = self._block(x, mask, i, train)
-        x = self._norm("norm")(x[:, -1]) if self.last_norm else x[:, -1]
-        return self._dense(features, "out")(x) / self.temperature
-
-    def _block(self, x: Float[Array, "m t w"], mask: Array | None, i: int, train: bool) -> Float[Array, "m t w"]:
-        m, t, w = x.shape
-        qkv = self._dense(3 * w, f"qkv_{i}")(self._norm(f"ln1_{i}")(x)).reshape(m, t, 3, self.heads, -1)
-        y = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], mask=mask, causal=self.causal).reshape(m, t, w)
-        x = x + self._drop(self._dense(w, f"proj_{i}")(y), train)
-        y = nn.gelu(self._dense(4 * w, f"fc1_{i}")(self._norm(f"ln2_{i}")(x)), approximate=True)
-        return x + self._drop(self._dense(w, f"fc2_{i}")(y), train)
-
-    def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, kernel_init=normal, name=name)
-
-    def _norm(self, name: str) -> Norm:
-        return Norm(name=name)
-
-    def _drop(self, x: Array, train: bool) -> Array:
-        return nn.Dropout(self.dropout)(x, deterministic=False) if self.dropout and train else x
 
 
 class Projection(nn.Module):

@@ -189,6 +189,16 @@ def test_eval_prints_the_figures_and_writes_where_they_come_from(here, capsys):
     assert lines == [["evaluation", "figure", "value"], ["knn", "top1", f"{record['figures']['top1']:.4g}"]]
 
 
+def test_eval_reads_a_run_with_changes_that_leave_its_parameters_alone(here, capsys):
+    change = "objective.encoder.pos=jaxemb.posemb.rescale:Interpolated(of=jaxemb.posemb.sincos:SinCos(axes=2), factor=3.0)"
+    assert main(["eval", "runs/small", "--evals", "knn", "--set", change]) == 0
+    (file,) = (here / "runs/small/evals").glob("knn@10-????????.json")
+    record = json.loads(file.read_text())
+    assert record["changes"] == [change] and "knn" in capsys.readouterr().out
+    said = refused(capsys, "eval", "runs/small", "--set", "objective.encoder.depth=2")
+    assert "other parameters than the run" in said and "encoder/block_1/" in said
+
+
 def test_encode_writes_a_row_an_image_and_their_names(here, tmp_path, capsys, caplog):
     rng = np.random.default_rng(0)
     for name in ("b.png", "a/z.png", "c.png"):
@@ -316,6 +326,8 @@ def test_compare_sets_seeds_side_by_side(here, other, tmp_path, capsys):
 def test_compare_the_figures_that_are_asked_for(here, capsys):
     assert main(["compare", "runs/small", "--y", "loss"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["figure", "loss"]
+    assert main(["compare", "runs/small", "--y", "loss", "--markdown"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["| experiment | loss |", "| --- | --- |"]
     assert "no run has the figure 'knn/top'; did you mean 'knn/top1'?" in refused(capsys, "compare", "runs/small", "--y", "knn/top")
 
 

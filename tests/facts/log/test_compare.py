@@ -6,7 +6,7 @@ import json
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.log.compare import columns, rows, spread, write_csv
+from jaxemb.log.compare import columns, rows, spread, transposed, write_csv
 from jaxemb.log.plot import PlotError
 
 ENVIRONMENT = {
@@ -142,3 +142,10 @@ def test_files_that_cannot_be_written_or_read_are_named(fake, tmp_path):
     with pytest.raises(ConfigError, match="a/env.json cannot be read: .*No such file"):
         write_csv(tmp_path / "out.csv", columns([run]))
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_many_experiments_have_a_row_each(seeds, fake):
+    other = fake("other", {0: {"knn/top1": 0.1}, 7: {"knn/top1": 0.5}}, name="other")
+    header, lines = transposed(columns([*seeds, other]), ["knn/top1"])
+    assert header == ["experiment", "knn/top1"]
+    assert lines == [["exp", "2 ± 1"], ["other", "0.5"]]  # the last step of each

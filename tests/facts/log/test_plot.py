@@ -196,6 +196,18 @@ def test_an_axis_that_is_not_written_along_is_refused(fake, tmp_path):
             curves([run], tmp_path / "out.png", x=x)
 
 
+def test_a_star_is_the_horizontal_axis(fake, drawn):
+    rows = [
+        {"step": 9, "longer/x1_top1": 0.9, "longer/x1.5_top1": 0.8 - 0.1 * s, "longer/x8_top1": 0.5, "knn/top1": 1} for s in (0, 1)
+    ]
+    runs = [fake(f"{s}", {"step": 0, "longer/x1_top1": 0.1}, row, seed=s) for s, row in enumerate(rows)]
+    (axis,) = panels(drawn(*runs, y=["longer/x*_top1"])).values()
+    assert lines(axis) == {"exp (n=2)": [[1, 0.9], [1.5, 0.75], [8, 0.5]]}
+    assert axis.get_xscale() == "log" and axis.get_ylabel() == "accuracy"
+    with pytest.raises(PlotError, match=r"no run has the figure 'longer/x\*_loss'"):
+        drawn(*runs, y=["longer/x*_loss"])
+
+
 def test_curves_are_written_as_an_image(fake, tmp_path):
     rows = [{"step": s, "loss": 1.0 / s, "knn/top1": 0.1, "probe/top1": 0.2, "rankme/rankme": 3.0} for s in (1, 2)]
     out = curves([fake("a", *rows)], tmp_path / "deep" / "er" / "curves.png")

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.config import ConfigError
+from jaxemb.data.base import ArraySpec
 from jaxemb.objectives.base import Objective
 from jaxemb.train.encode import Encoder, bind
 from jaxemb.train.sharding import make_mesh
@@ -58,3 +60,29 @@ def test_features_keep_their_structure():
     out = Encoder(Scale(), make_mesh({"data": 2}), 4).bind(variables(1.0), "features")({"x": np.ones((5, 3), np.float32)})
     assert isinstance(out, Features) and out.tokens.shape == (5, 1, 3) and out.mask.shape == (5, 1)
     assert all(isinstance(a, np.ndarray) for a in jax.tree.leaves(out))
+
+
+def test_larger_examples_come_in_smaller_batches():
+    """Twice the size, a quarter of the rows: attention logits take no more memory. Of unknown arrays nothing is assumed."""
+    encoder = Encoder(Grown(), make_mesh({"data": 2}), 16, {"x": ArraySpec((3,))})
+    for width, rows in ((3, 16), (1, 16), (6, 4), (12, 2), (300, 2)):
+        traced.clear()
+        out = encoder.bind({})({"x": np.ones((5, width), np.float32)})
+        assert traced == [rows] and out.tolist() == [[width]] * 5
+    assert Encoder(Grown(), make_mesh({"data": 2}), 16).bind({})({"x": np.ones((5, 6), np.float32)}).shape == (5, 1)
+    assert traced[-1] == 16
+
+
+class Grown(Objective):
+    """The sum of each row; notes the rows of a call."""
+
+    def encode(self, batch):
+        traced.append(len(batch["x"]))
+        return batch["x"].sum(1, keepdims=True)
+
+
+def test_other_methods_with_the_same_variables():
+    encode = bind(Scale(), variables(2.0), make_mesh({"data": 1}), 4)
+    assert encode.of("features")({"x": np.ones((3, 3), np.float32)}).tokens.shape == (3, 1, 3)
+    with pytest.raises(ConfigError, match="Scale has no 'logits': this evaluation cannot be run on it"):
+        encode.of("logits")

@@ -97,6 +97,39 @@ def test_every_micro_batch_moves_the_statistics_and_has_noise_of_its_own():
     assert float(new.stats["stats"]["seen"]) == float(state.stats["stats"]["seen"]) + 3
 
 
+class Sows(nn.Module):
+    """Twice the weight as a loss of its own."""
+
+    @nn.compact
+    def __call__(self):
+        w = self.param("w", lambda _: jnp.ones(()))
+        self.sow("losses", "own", 2 * w)
+        return w
+
+
+class Composed(Objective):
+    """Two modules that sow under one name, of which one runs twice."""
+
+    def setup(self):
+        self.a, self.b = Sows(), Sows()
+
+    def loss(self, batch, targets):
+        return Loss(self.a() + self.a() + self.b(), {})
+
+    def encode(self, batch):
+        return batch["x"]
+
+
+def test_losses_that_modules_sow_are_added_and_logged():
+    state = start(Composed())
+    assert "losses" not in state.stats
+    _, metrics = make_step(Composed(), SGD, steps=10)(state, X)
+    # 3 of the objective's own; 2 of each module, however often it ran.
+    assert float(metrics["own"]) == 4 and float(metrics["loss"]) == 7
+    new, _ = make_step(Composed(), SGD, steps=10, accumulate=2)(state, X)
+    np.testing.assert_allclose(new.params["a"]["w"], 1 - 0.25 * (2 + 2))
+
+
 def test_momentum_at_its_ends():
     assert float(momentum_at(0, (0.996, 1.0), 100)) == pytest.approx(0.996)
     assert float(momentum_at(100, (0.996, 1.0), 100)) == pytest.approx(1.0)
