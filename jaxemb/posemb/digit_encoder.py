@@ -14,6 +14,18 @@ from jaxemb.ops.digits import digits, digits_mask
 normal, zeros = nn.initializers.normal(0.02), nn.initializers.zeros
 
 
+class Linear(nn.Module):
+    """x W + b, or some columns of it. Parameters: kernel (w, d), bias (d)."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b w"], columns: slice = slice(None)) -> Float[Array, "*b d"]:
+        kernel = self.param("kernel", normal, (x.shape[-1], self.features))
+        bias = self.param("bias", zeros, (self.features,))[columns]
+        return x @ kernel[:, columns] + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+
+
 class Norm(nn.Module):
     """LayerNorm, eps 1e-5. Parameters: scale, bias (w)."""
 
@@ -64,18 +76,19 @@ class DigitEncoder(nn.Module):
         for i in range(self.depth):
             x = self._block(x, mask, i, train)
         x = self._norm("norm")(x[:, -1]) if self.last_norm else x[:, -1]
-        return self._dense(features, "out")(x) / self.temperature
+        return Linear(features, name="out")(x) / self.temperature
 
-    def _block(self, x: Float[Array, "m t w"], mask: Array | None, i: int, train: bool) -> Float[Array, "m t w"]:
+    def _block(self, x: Float[Array, "m t w"], mask: Array | None, i: int, train: bool) -> Float[Array, "m n w"]:
+        """Of the last block, whose other tokens nobody reads, the last token alone (n = 1)."""
         m, t, w = x.shape
-        qkv = self._dense(3 * w, f"qkv_{i}")(self._norm(f"ln1_{i}")(x)).reshape(m, t, 3, self.heads, -1)
-        y = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], mask=mask, causal=self.causal).reshape(m, t, w)
-        x = x + self._drop(self._dense(w, f"proj_{i}")(y), train)
-        y = nn.gelu(self._dense(4 * w, f"fc1_{i}")(self._norm(f"ln2_{i}")(x)), approximate=True)
-        return x + self._drop(self._dense(w, f"fc2_{i}")(y), train)
-
-    def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, kernel_init=normal, name=name)
+        n = 1 if i == self.depth - 1 else t
+        normed, linear = self._norm(f"ln1_{i}")(x), Linear(3 * w, name=f"qkv_{i}")
+        q = linear(normed[:, t - n :], slice(0, w)).reshape(m, n, self.heads, -1)
+        kv = linear(normed, slice(w, None)).reshape(m, t, 2, self.heads, -1)
+        y = attention(q, kv[:, :, 0], kv[:, :, 1], mask=mask, causal=self.causal).reshape(m, n, w)
+        x = x[:, t - n :] + self._drop(Linear(w, name=f"proj_{i}")(y), train)
+        y = nn.gelu(Linear(4 * w, name=f"fc1_{i}")(self._norm(f"ln2_{i}")(x)), approximate=True)
+        return x + self._drop(Linear(w, name=f"fc2_{i}")(y), train)
 
     def _norm(self, name: str) -> Norm:
         return Norm(name=name)

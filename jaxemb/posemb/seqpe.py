@@ -194,7 +194,7 @@ class SeqPE(PosEmb):
         if self.stored is not None:
             return x + lookup(self._table(), pos, self.stored).astype(x.dtype)
         e = self._embed(pos, x.shape[-1], 1, grid, train=self.has_rng("dropout"))  # random numbers are there in training alone
-        return x + e.astype(x.dtype)
+        return x + _tiled(e.astype(x.dtype), len(x))
 
     def prepare(
         self,
@@ -226,13 +226,13 @@ class SeqPE(PosEmb):
     ) -> tuple[Float[Array, "b n h e"], Float[Array, "b n h e"]]:
         if self.way in ("scalar", "input"):
             return q, k
-        p_q, p_k = (p.astype(q.dtype) for p in self._of_layer(shared, q.shape[2]))
+        p_q, p_k = (_tiled(p.astype(q.dtype), len(q)) for p in self._of_layer(shared, q.shape[2]))
         return (q * p_q, k * p_k) if self.way == "mul" else (q + p_q, k + p_k)
 
     def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b #h n n"] | None:
-        if self.way != "scalar" or self.project != "multi":
-            return shared.bias
-        return _dot(*self._of_layer(shared, q.shape[2]))
+        if self.way != "scalar":
+            return None
+        return _tiled(shared.bias if self.project != "multi" else _dot(*self._of_layer(shared, q.shape[2])), len(q))
 
     # ---- embeddings ------------------------------------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class SeqPE(PosEmb):
             return shared.angles
         return self._both(shared.angles if self.stored is None else _take(self._table(), shared.angles), heads)
 
-    def _both(self, e: Float[Array, "#b n d"], heads: int) -> tuple[Array, Array]:
+    def _both(self, e: Float[Array, "g n d"], heads: int) -> tuple[Array, Array]:
         if self.project == "none":
             p = e.reshape(*e.shape[:2], heads, -1)
             return p, p
@@ -261,8 +261,9 @@ class SeqPE(PosEmb):
         inside = ((pos >= 0) & (pos < 10 ** digit_count(self.limit))).all(-1, keepdims=True)
         return jnp.where(inside, self.encoder(pos, features, train), jnp.nan)
 
-    def _embed(self, pos: Array, features: int, heads: int, grid: tuple[int, ...] | None, train: bool) -> Float[Array, "#b n d"]:
-        """E of all positions; in training the losses are sown. Each position is encoded once where the grid is known."""
+    def _embed(self, pos: Array, features: int, heads: int, grid: tuple[int, ...] | None, train: bool) -> Float[Array, "g n d"]:
+        """E of all positions, of one example, of each, or of those that the examples share in turn (`_tiled`); in training the
+        losses are sown. Each position is encoded once where the grid is known."""
         losses = train and (self.contrastive or self.transfer)
         if grid is None:
             if losses:
@@ -287,7 +288,7 @@ class SeqPE(PosEmb):
             every = encode(self)
         else:  # the many positions of a shifted step are encoded in such a step alone
             every = nn.cond(still, lambda m: jnp.broadcast_to(e[None], (count, *e.shape)), encode, self)
-        return every[jnp.arange(len(pos)) % count]
+        return every
 
     def _regularised(
         self, cells: Int[Array, "n a"], features: int, heads: int, grid: tuple[int, ...], still: Array
@@ -331,6 +332,11 @@ def _rows(pos: Int[Array, "#b n a"], grid: tuple[int, ...], prefix: int) -> Int[
 
 def _take(table: Float[Array, "r c"], rows: Int[Array, "#b m"]) -> Float[Array, "#b m c"]:
     return jnp.take(table, jnp.where(rows < 0, len(table), rows), axis=0, mode="fill", fill_value=jnp.nan)
+
+
+def _tiled(x: Float[Array, "g ..."], count: int) -> Float[Array, "_ ..."]:
+    """Rows for `count` examples: example i has row i mod g."""
+    return x if len(x) in (1, count) else x[jnp.arange(count) % len(x)]
 
 
 def _dot(p_q: Float[Array, "#b n h e"], p_k: Float[Array, "#b n h e"]) -> Float[Array, "#b h n n"]:
