@@ -31,7 +31,7 @@ LENGTH = 64
 def experiment(name: str, pos: PosEmb) -> Experiment:
     """The same model and budget, one field changed."""
     encoder = Transformer(
-        stem=Tokens(256), pos=pos, width=64, depth=3, heads=2, causal=True, activation="gelu_tanh", kernel_init="xavier"
+        stem=Tokens(256, std=1.0), pos=pos, width=64, depth=3, heads=2, causal=True, activation="gelu_tanh", kernel_init="xavier"
     )
     return Experiment(
         name=f"language_{name}",

@@ -17,11 +17,14 @@ from jaxemb.nn.stem import Stem
 class Cells(Stem):
     """Three tokens, one a colour, whose positions are the cells: the sparse form of the data set `ThreeCell`.
 
-    Token i is row i of `colours` in every example; only positions differ. Parameters: `colours` (3, d), drawn with std .02.
+    Token i is row i of `colours` in every example; only positions differ. Parameters: `colours` (3, d).
     """
 
     size: int = 14
     """Cells a side of the grid."""
+    std: float = 1.0
+    """Spread of the colours at the start. At the .02 of other tables sine-cosine positions drown them: after 700 steps of Three Cell
+    the 2-D ones then stand at 71 % instead of 97 %."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,7 +38,7 @@ class Cells(Stem):
         if keep is not None:
             raise ConfigError("Cells cannot keep a part of its three tokens: masked prediction needs another stem")
         dtype = jnp.dtype(dense.get("param_dtype", "float32"))
-        colours = self.param("colours", nn.initializers.normal(0.02), (3, width), dtype)
+        colours = self.param("colours", nn.initializers.normal(self.std), (3, width), dtype)
         tokens = jnp.broadcast_to(colours[None], (len(inputs), 3, width))
         return tokens.astype(dense.get("dtype", "float32")), inputs
 

@@ -67,13 +67,15 @@ class Tokens(Stem):
 
     vocabulary: int = 256
     """Number of ids; an id outside gives NaN, not the nearest row."""
+    std: float = 0.02
+    """Spread of the table at the start. Beside sine-cosine positions, whose entries are about .7, it should be near 1."""
 
     @nn.compact
     def __call__(
         self, inputs: Int[Array, "b n"], *, width: int, keep: Int[Array, "b k"] | None = None, **dense: Any
     ) -> tuple[Float[Array, "b k d"], Int[Array, "#b k 1"]]:
         table = self.param(
-            "embedding", nn.initializers.normal(0.02), (self.vocabulary, width), jnp.dtype(dense.get("param_dtype", "float32"))
+            "embedding", nn.initializers.normal(self.std), (self.vocabulary, width), jnp.dtype(dense.get("param_dtype", "float32"))
         )
         if keep is None:
             keep = jnp.arange(inputs.shape[1])[None]
