@@ -51,6 +51,7 @@ def experiment(name: str, pos: PosEmb) -> Experiment:
 main = sincos2d = experiment("sincos2d", SinCos(axes=2))
 none = experiment("none", NoPos())
 learned = experiment("learned", Learned(shape=(14, 14)))
+learned_wide = experiment("learned_wide", Learned(shape=(14, 14), std=1.0))
 raster = experiment("raster", Curve(order="raster"))
 snake = experiment("snake", Curve(order="snake"))
 morton = experiment("morton", Curve(order="morton"))

@@ -23,8 +23,8 @@ class Cells(Stem):
     size: int = 14
     """Cells a side of the grid."""
     std: float = 1.0
-    """Spread of the colours at the start. At the .02 of other tables sine-cosine positions drown them: after 700 steps of Three Cell
-    the 2-D ones then stand at 71 % instead of 97 %."""
+    """Spread of the colours at the start. At the .02 of other tables sine-cosine positions drown them: 2-D ones then stand at
+    71 % after 700 steps of Three Cell, instead of 97 %."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

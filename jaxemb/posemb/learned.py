@@ -22,7 +22,7 @@ TAILS = ("clamp", "extrapolate")
 class Learned(PosEmb):
     """Adds a trained row per position: one row a cell of a grid, as in ViT and BERT.
 
-    Parameters: `table` (prod(shape), d), cells counted row by row, drawn with std .02. At a real-valued position the embedding is
+    Parameters: `table` (prod(shape), d), cells counted row by row. At a real-valued position the embedding is
     that between its neighbours, linearly along each axis: (1 - t) row_i + t row_i+1 at i + t.
     Where the grid of the input is known, one that exceeds `shape` is refused unless `extend` says what to do. Positions are data,
     so that an id outside the table cannot be refused while tracing: its embedding is NaN (JAX would silently take the last row)
@@ -36,6 +36,8 @@ class Learned(PosEmb):
     extend: str | None = None
     """"resample": for an input of another grid the table is resized to it (bicubic, antialiased). See also
     `posemb/rescale.py` and `posemb/reuse.py`, whose classes wrap this one."""
+    std: float = 0.02
+    """Spread of the table at the start."""
     tail: str = "clamp"
     """Beyond the last row at real-valued positions (up to one): "clamp" repeats it, "extrapolate" follows the last slope."""
 
@@ -56,7 +58,7 @@ class Learned(PosEmb):
         rows = 1
         for side in self.shape:
             rows *= side
-        table = self.param("table", nn.initializers.normal(0.02), (rows, x.shape[-1]), jnp.float32)
+        table = self.param("table", nn.initializers.normal(self.std), (rows, x.shape[-1]), jnp.float32)
         shape = self.shape
         if grid is not None and grid != shape:
             if self.extend == "resample":

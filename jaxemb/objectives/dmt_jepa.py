@@ -1,0 +1,82 @@
+"""DMT-JEPA: I-JEPA whose target for a patch is made of the neighbours that look most like it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.aggregation import Aggregation
+from jaxemb.nn.block import ACTIVATIONS
+from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.ops.neighbours import most_similar, window_neighbours
+from jaxemb.types import Batch, Paper
+
+
+class DMTJEPA(IJEPA):
+    """Discriminative masked targets: predict an aggregate of the k neighbours of a hidden patch that are most similar to it.
+
+        F         features of the teacher, LayerNormed as in I-JEPA
+        K_i       of the patches around patch i, the k with the largest cosine similarity: rows of F
+        target_i  = head([mean_j F_j; K_i]), with the EMA parameters of the head (see `nn/aggregation.py`)
+        context   = head(context patches), the same head with its trained parameters, before the predictor
+
+    The patch's own feature enters its target through the mean alone. What is known of the method is the abstract, a summary and
+    the released code, which is followed here, but for its target head: for batches of several images that starts a patch from
+    another image's mean (`mixed_means=True` does so too). Of the paper's text: `loss_name="l2"`.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "DMT-JEPA: Discriminative Masked Targets for Joint-Embedding Predictive Architecture", 2024, "arxiv.org/abs/2405.17995"
+    )
+
+    neighbours: int = 4
+    """k."""
+    window: int = 3
+    """Side of the square of patches around a patch from which the neighbours are taken."""
+    wrap: bool = True
+    """The grid is a torus (as released): opposite borders are neighbours. False: a window ends at the border."""
+    attention: str = "cross"
+    """Of the context head: "cross" as published; "self": its patches look at each other (an ablation)."""
+    head_depth: int = 2
+    target_head: bool = True
+    """False: I-JEPA's own targets, with the context head (an ablation)."""
+    context_head: bool = True
+    """False: the context goes to the predictor as it is (an ablation)."""
+    mixed_means: bool = False
+    """As released: row (image b, patch n) of a batch of B starts from the mean of image (b N + n) mod B."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.neighbours < 1 or self.neighbours > self.window**2 - 1:
+            most = self.window**2 - 1
+            raise ConfigError(
+                f"neighbours={self.neighbours} must lie in 1 to {most}, the patches of window={self.window} around one"
+            )
+        if self.window < 3 or self.window % 2 == 0:
+            raise ConfigError(f"window={self.window} must be odd and at least 3")
+
+    def setup(self) -> None:
+        e = self.encoder
+        kind: dict[str, Any] = {"dtype": e.dtype, "param_dtype": e.param_dtype, "kernel_init": e.kernel_init}
+        kind |= {"activation": ACTIVATIONS[e.activation], "width": e.width, "heads": e.heads}
+        self.head = Aggregation(depth=self.head_depth, kind=self.attention, **kind)
+
+    def targets(self, batch: Batch) -> Float[Array, "b n d"]:
+        features = super().targets(batch)
+        return self.aggregate(features, self._grid(batch["images"])) if self.target_head else features
+
+    def aggregate(self, features: Float[Array, "b n d"], grid: tuple[int, int]) -> Float[Array, "b n d"]:
+        """The targets of all patches from their features."""
+        b, n, _ = features.shape
+        ids, valid = most_similar(features, *window_neighbours(grid, self.window, self.wrap), self.neighbours)
+        start = features.mean(1, keepdims=True)
+        if self.mixed_means:
+            start = start[:, 0][jnp.arange(b * n).reshape(b, n) % b]
+        return self.head.neighbours(features, ids, valid, start)
+
+    def _refine(self, z: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None) -> Float[Array, "b n d"]:
+        return self.head.context(z, mask) if self.context_head else z
