@@ -15,6 +15,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb train experiments/jepa/shapes.py      train; the same command again resumes exactly
   jaxemb eval runs/shapes                      evaluate from the folder alone
   jaxemb plot runs/shapes                      learning curves
+  jaxemb doctor runs/shapes                    why is this run no better than random?
   jaxemb compare runs/shapes runs/supervised   figures side by side, seeds as mean and deviation
   jaxemb encode runs/shapes photos/ out.npy    embeddings of your images
   jaxemb list posemb                           what there is to choose from
@@ -43,6 +44,15 @@ examples:
 
 --set changes how a run is read, in whatever leaves its parameters alone: positions beyond the training length, other test data.
 Figures and where they come from are written to RUN/evals/<name>@<step>.json.
+"""
+
+DOCTOR = """\
+examples:
+  jaxemb doctor runs/shapes
+  jaxemb doctor runs/shapes@500 --samples 2000
+
+Measures the newest checkpoint on a sample of the run's own data, causes before effects: data, optimisation, teacher, use of the
+context, collapse, worth beside the untrained encoder. Writes RUN/doctor.json and RUN/doctor.png.
 """
 
 ENCODE = """\
@@ -125,6 +135,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--evals", metavar="A,B", help="only these evaluations of the experiment")
     p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
     settable(p)
+
+    p = verb("doctor", run.doctor, "Say why a run is no better than random, and what to try.", DOCTOR, computes=True)
+    p.add_argument("run", metavar="RUN[@STEP]", help="a run folder, and which checkpoint (the newest)")
+    p.add_argument("--samples", type=int, default=512, metavar="N", help="examples to look at (512)")
 
     p = verb("encode", run.encode, "Write the embeddings of images.", ENCODE, computes=True)
     p.add_argument("run", metavar="RUN[@STEP]")

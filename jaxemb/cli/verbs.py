@@ -76,6 +76,19 @@ def eval(args: argparse.Namespace) -> None:
     table(("evaluation", "figure", ">value"), [(e, f, float(v)) for e, figures in found.items() for f, v in figures.items()])
 
 
+def doctor(args: argparse.Namespace) -> None:
+    from jaxemb.doctor.checks import examine
+    from jaxemb.doctor.page import rows, write
+    from jaxemb.doctor.patient import Patient
+
+    patient = Patient(args.run, samples=args.samples, say=say)
+    found = examine(patient, say)
+    table(("", "group", "measured", ">value", "what it means"), rows(found))
+    worst = next((f for f in found if f.level == "red"), None)
+    say(f"\nfirst cause: {worst.name}: {worst.advice}" if worst else "\nno red line", "bold")
+    say("\n".join(map(str, write(patient, found))))
+
+
 def encode(args: argparse.Namespace) -> None:
     import numpy as np
 

@@ -31,7 +31,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
         right = name.startswith(">")
         shown.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
     for row in rows:
-        shown.add_row(*(Text(number(x) if isinstance(x, float) else str(x)) for x in row))
+        shown.add_row(*(x if isinstance(x, Text) else Text(number(x) if isinstance(x, float) else str(x)) for x in row))
     console().print(shown)
 
 

@@ -1,0 +1,330 @@
+"""The measurements of the doctor, in the order in which causes come before effects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from jaxemb.config import ConfigError
+from jaxemb.data.base import DataError
+from jaxemb.doctor.patient import Finding, Patient, grade
+from jaxemb.evals.knn import KNN
+from jaxemb.evals.labels import NoLabels
+from jaxemb.evals.probe import Ridge
+from jaxemb.metrics.collapse import mean_cosine, position_share, spread
+from jaxemb.metrics.rankme import rankme
+from jaxemb.train.encode import bind
+
+
+def data(p: Patient) -> Iterator[Finding]:
+    """What the encoder is fed."""
+    x = p.images()
+    mean, std = float(x.mean()), float(x.std())
+    yield Finding(
+        "data",
+        "mean of the inputs",
+        mean,
+        grade(abs(mean) / max(std, 1e-6), yellow=0.75, red=2.0),
+        "inputs should be centred: a common mean drowns what differs",
+        "standardise: Images(mean=..., std=...), statistics of these data",
+    )
+    yield Finding(
+        "data",
+        "deviation of the inputs",
+        std,
+        "red" if not 0.1 <= std <= 10 else "yellow" if not 0.4 <= std <= 2.5 else "green",
+        "should be about 1",
+        "standardise; values in [0, 255] or nearly constant ones make the first layer train at another pace than the rest",
+    )
+    constant = float((x.std(1) < 1e-6).mean())
+    advice = "look at the files: empty, masked or broken images"
+    yield Finding("data", "constant examples", constant, grade(constant, yellow=0.01, red=0.2), "share without any content", advice)
+    copies = 1 - len({row.tobytes() for row in x}) / len(x)
+    yield Finding("data", "duplicates", copies, grade(copies, yellow=0.02, red=0.3), "share of exact copies", "drop them")
+    yield from _labels(p, x)
+    if "targets" in p.batch and "context" in p.batch:
+        yield from _coverage(p)
+
+
+def _labels(p: Patient, x: np.ndarray) -> Iterator[Finding]:
+    """Whether labels have anything to do with the inputs: nearest neighbours of raw inputs against guessing."""
+    y = p.raw.get("labels")
+    if y is None or y.ndim != 1 or (y < 0).any() or len(np.unique(y)) < 2:
+        return
+    centred = x - x.mean(0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -np.inf)
+    agree = float((y[cosine.argmax(1)] == y).mean())
+    chance = float((np.bincount(y) / len(y)) @ (np.bincount(y) / len(y)))
+    error = math.sqrt(chance * (1 - chance) / len(y))
+    yield Finding(
+        "data",
+        "raw neighbours of one class, over chance",
+        agree / chance,
+        "green" if agree > chance + 3 * error else "yellow" if agree > chance + error else "red",
+        f"the nearest raw input has the same label in {agree:.1%}, guessing gives {chance:.1%}",
+        "labels or images are shuffled, or labels do not show in the inputs: does row i of one belong to row i of the other?",
+    )
+
+
+def _coverage(p: Patient, batches: int = 20) -> Iterator[Finding]:
+    """Patches that masks never show or never hide."""
+    rng, seen, hidden, count = np.random.default_rng(0), set(), set(), 0
+    fixed = {name: x for name, x in p.batch.items() if name in p.data.spec}
+    for _ in range(batches):
+        drawn = p.objective.prepare(dict(fixed), rng, rng)
+        seen |= set(np.unique(drawn["context"]).tolist())
+        hidden |= set(np.unique(drawn["targets"]).tolist())
+        count = max(count, max(seen | hidden) + 1)
+    stem = p.objective.encoder.stem
+    count = int(np.prod(stem.grid(p.data.spec["images"].shape)))
+    for what, patches in (("shown", seen), ("predicted", hidden)):
+        share = 1 - len(patches) / count
+        advice = "masks that reach the border, e.g. FixedBlocks, or MultiBlock with other scales"
+        yield Finding(
+            "data", f"patches never {what}", share, grade(share, yellow=0.05, red=0.6), f"share of the {count} patches", advice
+        )
+    shown = float(np.mean([len(np.unique(row)) for row in p.batch["context"].reshape(-1, p.batch["context"].shape[-1])])) / count
+    yield Finding(
+        "data",
+        "patches in a context",
+        shown,
+        grade(shown, yellow=0.15, red=0.0),
+        "share of the patches that the context shows",
+        "larger contexts: with few patches there is little to predict from",
+    )
+
+
+def optimisation(p: Patient) -> Iterator[Finding]:
+    """Whether the parameters move, and how."""
+    lr = p.series.get("lr", np.zeros(1))
+    wanted = p.experiment.optim.lr
+    yield Finding(
+        "optimisation",
+        "learning rate reached",
+        float(lr.max()),
+        "red" if lr.max() <= 0 else grade(lr.max() / max(wanted, 1e-30), yellow=0.5, red=0.01),
+        f"the highest that was logged; the setting is {wanted:g}",
+        "a warm-up longer than the run, or a learning rate of 0: nothing is trained",
+    )
+    moved = _distance(p.untrained["params"], p.student["params"])
+    yield Finding(
+        "optimisation",
+        "distance from the start",
+        moved,
+        grade(moved, yellow=0.02, red=1e-6),
+        "|trained - untrained| / |untrained| over all parameters",
+        "the parameters hardly moved: a higher learning rate, or more steps",
+    )
+    norms = p.series.get("grad_norm")
+    if norms is not None and len(norms) > 4:
+        peak = float(norms[1:].max() / max(np.median(norms), 1e-30))
+        yield Finding(
+            "optimisation",
+            "largest gradient over the median",
+            peak,
+            grade(peak, yellow=20, red=1000),
+            "single steps that undo many others",
+            "clip=1.0, a longer warm-up, or a lower learning rate",
+        )
+        if p.experiment.optim.clip:
+            cut = float((norms > p.experiment.optim.clip).mean())
+            advice = "clip is below the usual gradient: it sets the step size then, not the learning rate; raise it"
+            yield Finding(
+                "optimisation", "steps clipped", cut, grade(cut, yellow=0.5, red=1.1), "share of the logged steps", advice
+            )
+    losses = p.series.get("loss")
+    if losses is not None and len(losses) > 9:
+        jumps = np.diff(losses) / max(float(np.median(np.abs(losses))), 1e-30)
+        spikes = float((jumps > 1.0).mean())
+        advice = "lower learning rate, longer warm-up, clipping"
+        yield Finding(
+            "optimisation",
+            "loss spikes",
+            spikes,
+            grade(spikes, yellow=0.02, red=0.3),
+            "share of jumps by more than the median loss",
+            advice,
+        )
+    yield from _layers(p)
+
+
+def _layers(p: Patient) -> Iterator[Finding]:
+    """The movement of single layers: one that stays where it was while others move is frozen or starved."""
+    groups: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for (path, a), b in zip(jax.tree.leaves_with_path(p.untrained["params"]), jax.tree.leaves(p.student["params"]), strict=True):
+        keys = [k.key for k in path]
+        if np.ndim(a) > 1:
+            groups.setdefault("/".join(keys[:2]), []).append((np.asarray(a), np.asarray(b)))
+    moves = {name: _norm([b - a for a, b in pairs]) / max(_norm([a for a, _ in pairs]), 1e-12) for name, pairs in groups.items()}
+    if len(moves) > 1:
+        slow = min(moves, key=lambda name: moves[name])
+        ratio = moves[slow] / max(float(np.median(list(moves.values()))), 1e-12)
+        yield Finding(
+            "optimisation",
+            "slowest layer over the median",
+            ratio,
+            grade(ratio, yellow=0.05, red=0.0),
+            f"{slow} moved by {moves[slow]:.2g} of its length",
+            "frozen on purpose? else no gradient reaches it",
+        )
+
+
+def teacher(p: Patient) -> Iterator[Finding]:
+    """The averaged parameters, where there are any."""
+    if p.teacher is None:
+        return
+    first, last = p.experiment.ema
+    apart = _distance(p.student["params"], p.teacher["params"])
+    moved = _distance(p.untrained["params"], p.teacher["params"])
+    own = _distance(p.untrained["params"], p.student["params"])
+    share = moved / max(own, 1e-12)
+    yield Finding(
+        "teacher",
+        "way of the teacher over that of the student",
+        share,
+        grade(share, yellow=0.3, red=0.02),
+        f"the teacher is {moved:.2g} from the start, the student {own:.2g}, and they are {apart:.2g} apart",
+        "the average hardly moves: start it lower, e.g. ema=(0.99, 1.0)",
+    )
+    horizon = 1 / max(1 - first, 1e-9)
+    part = horizon / max(p.experiment.steps, 1)
+    yield Finding(
+        "teacher",
+        "EMA horizon over the run",
+        part,
+        grade(part, yellow=0.2, red=1.0),
+        f"1 / (1 - {first:g}) = {horizon:.0f} steps of {p.experiment.steps}",
+        f"ema=({max(0.0, 1 - 10 / p.experiment.steps):.3g}, {last:g}) or less for a run of this length",
+    )
+
+
+def context(p: Patient) -> Iterator[Finding]:
+    """Whether the prediction uses the context, or the place alone."""
+    targets = p.targets
+    if targets is None:
+        return
+    values = np.asarray(targets, np.float64)
+    if values.ndim == 3:
+        share = position_share(values)
+        yield Finding(
+            "context",
+            "target variance explained by place",
+            share,
+            grade(share, yellow=0.6, red=0.95),
+            "1: a target is the same in all images, and can be predicted from its place",
+            "a spread of the features (SIGReg), Xavier initialisation, targets from several layers, larger patches",
+        )
+    true = p.loss(p.batch, targets)
+    ratio = float(np.mean([p.loss(_rolled(p, by), targets) for by in (1, 2, 3)])) / max(true, 1e-12)
+    yield Finding(
+        "context",
+        "loss with swapped contexts over the true loss",
+        ratio,
+        grade(ratio, yellow=1.05, red=1.01),
+        "1: the prediction is as good from another image, so the context is not used",
+        "more or larger context, fewer targets, longer training; a predictor that is not too strong",
+    )
+
+
+def _rolled(p: Patient, by: int) -> dict[str, np.ndarray]:
+    """The batch with the inputs of other examples; masks and targets stay."""
+    return {name: np.roll(x, by, axis=0) if name in p.data.spec else x for name, x in p.batch.items()}
+
+
+def collapse(p: Patient) -> Iterator[Finding]:
+    """Whether embeddings still differ, beside those of the untrained encoder."""
+    z = p.embeddings
+    base = {"spread": spread(z["untrained"]), "rank": rankme(z["untrained"], centre=True)}
+    for name in ("student", "teacher"):
+        if name not in z:
+            continue
+        advice = "collapse: a variance or SIGReg term, a lower learning rate, an EMA teacher or stopped gradient"
+        value = spread(z[name])
+        level = "red" if value < min(0.02, base["spread"] / 2) else grade(value / max(base["spread"], 1e-9), yellow=0.7, red=0.1)
+        yield Finding(
+            "collapse", f"spread of the {name}'s embeddings", value, level, f"0: all alike; untrained {base['spread']:.3g}", advice
+        )
+        width = min(z[name].shape)
+        rank = rankme(z[name], centre=True)
+        level = "red" if rank < min(3.0, base["rank"] / 2) else grade(rank / base["rank"], yellow=0.6, red=0.1)
+        yield Finding(
+            "collapse",
+            f"effective rank of the {name}'s",
+            rank,
+            level,
+            f"RankMe, centred, of {width}; untrained {base['rank']:.3g}",
+            advice,
+        )
+        cosine = mean_cosine(z[name])
+        yield Finding(
+            "collapse",
+            f"mean cosine of two of the {name}'s",
+            cosine,
+            grade(cosine, yellow=0.995, red=0.9999),
+            "1: all point one way",
+            advice,
+        )
+
+
+def worth(p: Patient) -> Iterator[Finding]:
+    """Against the same encoder at random initialisation, and against the inputs themselves."""
+    variables = p.student if p.teacher is None else p.teacher
+    for name, evaluation in (("k-NN", KNN(train=2_000, test=1_000)), ("probe", Ridge(train=2_000, test=1_000))):
+        try:
+            got, base = (evaluation.run(bind(p.objective, v, p.mesh), p.data)["top1"] for v in (variables, p.untrained))
+            raw = evaluation.run(lambda arrays: arrays["images"].reshape(len(arrays["images"]), -1), p.data)["top1"]
+        except (NoLabels, KeyError):
+            return
+        error = math.sqrt(0.25 / 1000) * 1.4
+        yield Finding(
+            "worth",
+            f"{name} over the untrained encoder",
+            got - base,
+            "green" if got > base + error else "yellow" if got > base - error else "red",
+            f"{got:.1%} trained, {base:.1%} untrained",
+            "the lines above say why; else more steps",
+        )
+        yield Finding(
+            "worth",
+            f"{name} over raw inputs",
+            got - raw,
+            "green" if got > raw else "yellow",
+            f"{got:.1%} trained, {raw:.1%} from the inputs themselves",
+            "at this size of run often not reached",
+        )
+
+
+def _distance(a: object, b: object) -> float:
+    """|b - a| / |a| over all parameters."""
+    before, after = ([np.asarray(x, np.float64) for x in jax.tree.leaves(t)] for t in (a, b))
+    return _norm([y - x for x, y in zip(before, after, strict=True)]) / max(_norm(before), 1e-12)
+
+
+def _norm(arrays: list[np.ndarray]) -> float:
+    return math.sqrt(sum(float((np.asarray(x, np.float64) ** 2).sum()) for x in arrays))
+
+
+CHECKS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
+    "data": data,
+    "optimisation": optimisation,
+    "teacher": teacher,
+    "context": context,
+    "collapse": collapse,
+    "worth": worth,
+}
+
+
+def examine(p: Patient, say: Callable[[str], None] = print) -> list[Finding]:
+    """All findings, in order; a check that does not apply to this objective or these data is left out, and said so."""
+    found: list[Finding] = []
+    for name, check in CHECKS.items():
+        try:
+            found += check(p)
+        except (ConfigError, DataError) as e:
+            say(f"{name} is left out: {e}")
+    return found

@@ -1,0 +1,102 @@
+"""The findings as a table, a JSON file and a page."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.text import Text
+
+from jaxemb.config import ConfigError
+from jaxemb.doctor.patient import Finding, Patient
+from jaxemb.io.run import environment, write_json
+
+COLOURS = {"green": "#2e8b57", "yellow": "#d9a400", "red": "#c0392b"}
+
+
+def rows(findings: Sequence[Finding]) -> list[tuple[object, ...]]:
+    """What the terminal shows: level, group, name, value, meaning, and what to try where something is amiss."""
+    shown = []
+    for f in findings:
+        advice = f"; try: {f.advice}" if f.advice and f.level != "green" else ""
+        shown.append((Text(f.level, style=f"bold {f.level}"), f.group, f.name, f.value, f.meaning + advice))
+    return shown
+
+
+def record(p: Patient, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The JSON form, with where it comes from."""
+    return {"run": str(p.run.path), "step": p.step, "findings": [f._asdict() for f in findings], **environment()}
+
+
+def write(p: Patient, findings: Sequence[Finding]) -> list[Path]:
+    """RUN/doctor.json and RUN/doctor.png."""
+    files = [p.run.path / "doctor.json", p.run.path / "doctor.png"]
+    try:
+        write_json(files[0], record(p, findings))
+        draw(p, findings, files[1])
+    except OSError as e:
+        raise ConfigError(f"{files[0].parent} cannot be written: {e.strerror}") from e
+    return files
+
+
+def draw(p: Patient, findings: Sequence[Finding], out: Path) -> None:
+    """Loss and learning rate, the spectra of embeddings, cosines of pairs; below, a line a finding."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    height = 3.2 + 0.27 * len(findings)
+    figure = plt.figure(figsize=(11, height), layout="constrained")
+    grid = figure.add_gridspec(2, 3, height_ratios=[2.6, max(height - 3.2, 1)])
+    _curves(figure.add_subplot(grid[0, 0]), p)
+    _spectra(figure.add_subplot(grid[0, 1]), p)
+    _cosines(figure.add_subplot(grid[0, 2]), p)
+    _lines(figure.add_subplot(grid[1, :]), findings)
+    figure.suptitle(f"{p.run.path}, step {p.step}", fontsize=11)
+    figure.savefig(out, dpi=130)
+    plt.close(figure)
+
+
+def _curves(axis: Any, p: Patient) -> None:
+    for name, colour in (("loss", "C0"), ("grad_norm", "C1"), ("lr", "C2")):
+        values = p.series.get(name)
+        if values is not None and len(values) and values.max() > 0:
+            axis.plot(
+                np.linspace(0, p.step, len(values)), values / values.max(), color=colour, label=f"{name} (max {values.max():.3g})"
+            )
+    axis.set_title("training, each over its maximum", fontsize=9)
+    axis.set_xlabel("step", fontsize=8)
+    axis.legend(fontsize=7, frameon=False)
+
+
+def _spectra(axis: Any, p: Patient) -> None:
+    for name, z in p.embeddings.items():
+        values = np.linalg.svd(z - z.mean(0), compute_uv=False)
+        axis.semilogy(np.arange(1, len(values) + 1), np.maximum(values / max(values[0], 1e-30), 1e-8), label=name)
+    axis.set_title("singular values of embeddings", fontsize=9)
+    axis.legend(fontsize=7, frameon=False)
+
+
+def _cosines(axis: Any, p: Patient) -> None:
+    for name, z in p.embeddings.items():
+        unit = z[:200] / np.maximum(np.linalg.norm(z[:200], axis=1, keepdims=True), 1e-12)
+        pairs = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+        axis.hist(pairs, bins=60, histtype="step", density=True, label=name)
+    axis.set_title("cosines of pairs of embeddings", fontsize=9)
+    axis.legend(fontsize=7, frameon=False)
+
+
+def _lines(axis: Any, findings: Sequence[Finding]) -> None:
+    axis.set_axis_off()
+    axis.set_xlim(0, 1)
+    axis.set_ylim(len(findings), 0)
+    for i, f in enumerate(findings):
+        axis.plot(0.01, i + 0.5, "o", color=COLOURS[f.level], markersize=7)
+        axis.text(0.025, i + 0.5, f"{f.group}: {f.name}", va="center", fontsize=8)
+        axis.text(0.36, i + 0.5, f"{f.value:.3g}", va="center", ha="right", fontsize=8, family="monospace")
+        text = f.meaning if f.level == "green" else f"{f.meaning}; try: {f.advice}"
+        axis.text(0.375, i + 0.5, textwrap.shorten(text, 118, placeholder=" ..."), va="center", fontsize=7, color="0.25")

@@ -1,0 +1,117 @@
+"""A run as the doctor sees it: its data, its weights before and after training, its metrics."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxemb.config import ConfigError
+from jaxemb.io.run import Run
+from jaxemb.io.weights import mesh_here, read_weights
+from jaxemb.train.encode import Encoder
+from jaxemb.train.setup import new_state
+
+LEVELS = ("green", "yellow", "red")
+
+
+class Finding(NamedTuple):
+    """One measurement."""
+
+    group: str
+    name: str
+    value: float
+    level: str
+    """"green", "yellow" or "red"."""
+    meaning: str
+    advice: str = ""
+    """What to try; empty where nothing is wrong."""
+
+
+class Patient:
+    """What the checks ask for, computed when it is first asked for."""
+
+    def __init__(self, run: str, *, samples: int = 512, say: Callable[[str], None] = print):
+        self.run, self.samples = Run(run), samples
+        self.experiment: Any = self.run.experiment()
+        self.objective, self.data = self.experiment.objective, self.experiment.data
+        self.mesh = mesh_here(self.experiment)
+        found = read_weights(self.run, self.experiment, weights="params", say=say)
+        self.student, self.step = found.variables, found.step
+        teacher = read_weights(self.run, self.experiment, weights="ema", say=say)
+        self.teacher = teacher.variables if teacher.name == "ema" else None
+        self._encoder = Encoder(self.objective, self.mesh, min(samples, 256), spec=self.data.spec)
+
+    @functools.cached_property
+    def untrained(self) -> Any:
+        """The variables of step 0."""
+        return new_state(self.experiment, self.mesh).variables("params")
+
+    @functools.cached_property
+    def raw(self) -> dict[str, np.ndarray]:
+        """Training examples as the encoder sees them, without augmentation or masks."""
+        return self.data.arrays("train", limit=self.samples, seed=0)
+
+    @functools.cached_property
+    def batch(self) -> dict[str, np.ndarray]:
+        """A training batch: augmented, with masks, of at most 64 rows."""
+        rows = min(64, self.experiment.batch)
+        drawn = next(self.data.batches(rows, seed=self.experiment.seed))
+        return self.objective.prepare(drawn, np.random.default_rng(0), np.random.default_rng(0))
+
+    @functools.cached_property
+    def series(self) -> dict[str, np.ndarray]:
+        """What training wrote at each step that it logged: name -> values."""
+        found: dict[str, list[float]] = {}
+        for row in self.run.metrics():
+            for name, value in row.items():
+                if isinstance(value, (int, float)) and "/" not in name:
+                    found.setdefault(name, []).append(float(value))
+        return {name: np.asarray(values) for name, values in found.items()}
+
+    def encode(self, variables: Any, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Embeddings with these variables."""
+        return self._encoder.bind(variables)(arrays)
+
+    @functools.cached_property
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """Of the sample: "untrained", "student", and "teacher" where there is one."""
+        every = {"untrained": self.untrained, "student": self.student, "teacher": self.teacher}
+        return {name: self.encode(v, self.raw) for name, v in every.items() if v is not None}
+
+    @functools.cached_property
+    def targets(self) -> Any:
+        """What the teacher gives the batch to predict; None for objectives without."""
+        variables = self.student if self.teacher is None else self.teacher
+        return jax.jit(lambda v, b: self.objective.apply(v, b, method="targets"))(variables, self.batch)
+
+    def loss(self, batch: dict[str, np.ndarray], targets: Any) -> float:
+        """The training loss of the trained parameters; the same random numbers at every call."""
+        return float(self._loss(self.student, batch, targets))
+
+    @functools.cached_property
+    def _loss(self) -> Callable:
+        def loss(variables: Any, batch: Any, targets: Any) -> jax.Array:
+            collections = [name for name in variables if name != "params"]
+            out, _ = self.objective.apply(
+                variables, batch, targets, method="loss", rngs={"dropout": jax.random.key(0)}, mutable=[*collections, "losses"]
+            )
+            return out.value
+
+        return jax.jit(loss)
+
+    def images(self) -> np.ndarray:
+        """The main array of the sample, flattened; a ConfigError where it is not made of numbers."""
+        name = next((n for n, s in self.data.spec.items() if s.dtype.startswith("float") and s.shape), None)
+        if name is None:
+            raise ConfigError(f"the data hold {', '.join(self.data.spec)}: nothing to look at as numbers")
+        return self.raw[name].reshape(len(self.raw[name]), -1)
+
+
+def grade(value: float, *, yellow: float, red: float) -> str:
+    """The level of a value that is better the larger it is where yellow > red, else better the smaller."""
+    worse = (lambda limit: value < limit) if yellow > red else (lambda limit: value > limit)
+    return "red" if worse(red) or not np.isfinite(value) else "yellow" if worse(yellow) else "green"
