@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.ops.dtypes import wide
+from jaxemb.ops.tract import tract_dense
 
 INITS: dict[str, Callable] = {
     # The draw of ViT, BERT and I-JEPA: normal with std .02. Their code cuts it at +-2, a hundred deviations away.
@@ -33,11 +34,17 @@ class Dense(nn.Module):
     kernel_init: str = "trunc_normal"
     dtype: str = "float32"
     param_dtype: str = "float32"
+    tract: float | None = None
+    """Of a first layer: lambda of TrAct (`ops/tract.py`), which changes the gradient of the kernel alone."""
+    tract_pieces: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n f"]:
         kernel = self.param("kernel", INITS[self.kernel_init], (x.shape[-1], self.features), jnp.dtype(self.param_dtype))
-        y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel.astype(self.dtype)
+        if self.tract is None:
+            y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel.astype(self.dtype)
+        else:
+            y = tract_dense(x, kernel, self.tract, dtype=self.dtype, pieces=self.tract_pieces).reshape(-1, self.features)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.dtype(self.param_dtype))
             y = y + bias.astype(self.dtype)[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
+from jaxemb.ops import tract
 from jaxemb.types import Features
 
 STAGES = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
@@ -33,6 +35,10 @@ class ResNet(nn.Module):
     momentum: float = 0.9
     """Of the running statistics of the batch norms."""
     dtype: str = "float32"
+    tract: float | None = None
+    """lambda of TrAct in the stem (Petersen et al. 2024, `ops/tract.py`); images should be standardised. None: off."""
+    tract_pieces: int = 1
+    """Parts of the batch that have a second moment each: as many as devices is what the released code does. 1: the global batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,6 +46,7 @@ class ResNet(nn.Module):
             raise ConfigError(f"depth={self.depth}; valid: {', '.join(map(str, STAGES))}")
         if self.stem not in ("cifar", "imagenet"):
             raise ConfigError(f"stem={self.stem!r}; valid: cifar, imagenet")
+        tract.check(self.tract, self.tract_pieces, "ResNet.")
 
     @nn.compact
     def __call__(self, images: Float[Array, "b H W c"], *, train: bool = False) -> Features:
@@ -47,7 +54,11 @@ class ResNet(nn.Module):
         norm = partial(_Norm, momentum=self.momentum, train=train, dtype=self.dtype)
         small = self.stem == "cifar"
         size, stride, pad = (3, 1, 1) if small else (7, 2, 3)
-        x = conv(self.width, (size, size), strides=stride, padding=pad, name="stem")(images.astype(self.dtype))
+        if self.tract is None:
+            x = conv(self.width, (size, size), strides=stride, padding=pad, name="stem")(images.astype(self.dtype))
+        else:
+            how = {"lam": self.tract, "strides": stride, "padding": pad, "dtype": self.dtype, "pieces": self.tract_pieces}
+            x = _TrActConv(self.width, size, how, name="stem")(images)
         x = nn.relu(norm(name="stem_norm")(x))
         if not small:
             around: Any = ((1, 1), (1, 1))
@@ -79,6 +90,19 @@ def _shortcut(x: Array, y: Array, stride: int, conv: partial, norm: partial, nam
     if x.shape == y.shape:
         return x
     return norm(name=f"{name}_shortcut_norm")(conv(y.shape[-1], (1, 1), strides=stride, name=f"{name}_shortcut")(x))
+
+
+class _TrActConv(nn.Module):
+    """A convolution with the parameters of `nn.Conv` (`kernel`) whose kernel has the gradient of TrAct."""
+
+    width: int
+    size: int
+    how: Mapping[str, Any]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", INIT, (self.size, self.size, x.shape[-1], self.width))
+        return tract.tract_conv(x, kernel, **self.how)
 
 
 class _Norm(nn.Module):

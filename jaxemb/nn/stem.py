@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,7 +10,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.dense import Dense
+from jaxemb.nn.dense import Dense, LayerNorm, normalise
+from jaxemb.ops import tract
 
 
 class Stem(nn.Module):
@@ -33,11 +34,26 @@ class Stem(nn.Module):
 class Patches(Stem):
     """Square patches, flattened (row, column, channel) and projected: a convolution whose stride is its kernel, as one matmul.
 
-    Parameters: `proj/kernel` (size size c, d), `proj/bias` (d). Positions are (row, column) of the patch.
+    Parameters: `proj/kernel` (size size c, d), `proj/bias` (d); with norm="dual" also `norm_before` (size size c) and `norm_after`
+    (d), `scale` and `bias` each. Positions are (row, column) of the patch.
     """
 
     size: int = 16
     """Pixels along the side of a patch."""
+    tract: float | None = None
+    """lambda of TrAct (Petersen et al. 2024, `ops/tract.py`): the kernel learns as if the tokens were the parameters. 0.1 is usual;
+    images should be standardised. None: the plain gradient."""
+    tract_pieces: int = 1
+    """Parts of the batch that have a second moment each: as many as devices is what the released code does. 1: the global batch."""
+    norm: Literal["patch", "dual"] | None = None
+    """What TrAct is compared with. "patch": every patch has mean 0 and deviation 1 (PatchNorm); "dual": a LayerNorm before and one
+    after the projection (DualPatchNorm, Kumar et al. 2023). The eps of 1e-6 is our choice."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        tract.check(self.tract, self.tract_pieces, "Patches.")
+        if self.norm not in (None, "patch", "dual"):
+            raise ConfigError(f"Patches.norm={self.norm!r}; valid: patch, dual, None")
 
     @nn.compact
     def __call__(
@@ -49,7 +65,16 @@ class Patches(Stem):
             keep = jnp.arange(rows * columns)[None]
         else:  # gathering pixels first: what is masked costs nothing from here on
             patches = jnp.take_along_axis(patches, keep[:, :, None], axis=1)
-        return Dense(width, name="proj", **dense)(patches), patch_positions(keep, columns)
+        return self._project(patches, width, dense), patch_positions(keep, columns)
+
+    def _project(self, patches: Float[Array, "b n p"], width: int, dense: dict[str, Any]) -> Float[Array, "b n d"]:
+        dtypes = {name: dense[name] for name in ("dtype", "param_dtype") if name in dense}
+        if self.norm == "patch":
+            patches = normalise(patches, 1e-6)
+        if self.norm == "dual":
+            patches = LayerNorm(name="norm_before", **dtypes)(patches)
+        tokens = Dense(width, name="proj", tract=self.tract, tract_pieces=self.tract_pieces, **dense)(patches)
+        return LayerNorm(name="norm_after", **dtypes)(tokens) if self.norm == "dual" else tokens
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns of patches of an image of this height and width."""

@@ -65,7 +65,8 @@ def over_parts(gradient: Callable, parts: int) -> Callable:
     """The mean of a gradient function over `parts` micro-batches, one after the other in memory.
 
     For a loss that is a mean over examples this is the gradient of the whole batch; statistics of the batch (BatchNorm,
-    contrastive negatives) are those of a micro-batch.
+    contrastive negatives, the second moment of TrAct) are those of a micro-batch. For TrAct that is `tract_pieces` = parts; the
+    exact form would need the sum of all second moments before the first solve, which is a second pass: do without accumulation.
     """
     if parts == 1:
         return gradient

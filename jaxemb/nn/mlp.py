@@ -1,0 +1,57 @@
+"""The multilayer perceptron: the smallest encoder, of inputs as one flat vector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jaxtyping import Float
+
+from jaxemb.config import ConfigError, suggest
+from jaxemb.nn.block import ACTIVATIONS
+from jaxemb.nn.dense import INITS, Dense
+from jaxemb.ops import tract
+from jaxemb.types import Features
+
+KNOWN = {"relu": jax.nn.relu, "tanh": jnp.tanh, **ACTIVATIONS}
+
+
+class MLP(nn.Module):
+    """x -> f(x W + b), once for each width. The features are one token of the last width.
+
+    Parameters: `stem` (first layer), then `layer1`, `layer2`, ...: `kernel` (inputs, width) and `bias` (width).
+    """
+
+    widths: tuple[int, ...] = (128, 128)
+    activation: str = "relu"
+    """relu, tanh, gelu, gelu_tanh; after every layer."""
+    kernel_init: str = "xavier"
+    tract: float | None = None
+    """lambda of TrAct in the first layer (Petersen et al. 2024, `ops/tract.py`); inputs should be standardised. None: the plain
+    gradient."""
+    tract_pieces: int = 1
+    """Parts of the batch that have a second moment each: as many as devices is what the released code does. 1: the global batch."""
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.widths or min(self.widths) < 1:
+            raise ConfigError(f"MLP.widths must be numbers of at least 1, one for each layer, are {self.widths}")
+        for field, valid in (("activation", KNOWN), ("kernel_init", INITS)):
+            if (value := getattr(self, field)) not in valid:
+                raise ConfigError(f"MLP.{field}={value!r}{suggest(value, valid)}")
+        tract.check(self.tract, self.tract_pieces, "MLP.")
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "b ..."], *, train: bool = False) -> Features:
+        dense: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = inputs.reshape(inputs.shape[0], -1)
+        for i, width in enumerate(self.widths):
+            first: dict[str, Any] = {} if i else {"tract": self.tract, "tract_pieces": self.tract_pieces}
+            x = Dense(width, name=f"layer{i}" if i else "stem", **first, **dense)(x)
+            x = KNOWN[self.activation](x)
+        return Features(x[:, None], jnp.ones((len(x), 1), bool))

@@ -1,0 +1,51 @@
+"""TrAct over devices and processes: the second moment is that of the global batch, or of each part where that is asked for."""
+
+import socket
+
+import numpy as np
+import pytest
+
+from jaxemb.config import override
+from jaxemb.nn.mlp import MLP
+from jaxemb.objectives.classify import Classify
+from jaxemb.train.loop import train
+from jaxemb.train.optim import Optim
+
+SHORT = ("steps=4", "save_every=4", "batch=128", "evals={}", "ema=null")
+
+
+@pytest.fixture
+def experiment(tiny):
+    """128 rows of 64 pixels. The head begins with zeros, so that the first layer moves from the second step on."""
+    model = Classify(encoder=MLP((16,), tract=0.1))
+    return type(tiny())(**{**vars(tiny(*SHORT)), "objective": model, "optim": Optim("sgd", lr=0.5, schedule="constant")})
+
+
+@pytest.fixture
+def losses(read_rows):
+    return lambda run: [row["loss"] for row in read_rows(run) if "loss" in row]
+
+
+def test_eight_devices_equal_one_and_pieces_differ(experiment, tmp_path, losses, read_state, assert_same):
+    train(experiment, tmp_path / "one")
+    cut = ('mesh={"data": 2, "fsdp": 2, "model": 2}', 'sharding=[["stem/kernel", "fsdp,model"], [".*", "fsdp"]]')
+    train(override(experiment, cut), tmp_path / "eight")
+    train(override(experiment, [*cut, "objective.encoder.tract_pieces=4"]), tmp_path / "pieces")
+    assert losses(tmp_path / "eight") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    one, eight, pieces = (read_state(experiment, tmp_path / name).params for name in ("one", "eight", "pieces"))
+    assert_same(eight, one, atol=1e-5, rtol=1e-4)
+    assert np.abs(pieces["encoder"]["stem"]["kernel"] - one["encoder"]["stem"]["kernel"]).max() > 1e-3
+
+
+def test_two_processes_equal_two_devices(experiment, launch, tmp_path, losses, read_state, assert_same):
+    experiment = override(experiment, ['mesh={"data": 2}'])
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    processes = [launch(experiment, tmp_path / "two", "both", port, index, XLA_FLAGS="") for index in (0, 1)]
+    said = [p.communicate(timeout=100)[0] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], said
+    train(experiment, tmp_path / "one")
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    two, one = (read_state(experiment, tmp_path / name).params for name in ("two", "one"))
+    assert_same(two, one, atol=1e-5, rtol=1e-4)

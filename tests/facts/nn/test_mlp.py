@@ -1,0 +1,40 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.mlp import MLP
+
+X = jax.random.normal(jax.random.key(0), (6, 2, 2, 1))
+
+
+def test_by_hand():
+    model = MLP((3, 2), activation="tanh")
+    params = model.init(jax.random.key(1), X)
+    found = model.apply(params, X)
+    first, second = params["params"]["stem"], params["params"]["layer1"]
+    hidden = jnp.tanh(X.reshape(6, 4) @ first["kernel"] + first["bias"][None])
+    np.testing.assert_allclose(found.tokens[:, 0], jnp.tanh(hidden @ second["kernel"] + second["bias"][None]), rtol=1e-5, atol=1e-6)
+    assert found.mask.shape == (6, 1) and bool(found.mask.all())
+
+
+def test_tract_is_in_the_first_layer_alone():
+    params = MLP((3, 2)).init(jax.random.key(1), X)
+    grads = [jax.grad(lambda p, m=m: m.apply(p, X).tokens.sum())(params)["params"] for m in (MLP((3, 2)), MLP((3, 2), tract=0.1))]
+    np.testing.assert_array_equal(grads[1]["stem"]["bias"], grads[0]["stem"]["bias"])
+    jax.tree.map(np.testing.assert_array_equal, grads[1]["layer1"], grads[0]["layer1"])
+    x = X.reshape(6, 4)
+    moment = x.T @ x / 6 + 0.1 * jnp.eye(4)
+    np.testing.assert_allclose(moment @ grads[1]["stem"]["kernel"], grads[0]["stem"]["kernel"], rtol=1e-3, atol=1e-5)
+
+
+def test_bad_fields_are_named():
+    with pytest.raises(ConfigError, match=r"MLP\.widths must be numbers of at least 1"):
+        MLP(())
+    with pytest.raises(ConfigError, match=r"MLP\.activation='rele'; did you mean 'relu'"):
+        MLP(activation="rele")
+    with pytest.raises(ConfigError, match=r"MLP\.kernel_init='ones'"):
+        MLP(kernel_init="ones")
+    with pytest.raises(ConfigError, match=r"MLP\.tract is the lambda of TrAct"):
+        MLP(tract=0.0)
