@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.dense import normalise
@@ -16,12 +16,16 @@ from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, patch_positions
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
+from jaxemb.ops.dtypes import wide
 from jaxemb.ops.masks import FixedBlocks, Masks, MultiBlock
 from jaxemb.ops.regression import smooth_l1, squared
+from jaxemb.ops.sigreg import random_directions, sigreg
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
 from jaxemb.types import Batch, Features, Loss, Paper
 
+SLICES = 1024
+"""Random directions of SIGReg."""
 LOSSES = {"smooth_l1": smooth_l1, "l2": squared}
 
 
@@ -51,6 +55,10 @@ class IJEPA(Objective):
     """All target blocks of an image in one predictor sequence, instead of one sequence each (as released)."""
     target_layers: int = 1
     """Targets are the mean over this many last layers, each normalised; 1 is the paper's."""
+    sigreg: float = 0.0
+    """Weight of SIGReg (`ops/sigreg.py`), added to the loss against collapse: .02 to .05 in LeJEPA."""
+    sigreg_on: str = "pooled"
+    """"pooled": on the pooled context features of an image; "tokens": on those of its visible patches, a row each."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +66,10 @@ class IJEPA(Objective):
             raise ConfigError(f"loss_name={self.loss_name!r}; valid: {', '.join(LOSSES)}")
         if not 1 <= self.target_layers <= self.encoder.depth:
             raise ConfigError(f"target_layers={self.target_layers} must be from 1 to the encoder's depth, {self.encoder.depth}")
+        if self.sigreg < 0:
+            raise ConfigError(f"sigreg must not be negative, is {self.sigreg}")
+        if self.sigreg_on not in ("pooled", "tokens"):
+            raise ConfigError(f"sigreg_on={self.sigreg_on!r}; valid: pooled, tokens")
         if not isinstance(self.encoder.stem, Patches):
             raise ConfigError(f"IJEPA needs an encoder of image patches, its stem is {type(self.encoder.stem).__name__}")
 
@@ -95,7 +107,10 @@ class IJEPA(Objective):
         seen = None if context_mask is None else context_mask.reshape(b * m, k)
         images = jnp.repeat(batch["images"], m, axis=0) if m > 1 else batch["images"]
         context = context.reshape(b * m, k)
-        z = self.encoder(images, keep=context, mask=seen, train=train).tokens
+        f = self.encoder(images, keep=context, mask=seen, train=train)
+        if self.sigreg and train:
+            self._regularise(f)
+        z = self._refine(f.tokens, seen)
         places = jnp.repeat(places, m, axis=0)
         asked = batch.get("targets_mask")
         asked = None if asked is None else jnp.repeat(asked, m, axis=0)
@@ -117,6 +132,18 @@ class IJEPA(Objective):
             train=train,
         )
         return p.reshape(b, m, t, n, -1)
+
+    def _refine(self, z: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None) -> Float[Array, "b n d"]:
+        """What the predictor gets of the context; a member that changes it overrides this."""
+        return z
+
+    def _regularise(self, f: Features) -> None:
+        """Sows SIGReg of the context features; the train step adds it to the loss and logs it."""
+        rows, weight = self.pooling(f), None
+        if self.sigreg_on == "tokens":
+            rows, weight = f.tokens.reshape(-1, f.tokens.shape[-1]), f.mask.reshape(-1).astype(f.tokens.dtype)
+        directions = random_directions(self.make_rng("dropout"), rows.shape[-1], SLICES, wide(rows).name)
+        self.sow("losses", "sigreg", self.sigreg * sigreg(rows, directions, weight=weight))
 
     def features(self, batch: Batch) -> Features:
         return self.encoder(batch["images"])

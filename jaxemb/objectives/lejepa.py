@@ -1,0 +1,88 @@
+"""LeJEPA: views agree, and all projections together look like a Gaussian; no teacher, no stop-gradient."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.projector import Projector
+from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view, refuse_negative
+from jaxemb.ops.sigreg import check_points, random_directions, sigreg
+from jaxemb.ops.views import Views
+from jaxemb.types import Batch, Loss, Paper
+
+
+class LeJEPA(_TwoViews):
+    """A joint embedding kept from collapse by a test of normality, SIGReg (Balestriero & LeCun 2025; see `ops/sigreg.py`).
+
+        centre_i    mean of the projections z_i of the global views of image i; the gradient flows through it too
+        invariance  mean over all views, images and features of (centre_i - z_i)^2
+        loss        invariance + weight SIGReg(projections of all views, one row each)
+
+    Global views are those of `views`, local ones those of `local`. The paper's text was not obtained: this follows two public
+    implementations that agree, with the projector of the smaller one.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics", 2025, "arxiv.org/abs/2511.08544"
+    )
+    pair: ClassVar[bool] = False
+    tiny: ClassVar[dict] = {"projector": SMALL, "views": Views(count=2), "slices": 64}
+
+    projector: Projector = field(default_factory=lambda: Projector((2048, 2048, 64), bias=True))
+    views: Views = field(default_factory=lambda: Views(count=4))
+    """The global views, from which the centre is made; two of 224 px in the larger implementation."""
+    local: Views | None = None
+    """Smaller views that are pulled to the centre: six of 96 px in the larger implementation."""
+    weight: float = 0.02
+    """lambda: .02 to .05."""
+    convex: bool = False
+    """(1 - weight) invariance + weight SIGReg, as one of the two implementations has it."""
+    slices: int = 1024
+    """Random directions, drawn anew at each step."""
+    t_max: float = 3.0
+    points: int = 17
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_negative(self, ("weight",))
+        check_points(self.t_max, self.points)
+        if self.slices < 1:
+            raise ConfigError(f"slices must be at least 1, is {self.slices}")
+        if self.convex and self.weight > 1:
+            raise ConfigError(f"weight={self.weight} must be at most 1 with convex=True")
+        if self.views.count + (self.local.count if self.local else 0) < 2:
+            raise ConfigError("LeJEPA needs two views or more in all: raise views.count or give local views")
+
+    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+        batch = super().prepare(batch, rng, shared)
+        return {**batch, "local_seeds": self.local.seeds(len(batch["images"]), rng)} if self.local else batch
+
+    def embed(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m d"]:
+        """The pooled features of every view, global ones first."""
+        whole = super().embed(batch, train=train)
+        if self.local is None:
+            return whole
+        return jnp.concatenate([whole, self._embed(self.local(batch["images"], batch["local_seeds"]), train)], axis=1)
+
+    def loss(self, batch: Batch, targets: Any) -> Loss:
+        z = each_view(self.projector, self.embed(batch, train=True))
+        return self.join(z, random_directions(self.make_rng("dropout"), z.shape[-1], self.slices, z.dtype.name))
+
+    def join(self, z: Float[Array, "b m k"], directions: Float[Array, "k s"]) -> Loss:
+        """The loss of projections, global views first."""
+        agree = invariance(z, self.views.count)
+        normal = sigreg(z.reshape(-1, z.shape[-1]), directions, t_max=self.t_max, points=self.points)
+        value = (1 - self.weight if self.convex else 1) * agree + self.weight * normal
+        return Loss(value, {"invariance": agree, "sigreg": normal}, {"projections": z})
+
+
+def invariance(z: Float[Array, "b m k"], count: int) -> Float[Array, ""]:
+    """Mean squared distance of all views from the mean of the first `count`."""
+    return jnp.square(z[:, :count].mean(1, keepdims=True) - z).mean()

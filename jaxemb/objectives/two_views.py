@@ -1,0 +1,95 @@
+"""What objectives share that compare views of an image with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+from jaxtyping import Float
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.projector import Projector
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.base import Objective
+from jaxemb.ops.dtypes import wide
+from jaxemb.ops.views import Views
+from jaxemb.pooling.base import Pooling
+from jaxemb.pooling.mean import Mean
+from jaxemb.types import Batch, Features
+
+SMALL = Projector(widths=(64, 32))
+"""For tests."""
+
+
+class _TwoViews(Objective):
+    """views -> encoder -> pooling -> projector, all views of a batch together; batch norm sees them as one batch.
+
+    The batch holds `images` (b H W c) without augmentation, and from `prepare` the seeds of the views, `view_seeds` (b m).
+    `encode` gives the pooled features below the projector, `project` what the projector makes of them.
+    """
+
+    pair: ClassVar[bool] = True
+    """Whether there must be two views exactly."""
+    tiny: ClassVar[dict] = {"projector": SMALL}
+
+    encoder: nn.Module = field(default_factory=Transformer)
+    """Anything that returns `Features`: Transformer, ResNet."""
+    pooling: Pooling = field(default_factory=Mean)
+    projector: Projector = field(default_factory=Projector)
+    views: Views = field(default_factory=Views)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pair and self.views.count != 2:
+            raise ConfigError(f"{type(self).__name__} compares two views, not views.count={self.views.count}")
+
+    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+        return {**batch, "view_seeds": self.views.seeds(len(batch["images"]), rng)}
+
+    def embed(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m d"]:
+        """The pooled features of every view."""
+        return self._embed(self.views(batch["images"], batch["view_seeds"]), train)
+
+    def project(self, batch: Batch) -> Float[Array, "b k"]:
+        """The projections of the images themselves, by the running statistics: what RankMe is defined on. Deterministic."""
+        return self.projector(self.encode(batch))
+
+    def features(self, batch: Batch) -> Features:
+        encoder: Any = self.encoder
+        return encoder(batch["images"], train=False)
+
+    def encode(self, batch: Batch) -> Float[Array, "b d"]:
+        """The pooled features below the projector."""
+        return self.pooling(self.features(batch))
+
+    def _embed(self, views: Float[Array, "b m h w c"], train: bool) -> Float[Array, "b m d"]:
+        encoder: Any = self.encoder
+        b, m = views.shape[:2]
+        if b < 2 and not self.is_initializing():
+            raise ConfigError(
+                f"{type(self).__name__} compares the examples of a batch: it needs at least 2 in a (micro-)batch, not {b}"
+            )
+        z = self.pooling(encoder(views.reshape(b * m, *views.shape[2:]), train=train))
+        return z.reshape(b, m, -1).astype(wide(z))
+
+
+def each_view(module: Any, z: Float[Array, "b m d"]) -> Float[Array, "b m k"]:
+    """A projector in training on all views at once."""
+    return module(z.reshape(-1, z.shape[-1]), train=True).reshape(*z.shape[:2], -1)
+
+
+def unit(z: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
+    """Rows of length 1."""
+    return z / jnp.sqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12))
+
+
+def refuse_negative(owner: Any, names: Sequence[str]) -> None:
+    """Raises ConfigError for a weight below 0."""
+    for name in names:
+        if getattr(owner, name) < 0:
+            raise ConfigError(f"{type(owner).__name__}: {name} must not be negative, is {getattr(owner, name)}")

@@ -1,0 +1,138 @@
+"""Random views of images, made on the device: crop, flip, colours. What a view looks like is fixed by its seed alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, UInt32
+
+from jaxemb.config import ConfigError
+
+LUMA = (0.299, 0.587, 0.114)
+TRIES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """`count` views of every image, in the order crop, flip, brightness, contrast, saturation, grey.
+
+    The augmentations of SimCLR (Chen et al. 2020) as torchvision defines them, without hue and blur, and with the colours in this
+    order rather than a random one. Seeds are drawn on the host with the masks, so that a teacher and its student see the same
+    views and a resumed run the same ones as if it had not stopped.
+    """
+
+    count: int = 2
+    size: int | None = None
+    """Pixels along the side of a view; None: the image's own height and width."""
+    scale: tuple[float, float] = (0.2, 1.0)
+    """Smallest and largest share of the area that a crop takes."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width over height; drawn log-uniformly."""
+    flip: float = 0.5
+    """Chance to exchange left and right; the next two alike."""
+    jitter: float = 0.8
+    """Of changed colours at all."""
+    grey: float = 0.2
+    brightness: float = 0.4
+    """A factor drawn from [1 - this, 1 + this]; the next two alike."""
+    contrast: float = 0.4
+    saturation: float = 0.4
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """With `std`, how the data were normalised (ImageNet's): colours change pixels in [0, 1]. One for each channel, or one."""
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or (self.size is not None and self.size < 1):
+            raise ConfigError(f"views: count and size must be at least 1, are {self.count} and {self.size}")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ConfigError(f"views.scale must be two rising shares in (0, 1], not {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ConfigError(f"views.ratio must be two rising numbers above 0, not {self.ratio}")
+        for name in ("flip", "jitter", "grey"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"views.{name} is a chance, in [0, 1], not {getattr(self, name)}")
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"views.{name} must lie in [0, 1], is {getattr(self, name)}")
+        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise ConfigError(f"views.std must have as many numbers as mean={self.mean}, all above 0, is {self.std}")
+
+    def seeds(self, batch: int, rng: np.random.Generator) -> UInt32[np.ndarray, "b m"]:
+        """One for each view, on the host."""
+        return rng.integers(0, 2**32, (batch, self.count), dtype=np.uint32)
+
+    def __call__(self, images: Float[Array, "b H W c"], seeds: UInt32[Array, "b m"]) -> Float[Array, "b m h w c"]:
+        """`images` normalised by `mean` and `std`."""
+        of_one = jax.vmap(self._view, in_axes=(None, 0))
+        return jax.vmap(of_one)(images, seeds)
+
+    def _view(self, x: Float[Array, "H W c"], seed: UInt32[Array, ""]) -> Float[Array, "h w c"]:
+        crop, flip, colours = jax.random.split(jax.random.key(seed), 3)
+        x = self._crop(x, crop)
+        x = jnp.where(jax.random.bernoulli(flip, self.flip), x[:, ::-1], x)
+        return self._recolour(x, colours)
+
+    def _crop(self, x: Array, key: Array) -> Array:
+        height, width, c = x.shape
+        shape = (height, width) if self.size is None else (self.size, self.size)
+        if self.scale == (1.0, 1.0) and self.ratio == (1.0, 1.0) and height == width == shape[0]:
+            return x
+        top, left, h, w = self.box(key, height, width, x.dtype)
+        scale = jnp.stack([shape[0] / h, shape[1] / w])
+        shift = -jnp.stack([top, left]) * scale
+        return jax.image.scale_and_translate(x, (*shape, c), (0, 1), scale, shift, method="linear")
+
+    def box(self, key: Array, height: int, width: int, dtype: str | np.dtype = "float32") -> tuple[Array, Array, Array, Array]:
+        """Top, left, height and width of a crop, real numbers of pixels: the first of ten draws that fits, else as much of the
+        last as does."""
+        draw, place = jax.random.split(key)
+        u, v = jax.random.uniform(draw, (2, TRIES), dtype)
+        area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * u)
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        ratio = jnp.exp(low + (high - low) * v)
+        w, h = jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)
+        fits = (w <= width) & (h <= height)
+        at = jnp.where(fits.any(), fits.argmax(), TRIES - 1)
+        w, h = jnp.minimum(w[at], width), jnp.minimum(h[at], height)
+        y, x = jax.random.uniform(place, (2,), dtype)
+        return y * (height - h), x * (width - w), h, w
+
+    def _recolour(self, x: Array, key: Array) -> Array:
+        if self.jitter == 0 and self.grey == 0:
+            return x
+        mean, std = (jnp.asarray(v, x.dtype)[None, None] for v in self._statistics(x.shape[-1]))
+        pixels = x * std + mean
+        chance, factors = jax.random.split(key)
+        jittered, grey = jax.random.uniform(chance, (2,), x.dtype)
+        strengths = jnp.asarray([self.brightness, self.contrast, self.saturation], x.dtype)
+        f = 1 + strengths * jax.random.uniform(factors, (3,), x.dtype, -1, 1)
+        y = jnp.clip(f[0] * pixels, 0, 1)
+        y = _blend(y, luma(y).mean(keepdims=True), f[1])
+        y = _blend(y, luma(y), f[2])
+        y = jnp.where(jittered < self.jitter, y, pixels)
+        y = jnp.where(grey < self.grey, luma(y), y)
+        return (y - mean) / std
+
+    def _statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if len(self.mean) in (1, channels):
+            return self.mean, self.std
+        if channels == 1:  # grey images of a coloured data set, as in ImageData
+            return (float(np.mean(self.mean)),), (float(np.mean(self.std)),)
+        raise ConfigError(f"views.mean and views.std have {len(self.mean)} numbers, but images {channels} channels")
+
+
+def luma(x: Float[Array, "H W c"]) -> Float[Array, "H W 1"]:
+    """Brightness of a pixel (ITU-R 601); without three channels their mean."""
+    if x.shape[-1] != 3:
+        return x.mean(-1, keepdims=True)
+    return (x * jnp.asarray(LUMA, x.dtype)[None, None]).sum(-1, keepdims=True)
+
+
+def _blend(x: Array, other: Array, factor: Array) -> Array:
+    """`factor` 1 gives x, 0 the other, more than 1 leads away from it; cut to [0, 1]."""
+    return jnp.clip(factor * x + (1 - factor) * other, 0, 1)

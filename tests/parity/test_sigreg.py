@@ -1,0 +1,42 @@
+"""SIGReg and LeJEPA's losses against independent float64 values (core_sigreg.npz): every array of the file."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxemb.objectives.lejepa import LeJEPA, invariance
+from jaxemb.ops.sigreg import epps_pulley, sigreg
+from jaxemb.ops.views import Views
+
+
+@pytest.fixture
+def arrays(load):
+    return load("core_sigreg.npz")
+
+
+@pytest.fixture
+def fields(arrays):
+    return {"t_max": float(arrays["t_max"]), "points": int(arrays["points"])}
+
+
+def test_statistic_and_its_gradient(arrays, fields, precision):
+    z = precision.array(arrays["views"].reshape(-1, arrays["views"].shape[-1]))
+    directions = precision.array(arrays["directions"])
+    precision.check(epps_pulley(z @ directions, **fields), arrays["per_slice"], "per_slice")
+    value, g = jax.value_and_grad(lambda z: sigreg(z, directions, **fields))(z)
+    precision.check(value, arrays["sigreg"], "sigreg")
+    precision.check(g, arrays["grad_sigreg"], "grad_sigreg")
+    collapsed = jnp.zeros_like(z[: arrays["views"].shape[1]])
+    precision.check(sigreg(collapsed, directions, **fields), arrays["collapsed_sigreg"], "collapsed_sigreg")
+
+
+def test_losses_and_gradient(arrays, fields, precision):
+    views, directions = precision.array(arrays["views"].swapaxes(0, 1)), precision.array(arrays["directions"])
+    count, weight = int(arrays["n_global"]), float(arrays["weight"])
+    precision.check(invariance(views, count), arrays["invariance"], "invariance")
+    model = LeJEPA(views=Views(count=count), weight=weight, **fields)
+    value, g = jax.value_and_grad(lambda z: model.join(z, directions).value)(views)
+    precision.check(value, arrays["total"], "total")
+    precision.check(g.swapaxes(0, 1), arrays["grad_total"], "grad_total")
+    convex = model.clone(convex=True).join(views, directions).value
+    precision.check(convex, arrays["invariance_convex_total"], "invariance_convex_total")
