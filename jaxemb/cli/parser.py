@@ -91,6 +91,7 @@ examples:
   jaxemb plot runs/shapes                                     runs/shapes/curves.png
   jaxemb plot runs/shapes runs/shapes-seed* runs/supervised --y knn/top1 --out compare.png
   jaxemb plot runs/language_* --y 'longer/x*_perplexity'      a point for each number that stands at the *, at the last step
+  jaxemb plot experiments/jepa/shapes.py --masks --out masks.png      what is shown and what is predicted
   jaxemb plot runs/shapes --features                          principal components of the patch features as colours
 """
 
@@ -168,5 +169,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--y", action="append", default=[], metavar="FIGURE", help="a figure, e.g. knn/top1; may be repeated")
     p.add_argument("--out", metavar="FILE.png", help="where to write (RUN/curves.png, RUN/features.png)")
     p.add_argument("--features", action="store_true", help="a map of patch features instead, one row a run")
-    p.add_argument("--images", type=int, default=8, metavar="N", help="images in a feature map (8)")
+    p.add_argument("--masks", action="store_true", help="sampled masks instead, of a run or of FILE[:NAME]")
+    p.add_argument("--images", type=int, default=8, metavar="N", help="images in a feature map or of masks (8)")
     return top

@@ -160,9 +160,28 @@ def plot(args: argparse.Namespace) -> None:
         from jaxemb.io.run import Run
 
         out = draw_features(args.runs, Path(args.out or Run(args.runs[0]).path / "features.png"), count=args.images)
+    elif args.masks:
+        out = draw_masks(args.runs[0], args.out, count=args.images)
     else:
         out = curves([Path(r) for r in args.runs], Path(args.out or Path(args.runs[0]) / "curves.png"), x=args.x, y=args.y)
     say(str(out))
+
+
+def draw_masks(target: str, out: str | None, *, count: int) -> Path:
+    """Sampled masks of FILE[:NAME] or of a run."""
+    import numpy as np
+
+    from jaxemb.log.plot import mask_map
+    from jaxemb.train.setup import example_batch
+
+    experiment = find_or_load(target)
+    drawn = example_batch(experiment, rows=count)
+    if "context" not in drawn or "targets" not in drawn:
+        raise ConfigError(f"{type(experiment.objective).__name__} draws no masks on the host; its batch holds {', '.join(drawn)}")
+    context, targets = (np.where(drawn.get(f"{name}_mask", True), drawn[name], -1) for name in ("context", "targets"))
+    grid = experiment.objective.encoder.stem.grid(experiment.data.spec["images"].shape)  # pyright: ignore[reportAttributeAccessIssue]
+    folder = Path(target) if Path(target).is_dir() else Path()
+    return mask_map(grid, context, targets, Path(out or folder / "masks.png"))
 
 
 def compare(args: argparse.Namespace) -> None:

@@ -190,6 +190,32 @@ def _unit(name: str) -> str:
     return {"rankme/rankme": "effective rank", "loss": "loss", "lr": "learning rate"}.get(name, "")
 
 
+def mask_map(grid: tuple[int, int], context: np.ndarray, targets: np.ndarray, out: Path) -> Path:
+    """A square an image: patches that are shown, predicted (darker where by several blocks), both, or neither.
+
+    `context` b m k and `targets` b t n hold patch ids, -1 where a row is padded.
+    """
+    plt = _pyplot()
+    columns = min(len(context), 6)
+    rows = -(-len(context) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns, 1.8 * rows + 0.5), squeeze=False, layout="constrained")
+    colours = {"shown": (0.16, 0.55, 0.35), "predicted": (0.9, 0.5, 0.1), "both": (0.55, 0.2, 0.6), "neither": (0.88, 0.88, 0.88)}
+    cells = grid[0] * grid[1]
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, shown, wanted in zip(axes.flat, context, targets, strict=False):
+        seen = np.bincount(shown[shown >= 0], minlength=cells)[:cells] > 0
+        times = np.stack([np.bincount(block[block >= 0], minlength=cells)[:cells] > 0 for block in wanted]).sum(0)
+        picture = np.tile(np.asarray(colours["neither"]), (cells, 1))
+        picture[seen] = colours["shown"]
+        picture[times > 0] = np.asarray(colours["predicted"]) * (0.55 + 0.45 / np.maximum(times, 1))[times > 0, None]
+        picture[seen & (times > 0)] = colours["both"]
+        axis.imshow(picture.reshape(*grid, 3), interpolation="nearest")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in colours.values()]
+    figure.legend(handles, list(colours), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return _save(figure, out)
+
+
 def feature_map(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -> Path:
     """Images above their token features; colours are the first three principal components over all images of a map.
 
