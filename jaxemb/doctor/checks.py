@@ -121,13 +121,14 @@ def optimisation(p: Patient) -> Iterator[Finding]:
         "the parameters hardly moved: a higher learning rate, or more steps",
     )
     norms = p.series.get("grad_norm")
-    if norms is not None and len(norms) > 4:
-        peak = float(norms[1:].max() / max(np.median(norms), 1e-30))
+    if norms is not None and len(norms) > 12:
+        around = np.lib.stride_tricks.sliding_window_view(norms, 11)
+        peak = float((around[:, -1] / np.maximum(np.median(around[:, :-1], axis=1), 1e-30)).max())
         yield Finding(
             "optimisation",
-            "largest gradient over the median",
+            "largest gradient over those before",
             peak,
-            grade(peak, yellow=20, red=1000),
+            grade(peak, yellow=20.0, red=1000.0),
             "single steps that undo many others",
             "clip=1.0, a longer warm-up, or a lower learning rate",
         )
@@ -276,11 +277,12 @@ def worth(p: Patient) -> Iterator[Finding]:
     variables = p.student if p.teacher is None else p.teacher
     for name, evaluation in (("k-NN", KNN(train=2_000, test=1_000)), ("probe", Ridge(train=2_000, test=1_000))):
         try:
+            count = len(evaluation.splits(p.data, 0)[1]["labels"])
             got, base = (evaluation.run(bind(p.objective, v, p.mesh), p.data)["top1"] for v in (variables, p.untrained))
             raw = evaluation.run(lambda arrays: arrays["images"].reshape(len(arrays["images"]), -1), p.data)["top1"]
         except (NoLabels, KeyError):
             return
-        error = math.sqrt(0.25 / 1000) * 1.4
+        error = math.sqrt(2 * 0.25 / count)  # of the difference of two shares
         yield Finding(
             "worth",
             f"{name} over the untrained encoder",

@@ -111,7 +111,7 @@ class Patient:
         return self.raw[name].reshape(len(self.raw[name]), -1)
 
 
-def grade(value: float, *, yellow: float, red: float) -> str:
+def grade(value: float | np.floating, *, yellow: float, red: float) -> str:
     """The level of a value that is better the larger it is where yellow > red, else better the smaller."""
     worse = (lambda limit: value < limit) if yellow > red else (lambda limit: value > limit)
     return "red" if worse(red) or not np.isfinite(value) else "yellow" if worse(yellow) else "green"

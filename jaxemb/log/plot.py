@@ -211,6 +211,8 @@ def mask_map(grid: tuple[int, int], context: np.ndarray, targets: np.ndarray, ou
         picture[times > 0] = np.asarray(colours["predicted"]) * (0.55 + 0.45 / np.maximum(times, 1))[times > 0, None]
         picture[seen & (times > 0)] = colours["both"]
         axis.imshow(picture.reshape(*grid, 3), interpolation="nearest")
+        axis.hlines(np.arange(1, grid[0]) - 0.5, -0.5, grid[1] - 0.5, color="white", linewidth=0.8)
+        axis.vlines(np.arange(1, grid[1]) - 0.5, -0.5, grid[0] - 0.5, color="white", linewidth=0.8)
     handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in colours.values()]
     figure.legend(handles, list(colours), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return _save(figure, out)
