@@ -18,6 +18,10 @@ Series = dict[int, float]
 """Step -> value."""
 
 
+MANY = 6
+"""Lines up to which the legend stands below the panels; of more it stands beside them."""
+
+
 class PlotError(ValueError):
     """A figure that cannot be drawn from these runs; the message says what there is."""
 
@@ -114,9 +118,13 @@ def curves(
     for axis in axes.flat:  # not every run has every figure
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             shown.setdefault(label, handle)
-    figure.legend(
-        list(shown.values()), list(shown), loc="outside lower center", ncols=min(len(shown), 4), frameon=False, fontsize=9
-    )
+    inches = 0.5 + 0.075 * max(map(len, shown), default=0)  # of a legend's column
+    if len(shown) > MANY:
+        figure.set_size_inches(4.6 * columns + inches, max(3.4 * rows, 0.21 * len(shown)))
+        place, across = "outside right center", 1
+    else:
+        place, across = "outside lower center", max(1, min(len(shown), 4, int(4.6 * columns / inches)))
+    figure.legend(list(shown.values()), list(shown), loc=place, ncols=across, frameon=False, fontsize=9)
     return _save(figure, out)
 
 
@@ -157,7 +165,7 @@ def _panel_of_numbers(axis: Any, figures: Mapping[str, Sequence[Mapping[str, flo
         numbers |= {n for f in series for n in f}
         _line(axis, i, label, len(series), *band(series))
     axis.set_title(name, fontsize=10)
-    axis.set_xlabel("the number at the *")
+    axis.set_xlabel("factor (the number at the *)")
     if min(numbers) > 0 and max(numbers) / min(numbers) >= 4:
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
