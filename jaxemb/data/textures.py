@@ -98,7 +98,11 @@ def draw(
     image = np.take_along_axis(colours, cell[:, None, None].repeat(3, 2), axis=1)[:, 0]
     image = image + rng.normal(0, noise, image.shape).astype(np.float32)
     pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(pixels), number - regions[0], np.take_along_axis(texture, cell.reshape(count, -1), 1).reshape(cell.shape)
+    return (
+        np.ascontiguousarray(pixels),
+        number - regions[0],
+        np.take_along_axis(texture, cell.reshape(count, -1), 1).reshape(cell.shape),
+    )
 
 
 def _gratings(x, y, texture: Int[np.ndarray, "n m"], rng: np.random.Generator) -> Float32[np.ndarray, "n m H W"]:

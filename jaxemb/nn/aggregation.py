@@ -46,7 +46,7 @@ class Aggregation(nn.Module):
             raise ConfigError(f"attention={self.kind!r}{suggest(self.kind, KINDS)}")
         names = ("width", "heads", "kernel_init", "activation", "dtype", "param_dtype")
         settings = {name: getattr(self, name) for name in names}
-        self.blocks = [ClassBlock(**settings) for i in range(self.depth)]
+        self.blocks = [ClassBlock(**settings) for _ in range(self.depth)]
         self.norm = LayerNorm(1e-6, dtype=self.dtype, param_dtype=self.param_dtype)
 
     def neighbours(

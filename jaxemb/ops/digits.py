@@ -10,6 +10,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key
 
+from jaxemb.ops.grid import cell_ids, cells
+
 EDITS = 3
 """Random edits of a digit string, at most."""
 SPARE = 16
@@ -61,10 +63,7 @@ def spread(flat: Int[Array, "*b"], limit: int, axes: int) -> Int[Array, "*b a"]:
 
 def flatten(pos: Int[Array, "*b a"], limit: int) -> Int[Array, "*b"]:
     """The inverse of `spread`."""
-    flat = pos[..., 0]
-    for i in range(1, pos.shape[-1]):
-        flat = flat * limit + pos[..., i]
-    return flat
+    return cell_ids(pos, (limit,) * pos.shape[-1])[0]
 
 
 def pivots_and_candidates(
@@ -161,7 +160,7 @@ def far_origins(grid: tuple[int, ...], limit: int) -> Int[np.ndarray, "m a"]:
     """
     if len(grid) == 1:
         return np.arange(grid[0] // 4, limit - grid[0])[:, None]
-    every = np.indices([max(limit - side, 0) for side in grid]).reshape(len(grid), -1).T
+    every = cells(tuple(max(limit - side, 0) for side in grid))
     return every[(every >= np.asarray(grid)[None]).any(1)]
 
 
@@ -170,11 +169,11 @@ def window_samples(
 ) -> tuple[Int[Array, "w n"], Int[Array, "w n a"]]:
     """(cells of the grid, the same cells moved to a far origin), a row a window; cells count row by row."""
     where, which = jax.random.split(key)
-    cells = np.indices(grid).reshape(len(grid), -1).T
+    inside = cells(grid)
     origins = far_origins(grid, limit)
     chosen = jax.random.randint(where, (windows,), 0, len(origins))
-    index = distinct(which, windows, min(samples, len(cells)), len(cells))
-    return index, jnp.asarray(cells, jnp.int32)[index] + jnp.asarray(origins, jnp.int32)[chosen][:, None]
+    index = distinct(which, windows, min(samples, len(inside)), len(inside))
+    return index, jnp.asarray(inside, jnp.int32)[index] + jnp.asarray(origins, jnp.int32)[chosen][:, None]
 
 
 def contrastive(

@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.grid import cells
 
 
 @functools.lru_cache(32)
@@ -29,8 +30,7 @@ def window_neighbours(
     reach = np.arange(window) - window // 2
     offsets = np.stack(np.meshgrid(reach, reach, indexing="ij"), -1).reshape(-1, 2)
     offsets = offsets[(offsets != 0).any(1)]
-    cells = np.indices(grid).reshape(2, -1).T
-    place = cells[:, None] + offsets[None]
+    place = cells(grid)[:, None] + offsets[None]
     valid = ((place >= 0) & (place < np.asarray(grid))).all(-1) | wrap
     ids = np.where(valid, place[..., 0] % rows * columns + place[..., 1] % columns, rows * columns)
     order = np.argsort(ids, axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Num
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
 from jaxemb.types import Paper
 
@@ -58,10 +60,7 @@ class Conditional(PosEmb):
             what = f"{pos.shape[-1]} numbers of {pos.dtype}"
             raise ConfigError(f"Conditional needs the cell of each token on a grid of {len(grid)} axes, not positions of {what}")
         b, _, d = x.shape
-        cells, cell, inside = 1, jnp.zeros(pos.shape[:2], pos.dtype), jnp.ones(pos.shape[:2], bool)
-        for axis, side in enumerate(grid):
-            p = pos[..., axis]
-            cells, cell, inside = cells * side, cell * side + p, inside & (p >= 0) & (p < side)
+        cells, (cell, inside) = math.prod(grid), cell_ids(pos, grid)
         cell = jnp.broadcast_to(jnp.where(inside, cell, cells), x.shape[:2])
         batch = jnp.arange(b)[:, None]
         shown = x if mask is None else jnp.where(mask[:, :, None], x, 0)  # padding must not be seen by its neighbours

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Num
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.ops.curves import ORDERS, order
+from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
 from jaxemb.posemb.sincos import SinCos
 from jaxemb.posemb.wrapper import _Wrapper
@@ -72,6 +73,5 @@ class Curve(_Wrapper):
 def visits(pos: Int[Array, "*n 2"], name: str, shape: tuple[int, int]) -> Int[Array, "*n"]:
     """When the curve comes to each (row, column); -1 outside."""
     table = jnp.asarray(order(name, *shape), pos.dtype).reshape(-1)
-    row, column = pos[..., 0], pos[..., 1]
-    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
-    return jnp.where(inside, table[jnp.where(inside, row * shape[1] + column, 0)], -1)
+    cell, inside = cell_ids(pos, shape)
+    return jnp.where(inside, table[jnp.where(inside, cell, 0)], -1)

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float, Num
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
 from jaxemb.types import Paper
 
@@ -75,10 +76,7 @@ class Learned(PosEmb):
 
 def lookup(table: Float[Array, "r d"], pos: Num[Array, "*b a"], shape: tuple[int, ...]) -> Float[Array, "*b d"]:
     """The rows of whole positions; NaN outside."""
-    row, inside = jnp.zeros(pos.shape[:-1], pos.dtype), jnp.ones(pos.shape[:-1], bool)
-    for axis, side in enumerate(shape):
-        p = pos[..., axis]
-        row, inside = row * side + p, inside & (p >= 0) & (p < side)
+    row, inside = cell_ids(pos, shape)
     return jnp.take(table, jnp.where(inside, row, table.shape[0]), axis=0, mode="fill", fill_value=jnp.nan)
 
 

@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Float, Num
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
 from jaxemb.posemb.curve import visits
 from jaxemb.posemb.sincos import sincos
@@ -77,7 +78,8 @@ class LOOPE(PosEmb):
             picture = jnp.zeros_like(picture[:1])
         offsets = self.context(self._with_coordinates(picture), grid, train)
         index = visits(pos, "gilbert", grid)
-        cell = jnp.where(index < 0, offsets.shape[1], pos[..., 0] * grid[1] + pos[..., 1])
+        cell, inside = cell_ids(pos, grid)
+        cell = jnp.where(inside, cell, offsets.shape[1])
         shift = jnp.take_along_axis(offsets, cell, axis=1, mode="fill", fill_value=jnp.nan)  # outside the grid
         index = index.astype(dtype)
         if self.offset == "token":

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float, Int, Num
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
 from jaxemb.types import Paper
 
@@ -158,10 +159,9 @@ class RelativeGrid(PosEmb):
 
     def _row(self, apart: Int[Array, "*n 2"]) -> Int[Array, "*n"]:
         """The row of an offset; beyond all rows where there is none."""
-        up, across = apart[..., 0] + self.shape[0] - 1, apart[..., 1] + self.shape[1] - 1
-        tall, wide = 2 * self.shape[0] - 1, 2 * self.shape[1] - 1
-        inside = (up >= 0) & (up < tall) & (across >= 0) & (across < wide)
-        return jnp.where(inside, up * wide + across, self.cells + 1)
+        reach = jnp.asarray(self.shape, apart.dtype) - 1
+        row, inside = cell_ids(apart + reach.reshape((1,) * (apart.ndim - 1) + (2,)), tuple(2 * side - 1 for side in self.shape))
+        return jnp.where(inside, row, self.cells + 1)
 
     def _check(self, pos: Array) -> None:
         if pos.shape[-1] != 2:

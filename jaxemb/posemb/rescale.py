@@ -19,7 +19,27 @@ from jaxemb.types import Paper
 Factor = int | float | tuple[int | float, ...]
 
 
-class Interpolated(_Wrapper):
+class _Scaled(_Wrapper):
+    """Abstract: `of` sees positions shrunk by a factor, and a grid that is as much smaller."""
+
+    factor: Factor | None = 2.0
+    """s, or one for each axis; None: the input's own size over `original`, rounded up to a whole number."""
+    original: int | tuple[int, ...] | None = None
+    """Positions along each axis in training; inputs no longer than this are left as they are. None: every input is scaled."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_factor(type(self).__name__, self.factor, self.original)
+
+    def add(
+        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
+    ) -> Float[Array, "b n d"]:
+        if grid is not None:
+            grid = tuple(math.ceil(g / s) for g, s in zip(grid, factors(self.factor, self.original, grid, len(grid)), strict=True))
+        return self.of.add(x, pos, grid=grid)
+
+
+class Interpolated(_Scaled):
     """Position interpolation: p -> p / s, so that a longer input takes up the range of the training inputs.
 
     For rotary schemes this divides all frequencies by s; for a learned table it reads between the rows. An input no longer than
@@ -30,28 +50,12 @@ class Interpolated(_Wrapper):
         "Extending Context Window of Large Language Models via Positional Interpolation", 2023, "arxiv.org/abs/2306.15595"
     )
 
-    factor: Factor | None = 2.0
-    """s, or one for each axis; None: the input's own size over `original`, rounded up to a whole number."""
-    original: int | tuple[int, ...] | None = None
-    """Positions along each axis in training; None: every input is scaled."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_factor(type(self).__name__, self.factor, self.original)
-
     def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
         scale = factors(self.factor, self.original, known.get("grid"), pos.shape[-1])
         if any(s != 1 for s in scale):
             pos = pos.astype(jnp.result_type(float)) if jnp.issubdtype(pos.dtype, jnp.integer) else pos
             pos = pos / jnp.asarray(scale, pos.dtype)[None, None]
         return self.of.locate(pos, **known)
-
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
-        if grid is not None:
-            grid = tuple(math.ceil(g / s) for g, s in zip(grid, factors(self.factor, self.original, grid, len(grid)), strict=True))
-        return self.of.add(x, pos, grid=grid)
 
 
 class _Spectrum(_Wrapper):
@@ -73,7 +77,7 @@ class _Spectrum(_Wrapper):
         return self.of.angles(pos, width, self.spectrum)
 
     def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define spectrum")
 
 
 class NTK(_Spectrum):

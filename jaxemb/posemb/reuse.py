@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import field
 from typing import Any, ClassVar
 
@@ -13,27 +12,23 @@ from jaxtyping import Float, Num
 from jaxemb.config import ConfigError
 from jaxemb.posemb.base import PosEmb
 from jaxemb.posemb.learned import Learned
-from jaxemb.posemb.rescale import Factor, check_factor, factors, per_axis
+from jaxemb.posemb.rescale import Factor, _Scaled, check_factor, factors, per_axis
 from jaxemb.posemb.wrapper import _Wrapper
 from jaxemb.types import Paper
 
 LONGEMBED = Paper("LongEmbed: Extending Embedding Models for Long Context Retrieval", 2024, "arxiv.org/abs/2404.12096")
 
 
-class Grouped(_Wrapper):
+class Grouped(_Scaled):
     """Grouped positions: p -> floor(p / s); s neighbours share a position."""
 
     paper: ClassVar[Paper | None] = LONGEMBED
 
     of: PosEmb = field(default_factory=lambda: Learned(shape=(128,)))
     factor: Factor | None = 2
-    """s, or one for each axis; None: the input's own size over `original`, rounded up to a whole number."""
-    original: int | tuple[int, ...] | None = None
-    """Positions along each axis in training; inputs no longer than this are left as they are. None: every input is grouped."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_factor("Grouped", self.factor, self.original)
         if any(f is not None and f != int(f) for f in (self.factor if isinstance(self.factor, tuple) else (self.factor,))):
             raise ConfigError(f"Grouped.factor={self.factor} must be whole")
 
@@ -41,13 +36,6 @@ class Grouped(_Wrapper):
         scale = factors(self.factor, self.original, known.get("grid"), pos.shape[-1])
         whole = jnp.asarray([int(s) for s in scale], pos.dtype)[None, None]
         return self.of.locate(pos // whole, **known)
-
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
-        if grid is not None:
-            grid = tuple(math.ceil(g / s) for g, s in zip(grid, factors(self.factor, self.original, grid, len(grid)), strict=True))
-        return self.of.add(x, pos, grid=grid)
 
 
 class Recurrent(_Wrapper):

@@ -21,6 +21,8 @@ from jaxemb.ops.digits import (
     pivots_and_candidates,
     window_samples,
 )
+from jaxemb.ops.grid import cell_ids
+from jaxemb.ops.grid import cells as grid_cells
 from jaxemb.posemb.base import PosEmb, Shared
 from jaxemb.posemb.digit_encoder import DigitEncoder, normal, zeros
 from jaxemb.posemb.learned import lookup
@@ -180,7 +182,7 @@ class SeqPE(PosEmb):
         if not (known.get("train") and self.shift and grid is not None and len(pos) == 1 and max(grid) < self.limit):
             return pos
         chance, place = jax.random.split(self.make_rng("dropout"))
-        every = np.indices([self.limit - side for side in grid]).reshape(len(grid), -1).T
+        every = grid_cells(tuple(self.limit - side for side in grid))
         pool = np.random.default_rng(0).permutation(every)[: self.pool]
         chosen = (jax.random.randint(place, (), 0, len(pool)) + jnp.arange(self.origins)) % len(pool)
         origins = jnp.where(jax.random.bernoulli(chance, self.shift), jnp.asarray(pool, pos.dtype)[chosen], 0)
@@ -271,7 +273,7 @@ class SeqPE(PosEmb):
             return self.embeddings(pos.reshape(-1, self.axes), features, train).reshape(*pos.shape[:2], features)
         if not train and len(pos) == 1:  # wherever they are
             return self.embeddings(pos[0], features)[None]
-        cells = jnp.asarray(np.indices(grid).reshape(len(grid), -1).T, pos.dtype)
+        cells = jnp.asarray(grid_cells(grid), pos.dtype)
         # Only `locate` gives all cells of the grid to each example on its own: then they are shifted, or not, by its origins.
         tiled = bool(train and self.shift) and pos.shape[1] == len(cells) and len(pos) > 1
         still = jnp.asarray(True) if not tiled else (pos[:1] == cells[None]).all()
@@ -323,9 +325,7 @@ class SeqPE(PosEmb):
 
 def _rows(pos: Int[Array, "#b n a"], grid: tuple[int, ...], prefix: int) -> Int[Array, "#b m"]:
     """Rows of a table that begins with the `prefix` rows; -1 outside."""
-    row, inside = jnp.zeros(pos.shape[:2], pos.dtype), jnp.ones(pos.shape[:2], bool)
-    for axis, side in enumerate(grid):
-        row, inside = row * side + pos[:, :, axis], inside & (pos[:, :, axis] >= 0) & (pos[:, :, axis] < side)
+    row, inside = cell_ids(pos, grid)
     own = jnp.broadcast_to(jnp.arange(prefix, dtype=row.dtype)[None], (len(pos), prefix))
     return jnp.concatenate([own, jnp.where(inside, row + prefix, -1)], axis=1)
 
@@ -351,7 +351,7 @@ def table(encoder: Any, params: dict, grid: tuple[int, ...]) -> tuple[Any, dict]
     """
     pos: SeqPE = encoder.pos
     own, width = params["pos"], encoder.width
-    cells = jnp.asarray(np.indices(grid).reshape(len(grid), -1).T, jnp.int32)
+    cells = jnp.asarray(grid_cells(grid), jnp.int32)
     e: Any = pos.apply({"params": own}, cells, width, method="embeddings")
     rows = jnp.concatenate([own["prefix"]["rows"], e]) if "prefix" in own else e
     new = {name: value for name, value in params.items() if name != "pos"}
