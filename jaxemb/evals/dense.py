@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -57,7 +58,7 @@ class DensePatches(Eval):
         if side < 3:
             return {}
         ids, valid = window_neighbours((side, side), 3)
-        chosen, _ = most_similar(z - z.mean((0, 1), keepdims=True), ids, valid, self.neighbours)  # pyright: ignore[reportArgumentType]
+        chosen, _ = most_similar(jnp.asarray(z - z.mean((0, 1), keepdims=True)), ids, valid, self.neighbours)
         similar = np.take_along_axis(y, np.asarray(chosen).reshape(len(y), -1), axis=1).reshape(*y.shape, -1)
         return {"purity": (similar == y[..., None]).mean(), "purity_around": (y[:, ids] == y[..., None]).mean()}
 

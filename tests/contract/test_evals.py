@@ -8,11 +8,18 @@ import pytest
 from jaxemb.config import from_json, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.data.key_value import KeyValue
+from jaxemb.data.textures import Textures
 from jaxemb.data.three_cell import ThreeCell
 from jaxemb.discover import members
+from jaxemb.evals.dense import patch_labels
+from jaxemb.types import Features
 
 SMALL = {"train": 60, "test": 30, "k": 3, "shots": 2, "draws": 3, "epochs": 2, "samples": 40, "examples": 8, "rounds": 2}
-DATA = {"Perplexity": KeyValue(length=16, count_test=30), "ThreeCellAccuracy": ThreeCell(grid=4, count_test=30)}
+DATA = {
+    "Perplexity": KeyValue(length=16, count_test=30),
+    "ThreeCellAccuracy": ThreeCell(grid=4, count_test=30),
+    "DensePatches": Textures(size=16, count_train=80, count_test=40),
+}
 """What a member is measured on, where that is not `Digits()`."""
 
 
@@ -40,7 +47,14 @@ class Encode:
             x = self(arrays)
             return x @ np.random.default_rng(0).normal(size=(x.shape[1], 12))
 
-        return {"logits": logits, "nll": lambda arrays: np.log1p(self(arrays)[:, 1:])}[method]
+        def features(arrays):
+            return tokens(self(arrays).reshape(len(arrays["images"]), 16, -1))
+
+        return {"logits": logits, "nll": lambda arrays: np.log1p(self(arrays)[:, 1:]), "features": features}[method]
+
+
+def tokens(x):
+    return Features(x.astype(np.float32), np.ones(x.shape[:2], bool))
 
 
 class Oracle:
@@ -50,7 +64,12 @@ class Oracle:
         return np.eye(10, dtype=np.float32)[arrays["labels"]]
 
     def of(self, method):
-        return self
+        if method != "features":
+            return self
+        return lambda arrays: tokens(self.patches(patch_labels(arrays["regions"], 4)[0]))
+
+    def patches(self, labels):
+        return np.eye(8)[labels]
 
 
 class Ignorant(Oracle):
@@ -58,6 +77,9 @@ class Ignorant(Oracle):
 
     def __call__(self, arrays):
         return np.zeros((len(arrays["labels"]), 10), np.float32)
+
+    def patches(self, labels):
+        return np.zeros((*labels.shape, 8))
 
 
 def data_of(evaluation):
