@@ -43,6 +43,7 @@ FIELDS = {
     "Images": lambda _, fixture: CIFAR10 | {"data_dir": str(fixture("tfds_dir"))},
     "KeyValue": lambda *_: {"length": 16, "count_train": 40, "count_test": 20},
     "Shapes": lambda *_: {"size": 16, "count_train": 50, "count_test": 20},
+    "Textures": lambda *_: {"size": 16, "count_train": 50, "count_test": 20},
     "Text": lambda folder, _: write_text(folder),
     "ThreeCell": lambda *_: {"grid": 4, "count_train": 50, "count_test": 20},
 }
