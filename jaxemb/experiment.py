@@ -67,25 +67,32 @@ class Experiment:
 
 
 def find(target: str) -> Experiment:
-    """The experiment that "FILE[:NAME]" names; NAME is `main` where it is left out.
+    """The experiment that "FILE[:NAME]" names; NAME is `main` where it is left out."""
+    file, _, name = target.partition(":")
+    known, name = defined(file), name or "main"
+    if not known:
+        raise ConfigError(f"{file} defines no experiments")
+    if name not in known:
+        raise ConfigError(f"{file} defines no experiment {name!r}{suggest(name, known)}")
+    return known[name]
+
+
+def defined(file: str) -> dict[str, Experiment]:
+    """{name: experiment} of a file, in its order.
 
     The file is imported under its module name (`experiments.jepa.digits`), not run as a script: only so can a class that it
     defines be found again from a stored config.
     """
-    path_text, _, name = target.partition(":")
-    path, name = Path(path_text), name or "main"
+    path = Path(file)
     if path.suffix != ".py" or not path.is_file():
-        raise ConfigError(f"there is no experiment file {path_text!r}{_files_nearby(path)}")
+        raise ConfigError(f"there is no experiment file {file!r}{_files_nearby(path)}")
     root, module = _module_name(path.resolve())
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     loaded = importlib.import_module(module)
     if Path(loaded.__file__ or "").resolve() != path.resolve():
-        raise ConfigError(f"{path_text} cannot be imported as {module!r}: that is {loaded.__file__}; give the file another name")
-    experiments = {k: v for k, v in vars(loaded).items() if isinstance(v, Experiment)}
-    if name not in experiments:
-        raise ConfigError(f"{path_text} defines no experiment {name!r}{suggest(name, experiments)}")
-    return experiments[name]
+        raise ConfigError(f"{file} cannot be imported as {module!r}: that is {loaded.__file__}; give the file another name")
+    return {k: v for k, v in vars(loaded).items() if isinstance(v, Experiment)}
 
 
 def _module_name(path: Path) -> tuple[Path, str]:

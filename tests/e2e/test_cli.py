@@ -22,7 +22,7 @@ from jaxemb.io.run import Run
 from jaxemb.train.summary import count_parameters
 
 ROOT = Path(__file__).parents[2]
-VERBS = ("train", "eval", "encode", "list", "show", "compare", "plot")
+VERBS = ("train", "eval", "encode", "list", "show", "compare", "plot", "doctor")
 FILE = "experiments/cli_tests/small.py"
 EXPERIMENT = '''
 """The experiment of tests/e2e/conftest.py as a file, with a class of its own."""

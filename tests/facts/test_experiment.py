@@ -140,6 +140,12 @@ def test_what_is_not_there_is_answered_with_what_is(folder, target, message):
         find(target)
 
 
+def test_a_file_without_experiments_is_named(folder):
+    (folder / "experiments/found/script.py").write_text("def main(): ...")
+    with pytest.raises(ConfigError, match="experiments/found/script.py defines no experiments"):
+        find("experiments/found/script.py")
+
+
 def test_outside_a_repository_it_says_where_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="run from the repository root, which holds experiments/"):

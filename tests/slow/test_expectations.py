@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from jaxemb.data.base import DataError
-from jaxemb.experiment import Experiment, find
+from jaxemb.experiment import defined, find
 from jaxemb.train.loop import train
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -16,10 +16,8 @@ BAND = 0.03
 def expecting():
     """FILE:NAME of every experiment that states figures."""
     for file in sorted((ROOT / "experiments").glob("*/*.py")):
-        find(str(file))
-        module = __import__(f"experiments.{file.parent.name}.{file.stem}", fromlist=["*"])
-        for name, value in vars(module).items():
-            if isinstance(value, Experiment) and value.expect:
+        for name, experiment in defined(str(file)).items():
+            if experiment.expect:
                 yield f"{file.relative_to(ROOT)}:{name}"
 
 
