@@ -24,8 +24,9 @@ demo: .venv/installed
 	$(BIN)/jaxemb plot $(RUN) --features
 	$(BIN)/jaxemb compare $(RUN) $(RUN)_supervised --csv $(RUN)/compare.csv
 
+# Two processes, a file each: fixtures are those of a file. A process takes up to 6 GiB.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

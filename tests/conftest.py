@@ -5,7 +5,9 @@ import pathlib
 
 # Before JAX is imported, and inherited by every subprocess that a test starts.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Tests compile far more than they run: without LLVM's optimisations the suite takes a third less.
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 CACHE = pathlib.Path(os.environ.get("JAXEMB_TEST_CACHE", pathlib.Path(__file__).parent.parent / ".cache" / "jax"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
