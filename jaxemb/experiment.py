@@ -78,7 +78,7 @@ def find(target: str) -> Experiment:
 
 
 def defined(file: str) -> dict[str, Experiment]:
-    """{name: experiment} of a file, in its order.
+    """{name: experiment} of a file, in its order: its variables, and the entries of its dicts that hold nothing else.
 
     The file is imported under its module name (`experiments.jepa.digits`), not run as a script: only so can a class that it
     defines be found again from a stored config.
@@ -92,7 +92,12 @@ def defined(file: str) -> dict[str, Experiment]:
     loaded = importlib.import_module(module)
     if Path(loaded.__file__ or "").resolve() != path.resolve():
         raise ConfigError(f"{file} cannot be imported as {module!r}: that is {loaded.__file__}; give the file another name")
-    return {k: v for k, v in vars(loaded).items() if isinstance(v, Experiment)}
+    found: dict[str, Experiment] = {}
+    for name, value in vars(loaded).items():
+        every = value if isinstance(value, dict) else {name: value}
+        if every and all(isinstance(e, Experiment) for e in every.values()):
+            found |= every
+    return found
 
 
 def _module_name(path: Path) -> tuple[Path, str]:

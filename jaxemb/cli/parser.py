@@ -82,6 +82,7 @@ examples:
   jaxemb compare runs/shapes runs/shapes_supervised
   jaxemb compare runs/cifar10 runs/cifar10-seed* --y knn/top1 --y probe/top1
   jaxemb compare runs/cifar10* --csv results/cifar10.csv      every evaluated step, with commit, config hash, seeds, machine
+  jaxemb compare runs/sweep_* --pick rankme/rankme --oracle probe/top1      what a figure without labels would have chosen
 
 Runs that differ in the seed alone share a column: mean and standard deviation. Step 0 is the untrained encoder.
 """
@@ -93,6 +94,7 @@ examples:
   jaxemb plot runs/language_* --y 'longer/x*_perplexity'      a point for each number that stands at the *, at the last step
   jaxemb plot experiments/jepa/shapes.py --masks --out masks.png      what is shown and what is predicted
   jaxemb plot runs/shapes --features                          principal components of the patch features as colours
+  jaxemb plot runs/shapes --attention                         where each head of the last layer looks
 """
 
 
@@ -162,13 +164,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--y", action="append", default=[], metavar="FIGURE", help="a figure, e.g. knn/top1; may be repeated")
     p.add_argument("--csv", metavar="FILE.csv", help="write all steps there as well")
     p.add_argument("--markdown", action="store_true", help="a Markdown table, a row an experiment (many are shown so anyway)")
+    p.add_argument(
+        "--pick", metavar="FIGURE", help="choose a setting by this figure, seed by seed, and say what it cost by --oracle"
+    )
+    p.add_argument("--oracle", metavar="FIGURE", help="the accuracy that the pick is held against, e.g. probe/top1")
+    p.add_argument("--plateau", type=float, default=0.0, metavar="SHARE", help="figures this near the largest count as equal (0)")
 
     p = verb("plot", run.plot, "Draw learning curves or feature maps.", PLOT, computes=True)
     p.add_argument("runs", nargs="+", metavar="RUN")
     p.add_argument("--x", default="step", help="the horizontal axis: step, or a figure written along")
     p.add_argument("--y", action="append", default=[], metavar="FIGURE", help="a figure, e.g. knn/top1; may be repeated")
-    p.add_argument("--out", metavar="FILE.png", help="where to write (RUN/curves.png, RUN/features.png)")
+    p.add_argument("--out", metavar="FILE.png", help="where to write (RUN/curves.png, RUN/features.png, RUN/attention.png)")
     p.add_argument("--features", action="store_true", help="a map of patch features instead, one row a run")
+    p.add_argument("--attention", action="store_true", help="what each head of the last layer looks at instead, of one run")
     p.add_argument("--masks", action="store_true", help="sampled masks instead, of a run or of FILE[:NAME]")
-    p.add_argument("--images", type=int, default=8, metavar="N", help="images in a feature map or of masks (8)")
+    p.add_argument("--images", type=int, default=8, metavar="N", help="images in a map or of masks (8)")
     return top

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,6 +160,11 @@ def plot(args: argparse.Namespace) -> None:
         from jaxemb.io.run import Run
 
         out = draw_features(args.runs, Path(args.out or Run(args.runs[0]).path / "features.png"), count=args.images)
+    elif args.attention:
+        from jaxemb.io.features import draw_attention
+        from jaxemb.io.run import Run
+
+        out = draw_attention(args.runs[0], Path(args.out or Run(args.runs[0]).path / "attention.png"), count=args.images)
     elif args.masks:
         out = draw_masks(args.runs[0], args.out, count=args.images)
     else:
@@ -188,17 +193,37 @@ def compare(args: argparse.Namespace) -> None:
     from jaxemb.log.compare import columns, rows, transposed, write_csv
 
     runs = [Path(r) for r in args.runs]
+    if args.pick or args.oracle:
+        return model_selection(runs, args)
     found = columns(runs)
     if args.markdown or len({c.experiment for c in found}) > SIDE_BY_SIDE:
         header, lines = transposed(found, args.y)
-        if args.markdown:
-            say("\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *lines)))
-        else:
-            table((header[0], *(f">{name}" for name in header[1:])), lines)
+        markdown_or_table([header[0], *(f">{name}" for name in header[1:])], lines, args.markdown)
     else:
         table(("figure", *(f">{c.title}" + (f" (n={len(c.runs)})" if len(c.runs) > 1 else "") for c in found)), rows(found, args.y))
     if args.csv:
         say(f"\n{write_csv(Path(args.csv), columns(runs, every_step=True))}: every step that was evaluated")
+
+
+def model_selection(runs: Sequence[Path], args: argparse.Namespace) -> None:
+    """What `--pick` would have chosen, against the best by `--oracle`."""
+    from jaxemb.log.pick import lines, pick, verdict
+
+    if not (args.pick and args.oracle):
+        raise ConfigError("--pick and --oracle go together: the figure to choose by, and the one to judge the choice by")
+    report = pick(runs, by=args.pick, oracle=args.oracle, plateau=args.plateau)
+    header, rows = lines(report, args.pick, args.oracle)
+    markdown_or_table(header, rows, args.markdown)
+    say(f"\n{verdict(report)}")
+
+
+def markdown_or_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> None:
+    """A header of ">figure" is set to the right."""
+    if markdown:
+        names = [name.removeprefix(">") for name in header]
+        say("\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * len(names), *rows)))
+    else:
+        table(header, rows)
 
 
 @contextlib.contextmanager

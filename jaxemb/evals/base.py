@@ -26,6 +26,11 @@ def ask(encode: Encode, method: str) -> Callable[[Mapping[str, np.ndarray]], np.
     return of(method)
 
 
+def rows_of(encode: Encode, method: str) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """Embeddings, or what another method of the model makes of each example."""
+    return encode if method == "encode" else ask(encode, method)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Eval(abc.ABC):
     """A measurement of an encoder."""

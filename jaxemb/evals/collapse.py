@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+import numpy as np
+
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval
+from jaxemb.evals.base import Encode, Eval, rows_of
 from jaxemb.metrics.alpha_req import alpha_req
 from jaxemb.metrics.collapse import mean_cosine, spread
 from jaxemb.metrics.rankme import rankme
@@ -27,10 +29,12 @@ class Collapse(Eval):
         "arxiv.org/abs/2210.02885",
     )
 
+    of: str = "encode"
+    """The method of the objective that gives the rows: "project" is the projector's output, where there is one."""
     samples: int = 2_000
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        z = encode(data.arrays("train", limit=self.samples, seed=seed))
+        z = np.asarray(rows_of(encode, self.of)(data.arrays("train", limit=self.samples, seed=seed)))
         rank = rankme(z)
         figures = {"rankme": rank, "rankme_share": rank / min(z.shape), "spread": spread(z), "cosine": mean_cosine(z)}
         return figures | ({"alpha_req": alpha_req(z)} if z.shape[1] > 4 else {})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+import numpy as np
+
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval
+from jaxemb.evals.base import Encode, Eval, rows_of
 from jaxemb.metrics.rankme import rankme
 from jaxemb.types import Paper
 
@@ -15,8 +17,8 @@ from jaxemb.types import Paper
 class RankMe(Eval):
     """The effective rank of the embeddings of training images without augmentation; `width` is the most it could be.
 
-    Of what `encode` returns: for a method with a projector the paper takes the projector's output instead. Compare runs of one
-    method only. The paper uses 25 600 images; five to ten times the width is enough.
+    The paper takes what the loss sees: for a method with a projector that is its output, `of="project"`, and judges by it what
+    `encode` gives. Compare runs of one method only. The paper uses 25 600 images; five to ten times the width is enough.
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -25,10 +27,12 @@ class RankMe(Eval):
         "arxiv.org/abs/2210.02885",
     )
 
+    of: str = "encode"
+    """The method of the objective that gives the rows: "project" is the projector's output, where there is one."""
     samples: int = 25_600
     centre: bool = False
     """Subtract the mean embedding first; not the paper's definition."""
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        z = encode(data.arrays("train", limit=self.samples, seed=seed))
+        z = np.asarray(rows_of(encode, self.of)(data.arrays("train", limit=self.samples, seed=seed)))
         return {"rankme": rankme(z, centre=self.centre), "width": float(min(z.shape)), "std": float(z.std(0).mean())}

@@ -79,6 +79,17 @@ class Embedder:
         """The token features (see `jaxemb.types.Features`) of preprocessed arrays, as `data.arrays` gives them."""
         return self._encoder(len(next(iter(arrays.values()))), "features")(arrays)
 
+    def attention(self, arrays: dict[str, np.ndarray]) -> list[Float[np.ndarray, "b n h n"]]:
+        """The attention weights of every layer of the encoder, queries first, class and register tokens before the patches."""
+        run = jax.jit(lambda v, b: self.experiment.objective.apply(v, b, method="features", mutable=["intermediates"])[1])
+        found: Any = run(self._variables, arrays).get("intermediates", {}).get("encoder", {})
+        if "blocks" in found:  # scanned: one array, layers first
+            return list(np.asarray(found["blocks"]["attention"][0], np.float32))
+        if not found:
+            raise ConfigError(f"{type(getattr(self.experiment.objective, 'encoder', None)).__name__} has no attention to look at")
+        names = sorted(found, key=lambda name: int(name.removeprefix("block_")))
+        return [np.asarray(found[name]["attention"][0], np.float32) for name in names]
+
     def _encoder(self, batch: int, method: str = "encode") -> Callable:
         if batch not in self._encoders:
             self._encoders[batch] = Encoder(self.experiment.objective, self.mesh, batch)

@@ -231,10 +231,26 @@ def feature_map(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -
 
     `images` b H W c in [0, 1]; each map b rows columns d.
     """
+    return _pictures(images, {name: pca_rgb(m) for name, m in maps.items()}, out)
+
+
+def attention_map(images: np.ndarray, weights: np.ndarray, out: Path) -> Path:
+    """Images above what each head attends to, brighter where more; the first row of maps is the mean over heads.
+
+    `images` b H W c in [0, 1], `weights` b h rows columns; each map has its own scale, from its smallest to its largest weight.
+    """
+    heads = {"all heads": weights.mean(1), **{f"head {i}": weights[:, i] for i in range(weights.shape[1])}}
+    low, high = ({n: f(w, axis=(1, 2), keepdims=True) for n, w in heads.items()} for f in (np.min, np.max))
+    viridis = _pyplot().get_cmap("viridis")
+    return _pictures(images, {n: viridis((w - low[n]) / np.maximum(high[n] - low[n], 1e-12)) for n, w in heads.items()}, out)
+
+
+def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -> Path:
+    """A column an image, in the first row; below it one of each map (b rows columns colours)."""
     if not len(images):
-        raise ConfigError("no images to draw a feature map of")
+        raise ConfigError("no images to draw a map of")
     plt = _pyplot()
-    shown = [("image", np.repeat(images, 3, -1) if images.shape[-1] == 1 else images), *((n, pca_rgb(m)) for n, m in maps.items())]
+    shown = [("image", np.repeat(images, 3, -1) if images.shape[-1] == 1 else images), *maps.items()]
     figure, axes = plt.subplots(
         len(shown), len(images), figsize=(1.5 * len(images), 1.62 * len(shown)), squeeze=False, layout="constrained"
     )

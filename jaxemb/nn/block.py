@@ -29,7 +29,7 @@ class Block(nn.Module):
     """x <- x + Attn(LN(x)); x <- x + MLP(LN(x)): pre-norm, each branch with optional layer scale and stochastic depth.
 
     Parameters: norm1, qkv (d, 3d), out (d, d), norm2, mlp_up (d, 4d), mlp_down (4d, d); a positional embedding with parameters
-    for each layer has them under `posemb`.
+    for each layer has them under `posemb`. Where "intermediates" may change, `attention` (b n h n) is left there.
     """
 
     posemb: PosEmb
@@ -68,6 +68,9 @@ class Block(nn.Module):
         if self.qk_norm:
             q, k = self._norm("q_norm")(q), self._norm("k_norm")(k)
         out = self.posemb.attend(q, k, v, shared, mask=mask, causal=self.causal)
+        if self.is_mutable_collection("intermediates"):  # for pictures: values that name their key give its weight, in every scheme
+            names = jnp.broadcast_to(jnp.eye(n, dtype=q.dtype)[None, :, None], (b, n, self.heads, n))
+            self.sow("intermediates", "attention", self.posemb.attend(q, k, names, shared, mask=mask, causal=self.causal))
         return self._dropout(self._dense(d, "out")(out.reshape(b, n, d)))
 
     def _add(self, x: Array, branch: Array, name: str, drop_path: Array | None) -> Array:
@@ -161,7 +164,11 @@ class Layers(nn.Module):
                 raise ConfigError(f"scan=True runs all layers as one, and {type(posemb).__name__} works between them: scan=False")
             axes: Any = (0 if rates is not None else nn.broadcast, nn.broadcast, nn.broadcast)
             stack = nn.scan(
-                block, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, in_axes=axes, length=self.depth
+                block,
+                variable_axes={"params": 0, "intermediates": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=axes,
+                length=self.depth,
             )
             x, every = stack(name="blocks", posemb=unbound(posemb), **settings)(x, rates, shared, mask)
             return x, () if every is None else tuple(every[i] for i in wanted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
+from jaxemb.nn.conv import Conv
 from jaxemb.ops import tract
 from jaxemb.types import Features
 
@@ -54,11 +54,8 @@ class ResNet(nn.Module):
         norm = partial(_Norm, momentum=self.momentum, train=train, dtype=self.dtype)
         small = self.stem == "cifar"
         size, stride, pad = (3, 1, 1) if small else (7, 2, 3)
-        if self.tract is None:
-            x = conv(self.width, (size, size), strides=stride, padding=pad, name="stem")(images.astype(self.dtype))
-        else:
-            how = {"lam": self.tract, "strides": stride, "padding": pad, "dtype": self.dtype, "pieces": self.tract_pieces}
-            x = _TrActConv(self.width, size, how, name="stem")(images)
+        first: dict[str, Any] = {"tract": self.tract, "tract_pieces": self.tract_pieces, "dtype": self.dtype}
+        x = Conv(self.width, size, stride, pad, use_bias=False, init=INIT, name="stem", **first)(images)
         x = nn.relu(norm(name="stem_norm")(x))
         if not small:
             around: Any = ((1, 1), (1, 1))
@@ -90,19 +87,6 @@ def _shortcut(x: Array, y: Array, stride: int, conv: partial, norm: partial, nam
     if x.shape == y.shape:
         return x
     return norm(name=f"{name}_shortcut_norm")(conv(y.shape[-1], (1, 1), strides=stride, name=f"{name}_shortcut")(x))
-
-
-class _TrActConv(nn.Module):
-    """A convolution with the parameters of `nn.Conv` (`kernel`) whose kernel has the gradient of TrAct."""
-
-    width: int
-    size: int
-    how: Mapping[str, Any]
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", INIT, (self.size, self.size, x.shape[-1], self.width))
-        return tract.tract_conv(x, kernel, **self.how)
 
 
 class _Norm(nn.Module):

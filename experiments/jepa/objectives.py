@@ -1,0 +1,91 @@
+"""Which pre-training objective makes the best embeddings of CIFAR-10, with the encoder, the images seen and the optimiser the same?
+
+    jaxemb train experiments/jepa/objectives.py:mae                 one field of the experiment, `objective`, changes
+    jaxemb train experiments/jepa/objectives.py:simclr --seed 1
+    jaxemb compare runs/objectives_*
+
+The setting of cifar10.py in fewer steps. Nothing was tuned for any of them but I-JEPA: the learning rate is I-JEPA's, and 64 images
+a step are few for methods that compare the images of a batch.
+Masked methods see crops and flips; those with two views also change colours. Results: README.md beside this file.
+"""
+
+from typing import Any
+
+from jaxemb.data.augment import Flip, RandomResizedCrop
+from jaxemb.data.images import STATISTICS, Images
+from jaxemb.evals.collapse import Collapse
+from jaxemb.evals.knn import KNN
+from jaxemb.evals.lidar import LiDAR
+from jaxemb.evals.probe import Ridge
+from jaxemb.evals.rankme import RankMe
+from jaxemb.experiment import Experiment, replace
+from jaxemb.nn.decoder import Decoder
+from jaxemb.nn.predictor import Predictor
+from jaxemb.nn.projector import Projector
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.byol import BYOL
+from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.dmt_jepa import DMTJEPA
+from jaxemb.objectives.hard_patches import HardPatches
+from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.objectives.lejepa import LeJEPA
+from jaxemb.objectives.mae import MAE
+from jaxemb.objectives.simclr import SimCLR
+from jaxemb.objectives.vicreg import VICReg
+from jaxemb.ops.masks import FixedBlocks, RandomPatches
+from jaxemb.ops.views import Views
+from jaxemb.posemb.sincos import SinCos
+from jaxemb.train.optim import Optim
+
+STEPS = 3_000
+encoder = Transformer(
+    stem=Patches(8), width=128, depth=4, heads=4, pos=SinCos(axes=2), activation="gelu_tanh", kernel_init="xavier"
+)
+masked: dict[str, Any] = {
+    "encoder": encoder,
+    "predictor": Predictor(width=64, depth=2),
+    "masks": FixedBlocks(targets=3, size=(2, 2), context=6),
+    "loss_name": "l2",
+    "joint": True,
+}
+pixels: dict[str, Any] = {"encoder": encoder, "decoder": Decoder(width=64, depth=2, heads=4), "masks": RandomPatches(0.625)}
+mean, std = STATISTICS["cifar10"]
+views: dict[str, Any] = {"encoder": encoder, "projector": Projector((512, 512, 128)), "views": Views(mean=mean, std=std)}
+
+main = ijepa = Experiment(
+    name="objectives_ijepa",
+    objective=IJEPA(**masked, target_layers=4),
+    data=Images("cifar10", augment=(RandomResizedCrop(scale=(0.3, 1.0)), Flip())),
+    optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
+    ema=(0.99, 1.0),
+    steps=STEPS,
+    batch=64,
+    evals={
+        "knn": KNN(every=1500),
+        "probe": Ridge(every=1500),
+        "rankme": RankMe(samples=5_000, every=1500),
+        "collapse": Collapse(every=1500),
+        "lidar": LiDAR(every=1500),
+    },
+    save_every=1500,
+    log_every=100,
+)
+ijepa_last = replace(main, name="objectives_ijepa_last", objective=IJEPA(**masked))
+sigreg = replace(main, name="objectives_sigreg", objective=IJEPA(**masked, target_layers=4, sigreg=0.02))
+dmt = replace(main, name="objectives_dmt", objective=DMTJEPA(**masked))
+mae = replace(main, name="objectives_mae", objective=MAE(**pixels))
+supervised = replace(main, name="objectives_supervised", objective=Classify(encoder=encoder, classes=10))
+hard = replace(main, name="objectives_hard", objective=HardPatches(**pixels, steps=STEPS))
+
+
+def compared(name: str, objective: Any) -> Experiment:
+    """Views are made from images as they are. RankMe is of the projector's output, as its paper has it, as well."""
+    evals = {**main.evals, "rankme_projector": RankMe(of="project", samples=5_000, every=1500)}
+    return replace(main, name=f"objectives_{name}", objective=objective, data=Images("cifar10"), evals=evals)
+
+
+simclr = compared("simclr", SimCLR(**views, temperature=0.2))
+vicreg = compared("vicreg", VICReg(**views))
+lejepa = compared("lejepa", LeJEPA(**views, slices=256))
+byol = compared("byol", BYOL(**views, predictor=Projector((512, 128))))

@@ -1,0 +1,60 @@
+"""A small convolutional network, as for digits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jaxtyping import Float
+
+from jaxemb.config import ConfigError, suggest
+from jaxemb.nn.conv import Conv
+from jaxemb.nn.dense import INITS
+from jaxemb.nn.mlp import KNOWN
+from jaxemb.ops import tract
+from jaxemb.types import Features
+
+
+class CNN(nn.Module):
+    """x -> maxpool2(f(x * W + b)), once for each width. The features are one token: the last map, flattened.
+
+    Parameters: `stem` (first convolution), then `layer1`, `layer2`, ...: `kernel` (height, width, in, out) and `bias` (out).
+    """
+
+    widths: tuple[int, ...] = (32, 32)
+    sizes: tuple[int, ...] = (5, 3)
+    """Side of the kernel of each layer."""
+    activation: str = "relu"
+    """relu, tanh, gelu, gelu_tanh; after every layer."""
+    kernel_init: str = "xavier"
+    tract: float | None = None
+    """lambda of TrAct in the first layer (Petersen et al. 2024, `ops/tract.py`); images should be standardised. None: the plain
+    gradient."""
+    tract_pieces: int = 1
+    """Parts of the batch that have a second moment each: as many as devices is what the released code does. 1: the global batch."""
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.widths or min(self.widths) < 1:
+            raise ConfigError(f"CNN.widths must be numbers of at least 1, one for each layer, are {self.widths}")
+        if len(self.sizes) != len(self.widths) or min(self.sizes) < 1:
+            raise ConfigError(f"CNN.sizes={self.sizes} must be numbers of at least 1, one for each of widths={self.widths}")
+        for field, valid in (("activation", KNOWN), ("kernel_init", INITS)):
+            if (value := getattr(self, field)) not in valid:
+                raise ConfigError(f"CNN.{field}={value!r}{suggest(value, valid)}")
+        tract.check(self.tract, self.tract_pieces, "CNN.")
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b H W c"], *, train: bool = False) -> Features:
+        x = images
+        if min(x.shape[1:3]) >> len(self.widths) == 0:
+            raise ConfigError(f"CNN: {len(self.widths)} layers halve an image of {x.shape[1]} x {x.shape[2]} to nothing")
+        for i, (width, size) in enumerate(zip(self.widths, self.sizes, strict=True)):
+            first: dict[str, Any] = {} if i else {"tract": self.tract, "tract_pieces": self.tract_pieces}
+            name = f"layer{i}" if i else "stem"
+            x = Conv(width, size, init=INITS[self.kernel_init], dtype=self.dtype, name=name, **first)(x)
+            x = nn.max_pool(KNOWN[self.activation](x), (2, 2), (2, 2))
+        return Features(x.reshape(len(x), 1, -1), jnp.ones((len(x), 1), bool))
