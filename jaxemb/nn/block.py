@@ -68,10 +68,17 @@ class Block(nn.Module):
         if self.qk_norm:
             q, k = self._norm("q_norm")(q), self._norm("k_norm")(k)
         out = self.posemb.attend(q, k, v, shared, mask=mask, causal=self.causal)
-        if self.is_mutable_collection("intermediates"):  # for pictures: values that name their key give its weight, in every scheme
-            names = jnp.broadcast_to(jnp.eye(n, dtype=q.dtype)[None, :, None], (b, n, self.heads, n))
-            self.sow("intermediates", "attention", self.posemb.attend(q, k, names, shared, mask=mask, causal=self.causal))
+        if self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "attention", self._weights(q, k, shared, mask))
         return self._dropout(self._dense(d, "out")(out.reshape(b, n, d)))
+
+    def _weights(self, q: Array, k: Array, shared: Any, mask: Array | None) -> Float[Array, "b n h n"]:
+        """What `attend` multiplies values by, in every scheme: it is given values that name their keys, e keys at a time."""
+        b, n, h, e = q.shape
+        names = jnp.pad(jnp.eye(n, dtype=q.dtype), ((0, 0), (0, -n % e))).reshape(n, -1, e)
+        pieces = [jnp.broadcast_to(names[None, :, i, None], (b, n, h, e)) for i in range(names.shape[1])]
+        found = [self.posemb.attend(q, k, v, shared, mask=mask, causal=self.causal) for v in pieces]
+        return jnp.concatenate(found, axis=-1)[..., :n]
 
     def _add(self, x: Array, branch: Array, name: str, drop_path: Array | None) -> Array:
         if self.layer_scale is not None:

@@ -55,6 +55,6 @@ class CNN(nn.Module):
         for i, (width, size) in enumerate(zip(self.widths, self.sizes, strict=True)):
             first: dict[str, Any] = {} if i else {"tract": self.tract, "tract_pieces": self.tract_pieces}
             name = f"layer{i}" if i else "stem"
-            x = Conv(width, size, init=INITS[self.kernel_init], dtype=self.dtype, name=name, **first)(x)
+            x = Conv(width, size, kernel_init=INITS[self.kernel_init], dtype=self.dtype, name=name, **first)(x)
             x = nn.max_pool(KNOWN[self.activation](x), (2, 2), (2, 2))
         return Features(x.reshape(len(x), 1, -1), jnp.ones((len(x), 1), bool))

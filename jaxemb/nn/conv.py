@@ -23,7 +23,7 @@ class Conv(nn.Module):
     stride: int = 1
     padding: Padding = "SAME"
     use_bias: bool = True
-    init: Callable[..., Array] = INITS["xavier"]
+    kernel_init: Callable[..., Array] = INITS["xavier"]
     dtype: str = "float32"
     tract: float | None = None
     """Of a first layer: lambda of TrAct (`ops/tract.py`), which changes the gradient of the kernel alone."""
@@ -31,7 +31,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b H W c"]) -> Float[Array, "b h w f"]:
-        kernel = self.param("kernel", self.init, (self.size, self.size, x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (self.size, self.size, x.shape[-1], self.features))
         how: dict[str, Any] = {"padding": self.padding, "dtype": self.dtype}
         if self.tract is None:
             pads = ((self.padding, self.padding),) * 2 if isinstance(self.padding, int) else self.padding

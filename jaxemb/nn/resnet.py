@@ -55,7 +55,7 @@ class ResNet(nn.Module):
         small = self.stem == "cifar"
         size, stride, pad = (3, 1, 1) if small else (7, 2, 3)
         first: dict[str, Any] = {"tract": self.tract, "tract_pieces": self.tract_pieces, "dtype": self.dtype}
-        x = Conv(self.width, size, stride, pad, use_bias=False, init=INIT, name="stem", **first)(images)
+        x = Conv(self.width, size, stride, pad, use_bias=False, kernel_init=INIT, name="stem", **first)(images)
         x = nn.relu(norm(name="stem_norm")(x))
         if not small:
             around: Any = ((1, 1), (1, 1))

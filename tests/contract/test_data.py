@@ -39,6 +39,7 @@ CIFAR10 = {"size": 8, "name": "cifar10", "train": "train[:50]", "test": "test[:2
 FIELDS = {
     "Arrays": lambda folder, _: {"size": 8} | write_npz(folder, IMAGES),
     "Digits": lambda *_: {"size": 8},
+    "Glyphs": lambda *_: {"size": 16, "classes": 5, "train_each": 10, "test_each": 4},
     "ImageFolder": lambda folder, _: {"size": 8} | write_folder(folder, IMAGES),
     "Images": lambda _, fixture: CIFAR10 | {"data_dir": str(fixture("tfds_dir"))},
     "KeyValue": lambda *_: {"length": 16, "count_train": 40, "count_test": 20},

@@ -348,6 +348,20 @@ def test_plot_draws_feature_maps(here, capsys):
         assert image.size[0] == 2 * 1.5 * 160
 
 
+def test_plot_draws_attention_maps(here, capsys):
+    assert main(["plot", "runs/small@5", "--attention", "--images", "2"]) == 0
+    assert capsys.readouterr().out == "runs/small/attention.png\n"
+    with Image.open("runs/small/attention.png") as image:
+        assert image.size[0] == 2 * 1.5 * 160
+
+
+def test_compare_picks_a_setting_without_labels(here, other, capsys):
+    runs = ["compare", "runs/small", str(other)]
+    refusal = "--pick and --oracle go together: the figure to choose by, and the one to judge the choice by"
+    assert refusal in refused(capsys, *runs, "--pick", "knn/top1")
+    assert "a pick needs runs of two settings or more" in refused(capsys, *runs[:2], "--pick", "loss", "--oracle", "knn/top1")
+
+
 # ---- mistakes --------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from jaxemb.config import ConfigError
 from jaxemb.evals.rankme import RankMe
 from jaxemb.metrics.rankme import rankme
 
@@ -19,3 +20,19 @@ def test_sample_count_bounds_the_width(encode, clusters):
 def test_collapse_reads_as_one(encode, clusters, known):
     flat = known({**clusters.train, "images": np.ones((90, 5), np.float32)}, clusters.test)
     assert RankMe().run(encode, flat)["rankme"] == pytest.approx(1, abs=1e-4)
+
+
+def test_it_may_be_of_what_another_method_gives(clusters):
+    """The projector's output, for methods that have one; embeddings alone have none to ask for."""
+
+    class Model:
+        def __call__(self, arrays):
+            return arrays["images"]
+
+        def of(self, method):
+            return {"project": lambda arrays: np.ones((len(arrays["images"]), 7), np.float32)}[method]
+
+    found = RankMe(of="project").run(Model(), clusters)
+    assert found["rankme"] == pytest.approx(1, abs=1e-3) and found["width"] == 7
+    with pytest.raises(ConfigError, match="needs the model's 'project', and was given embeddings alone"):
+        RankMe(of="project").run(lambda arrays: arrays["images"], clusters)

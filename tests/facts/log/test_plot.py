@@ -271,5 +271,5 @@ def test_a_feature_map_has_a_row_for_each_model_below_the_images(tmp_path):
 
 
 def test_a_feature_map_of_no_images_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no images to draw a feature map of"):
+    with pytest.raises(ConfigError, match="no images to draw a map of"):
         feature_map(np.zeros((0, 8, 8, 1), np.float32), {}, tmp_path / "out.png")

@@ -2,10 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.resnet import INIT, ResNet, _TrActConv
+from jaxemb.nn.resnet import ResNet
 
 IMAGES = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))
 
@@ -35,15 +34,6 @@ def test_unknown_sizes_are_named():
         ResNet(18, "tiny")
     with pytest.raises(ConfigError, match=r"ResNet\.tract is the lambda of TrAct, above 0"):
         ResNet(18, tract=-0.1)
-
-
-@pytest.mark.parametrize("size, stride, pad", [(3, 1, 1), (7, 2, 3)])
-def test_tract_keeps_the_stem_as_it_is(size, stride, pad):
-    plain = nn.Conv(4, (size, size), strides=stride, padding=pad, use_bias=False, kernel_init=INIT)
-    ours = _TrActConv(4, size, {"lam": 0.1, "strides": stride, "padding": pad})
-    params = plain.init(jax.random.key(1), IMAGES)
-    jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(1), IMAGES), params)
-    np.testing.assert_array_equal(ours.apply(params, IMAGES), plain.apply(params, IMAGES))
 
 
 def test_tract_in_the_network_has_the_same_parameters():

@@ -7,7 +7,10 @@ from jaxemb.config import ConfigError
 from jaxemb.nn.block import stack_blocks, unstack_blocks
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
+from jaxemb.posemb.alibi import ALiBi
 from jaxemb.posemb.none import NoPos
+from jaxemb.posemb.relative import RelativeGrid
+from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.sincos import SinCos
 
 SMALL = {"stem": Patches(4), "width": 16, "depth": 3, "heads": 2}
@@ -60,6 +63,45 @@ def test_scan_returns_the_asked_for_layers(plain):
     f = model.apply(params, IMAGES, layers=(2, 0))
     g = model.clone(scan=True).apply({"params": stack_blocks(params["params"])}, IMAGES, layers=(2, 0))
     for a, b in zip(f.layers, g.layers, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def attention_of(model, params, images=IMAGES):
+    """Weights of all layers, b n h n each, by the parameters without scan."""
+    left = model.apply(params, images, mutable=["intermediates"])[1]["intermediates"]
+    if "blocks" in left:
+        return list(left["blocks"]["attention"][0])
+    return [left[f"block_{i}"]["attention"][0] for i in range(model.depth)]
+
+
+def test_attention_weights_are_left_where_they_are_asked_for(plain):
+    """They are the softmax of the logits, a row of 1 for each query, and with them the values give what attention gave."""
+    model, params = plain
+    first = attention_of(model, params)[0]
+    p = params["params"]["block_0"]
+    x, pos = model.stem.apply({"params": params["params"]["stem"]}, IMAGES, width=16)
+    x = model.pos.apply({}, x, pos, grid=(2, 2), method="add")
+    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + model.eps)
+    q, k, _ = jnp.moveaxis((x @ p["qkv"]["kernel"]).reshape(2, 4, 3, 2, 8), 2, 0)
+    np.testing.assert_allclose(first, jax.nn.softmax(jnp.einsum("bnhe,bmhe->bnhm", q, k) / 8**0.5, -1), rtol=1e-4, atol=1e-6)
+    assert "intermediates" not in jax.eval_shape(model.init, jax.random.key(1), IMAGES)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"pos": ALiBi()}, {"pos": Rotary(axes=2)}, {"causal": True}, {"pos": RelativeGrid(shape=(2, 2))}, {"heads": 8}]
+)
+def test_attention_weights_of_every_scheme(fields):
+    model = Transformer(**{**SMALL, **fields})
+    params = model.init(jax.random.key(1), IMAGES)
+    for weights in attention_of(model, params):
+        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+        assert not fields.get("causal") or float(jnp.abs(jnp.triu(weights[:, :, 0], 1)).max()) == 0
+
+
+def test_attention_weights_with_scan(plain):
+    model, params = plain
+    stacked = {"params": stack_blocks(params["params"])}
+    for a, b in zip(attention_of(model, params), attention_of(model.clone(scan=True), stacked), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
