@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from bench import figures, interleaved, note, positive, provenance, words
+from bench_steps import Steps
 from flax import linen as nn
 
 from jaxemb.config import ConfigError, suggest
@@ -40,10 +41,7 @@ from jaxemb.ops.digits import digit_count
 from jaxemb.posemb.none import NoPos
 from jaxemb.posemb.seqpe import SeqPE, table
 from jaxemb.train.encode import bind
-from jaxemb.train.optim import Optim
 from jaxemb.train.sharding import make_mesh
-from jaxemb.train.state import TrainState, create
-from jaxemb.train.step import make_step
 
 CLASSES, VOCABULARY = 1000, 8192
 ONE_D = {"way": "scalar", "project": "single", "limit": 20_000, "origins": 16, "pool": 160}
@@ -153,19 +151,11 @@ def fitted(cls: type, grid: tuple[int, ...], small: bool = False) -> Any:
 # ---- what is timed ---------------------------------------------------------------------------------------------------------------
 
 
-class Trained:
-    """A training run that goes on by a few steps at each call."""
+class Trained(Steps):
+    """A training of a work with this scheme."""
 
     def __init__(self, work: Work, pos: Any):
-        self.objective, optim = work.objective(pos), Optim("adamw", lr=1e-4, schedule="constant", decay=0.05)
-        self.batch = jax.device_put(work.arrays())
-        self.step = jax.jit(make_step(self.objective, optim, steps=1000), donate_argnums=0)
-        self.state: TrainState = jax.jit(lambda b: create(self.objective, optim.make(1000), b, seed=0, ema=False))(self.batch)
-
-    def __call__(self, count: int) -> None:
-        for _ in range(count):
-            self.state, _ = self.step(self.state, self.batch)
-        jax.block_until_ready(self.state)
+        super().__init__(work.objective(pos), work.arrays())
 
     def variables(self) -> dict[str, Any]:
         """Those reached; what only training needs is dropped."""

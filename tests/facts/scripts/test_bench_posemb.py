@@ -24,7 +24,7 @@ def bench():
     sys.path.insert(0, str(SCRIPTS))
     yield importlib.import_module("bench_posemb")
     sys.path.remove(str(SCRIPTS))
-    for name in ("bench", "bench_posemb"):
+    for name in ("bench", "bench_steps", "bench_posemb"):
         sys.modules.pop(name, None)
 
 

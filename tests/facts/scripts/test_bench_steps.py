@@ -1,0 +1,47 @@
+"""The benchmark of training steps compares each system with what it builds on, within a round."""
+
+import csv
+import importlib
+import pathlib
+import sys
+
+import pytest
+
+SCRIPTS = pathlib.Path(__file__).parents[3] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The scripts import each other by their bare names, as `python scripts/bench_steps.py` lets them."""
+    sys.path.insert(0, str(SCRIPTS))
+    yield importlib.import_module("bench_steps")
+    sys.path.remove(str(SCRIPTS))
+    for name in ("bench", "bench_steps"):
+        sys.modules.pop(name, None)
+
+
+def test_a_run_writes_a_row_for_each_system(bench, tmp_path, capsys):
+    path = tmp_path / "deep" / "bench.csv"
+    bench.main(["--small", "--batch", "2", "--rounds", "1", "--groups", "masked", "--csv", str(path)])
+    with path.open(newline="") as file:
+        rows = {row["system"]: row for row in csv.DictReader(file)}
+    assert list(next(iter(rows.values()))) == bench.COLUMNS
+    assert {n: r["against"] for n, r in rows.items()} == {
+        "Classify": "Classify",
+        "IJEPA": "Classify",
+        "DMTJEPA": "IJEPA",
+        "MAE": "Classify",
+        "HardPatches": "MAE",
+    }
+    assert float(rows["Classify"]["ratio"]) == float(rows["Classify"]["flop_ratio"]) == 1
+    assert float(rows["MAE"]["flop_ratio"]) < 1 < float(rows["DMTJEPA"]["flop_ratio"])  # hidden patches are not encoded
+    for row in rows.values():
+        assert float(row["per_flop"]) == pytest.approx(float(row["ratio"]) / float(row["flop_ratio"]), rel=1e-3)
+    assert "per_flop" in capsys.readouterr().out
+
+
+def test_groups_that_are_not_there(bench):
+    with pytest.raises(SystemExit, match="--groups: 'mask' is not known; did you mean 'masked'"):
+        bench.parse(["--groups", "mask"])
+    with pytest.raises(SystemExit, match="--model: 'vit_x' is not known"):
+        bench.parse(["--model", "vit_x"])
