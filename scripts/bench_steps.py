@@ -39,7 +39,7 @@ from jaxemb.train.optim import Optim
 from jaxemb.train.state import TrainState, create
 from jaxemb.train.step import make_step
 
-COLUMNS: list[str] = (
+COLUMNS = (
     "group system against model image batch dtype ms ms_min ratio ratio_low ratio_high cpu_ratio flop_ratio per_flop goal rounds "
     "time commit device cpu simd cores load huge_pages versions command"
 ).split()
