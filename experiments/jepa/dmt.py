@@ -52,7 +52,9 @@ variants: dict[str, dict[str, Any]] = {
     "self": {"attention": "self"},
     "four_layers": {"target_layers": 4},
     "sigreg": {"sigreg": 0.02},
-    "mixed_means": {"mixed_means": True},
+    "released": {"start": "released"},
+    "zero": {"start": "zero"},  # without the mean that all targets of an image share
+    "zero_sigreg": {"start": "zero", "sigreg": 0.02},
     "larger_context": {"masks": FixedBlocks(targets=2, size=(2, 2), context=8)},
     "smaller_targets": {"masks": FixedBlocks(targets=6, size=(1, 1), context=6)},
 }
@@ -83,6 +85,7 @@ dense = replace(
 patches = {**masked, "encoder": scenes, "predictor": Predictor(width=48, depth=2), "masks": blocks}
 add("textures_ijepa", dense, IJEPA(**patches))
 add("textures_dmt", dense, DMTJEPA(**patches))
+add("textures_dmt_zero", dense, DMTJEPA(**patches, start="zero"))
 add("textures_dmt_window5", dense, DMTJEPA(**patches, window=5, neighbours=8))
 add("textures_dmt_no_context_head", dense, DMTJEPA(**patches, context_head=False))
 add("textures_ijepa_sigreg", dense, IJEPA(**patches, sigreg=0.02))

@@ -14,7 +14,7 @@ from jaxemb.doctor.patient import Finding, Patient, grade
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.labels import NoLabels
 from jaxemb.evals.probe import Ridge
-from jaxemb.metrics.collapse import mean_cosine, position_share, spread
+from jaxemb.metrics.collapse import image_share, mean_cosine, position_share, spread
 from jaxemb.metrics.rankme import rankme
 from jaxemb.train.encode import bind
 
@@ -219,6 +219,15 @@ def context(p: Patient) -> Iterator[Finding]:
             grade(share, yellow=0.6, red=0.95),
             "1: a target is the same in all images, and can be predicted from its place",
             "a spread of the features (SIGReg), Xavier initialisation, targets from several layers, larger patches",
+        )
+        share = image_share(values)
+        yield Finding(
+            "context",
+            "target variance explained by the image",
+            share,
+            grade(share, yellow=0.8, red=1.0),
+            "1: all patches of an image have the same target, and any part of the context tells it",
+            "targets that differ within an image: the patches' own features (I-JEPA), less of what they share (DMT-JEPA: start='zero')",
         )
     true = p.loss(p.batch, targets)
     ratio = float(np.mean([p.loss(_rolled(p, by), targets) for by in (1, 2, 3)])) / max(true, 1e-12)

@@ -25,3 +25,8 @@ def position_share(x: Float[np.ndarray, "b n d"]) -> float:
     x = np.asarray(x, np.float64)
     total = x.reshape(-1, x.shape[-1]).var(0).sum()
     return float(x.mean(0).var(0).sum() / max(total, 1e-300))
+
+
+def image_share(x: Float[np.ndarray, "b n d"]) -> float:
+    """The share that the image alone explains: 1 where all patches of an image have one feature."""
+    return position_share(np.swapaxes(x, 0, 1))

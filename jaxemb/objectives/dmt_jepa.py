@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, suggest
 from jaxemb.nn.aggregation import Aggregation
 from jaxemb.nn.block import ACTIVATIONS
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.ops.neighbours import most_similar, window_neighbours
 from jaxemb.types import Batch, Paper
+
+STARTS = ("mean", "released", "zero")
 
 
 class DMTJEPA(IJEPA):
@@ -26,7 +28,7 @@ class DMTJEPA(IJEPA):
 
     The patch's own feature enters its target through the mean alone. What is known of the method is the abstract, a summary and
     the released code, which is followed here, but for its target head: for batches of several images that starts a patch from
-    another image's mean (`mixed_means=True` does so too). Of the paper's text: `loss_name="l2"`.
+    another image's mean (`start="released"` does so too). Of the paper's text: `loss_name="l2"`.
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -46,8 +48,9 @@ class DMTJEPA(IJEPA):
     """False: I-JEPA's own targets, with the context head (an ablation)."""
     context_head: bool = True
     """False: the context goes to the predictor as it is (an ablation)."""
-    mixed_means: bool = False
-    """As released: row (image b, patch n) of a batch of B starts from the mean of image (b N + n) mod B."""
+    start: str = "mean"
+    """What the aggregation of a target starts from, and keeps through its residual path. "mean": of the patch's image; "released":
+    row (image b, patch n) of a batch of B starts from the mean of image (b N + n) mod B; "zero": neighbours alone (an ablation)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,6 +59,8 @@ class DMTJEPA(IJEPA):
             raise ConfigError(
                 f"neighbours={self.neighbours} must lie in 1 to {most}, the patches of window={self.window} around one"
             )
+        if self.start not in STARTS:
+            raise ConfigError(f"start={self.start!r}{suggest(self.start, STARTS)}")
         if self.window < 3 or self.window % 2 == 0:
             raise ConfigError(f"window={self.window} must be odd and at least 3")
 
@@ -74,8 +79,10 @@ class DMTJEPA(IJEPA):
         b, n, _ = features.shape
         ids, valid = most_similar(features, *window_neighbours(grid, self.window, self.wrap), self.neighbours)
         start = features.mean(1, keepdims=True)
-        if self.mixed_means:
+        if self.start == "released":
             start = start[:, 0][jnp.arange(b * n).reshape(b, n) % b]
+        elif self.start == "zero":
+            start = jnp.zeros_like(start)
         return self.head.neighbours(features, ids, valid, start)
 
     def _refine(self, z: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None) -> Float[Array, "b n d"]:

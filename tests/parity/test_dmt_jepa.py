@@ -83,7 +83,12 @@ def test_targets(dmt, precision):
         params, depth = head_params(dmt, "thead")
         encoder = Transformer(stem=Patches(1), width=width, heads=heads, depth=1, **precision.dtypes)
         objective = DMTJEPA(
-            encoder=encoder, neighbours=k, window=window, attention=kind, head_depth=depth, mixed_means=way == "released"
+            encoder=encoder,
+            neighbours=k,
+            window=window,
+            attention=kind,
+            head_depth=depth,
+            start="released" if way == "released" else "mean",
         )
         got = objective.apply({"params": {"head": precision.tree(params)}}, features, grid, method="aggregate")
         precision.check(got, dmt[name], name)

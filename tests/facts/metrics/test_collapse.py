@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxemb.metrics.collapse import mean_cosine, position_share, spread
+from jaxemb.metrics.collapse import image_share, mean_cosine, position_share, spread
 
 
 def test_spread():
@@ -25,3 +25,10 @@ def test_the_share_of_the_place():
     assert position_share(place - place.mean(1, keepdims=True) + own) == pytest.approx(
         place.var(1).sum() / (place.var(1).sum() + 4), rel=0.1
     )
+
+
+def test_the_share_of_the_image():
+    rng = np.random.default_rng(0)
+    image, own = rng.standard_normal((6, 1, 4)), rng.standard_normal((6, 400, 4))
+    assert image_share(np.repeat(image, 10, 1)) == pytest.approx(1)
+    assert image_share(own) < 0.02

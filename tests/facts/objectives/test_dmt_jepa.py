@@ -59,6 +59,18 @@ def test_a_patch_enters_its_own_target_through_the_mean_alone(variables, key):
     np.testing.assert_allclose(target(far, cut)[0, 5], target(features, cut)[0, 5], atol=1e-5)
 
 
+def test_from_zero_a_target_knows_its_neighbours_alone(variables, key):
+    """A change far away moves targets that start from the mean of the image, and not those that start from zero."""
+    features = jax.random.normal(key, (1, 36, 16))
+    far = features.at[0, 35].add(0.1)  # a corner: with wrap=False no neighbour of patch 0
+    moved = {}
+    for start in ("mean", "zero"):
+        objective = DMTJEPA(**FIELDS, start=start, wrap=False, neighbours=2)
+        a, b = (objective.apply(variables, x, (6, 6), method="aggregate") for x in (features, far))
+        moved[start] = float(jnp.abs(a[0, 0] - b[0, 0]).max())
+    assert moved["zero"] == 0 < moved["mean"]
+
+
 def test_the_head_of_the_teacher_has_no_gradient_and_that_of_the_context_has(batch, variables):
     objective = DMTJEPA(**FIELDS)
     fixed = targets(objective, variables, batch)
@@ -97,6 +109,7 @@ def test_masked_context_patches_are_not_averaged(variables):
         ({"neighbours": 9}, "neighbours=9 must lie in 1 to 8, the patches of window=3"),
         ({"neighbours": 0}, "neighbours=0 must lie in 1 to 8"),
         ({"window": 4}, "window=4 must be odd"),
+        ({"start": "men"}, "start='men'; did you mean 'mean'"),
     ],
 )
 def test_bad_fields(fields, message):
