@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import importlib
 import sys
 from collections.abc import Mapping
@@ -75,6 +76,18 @@ def find(target: str) -> Experiment:
     if name not in known:
         raise ConfigError(f"{file} defines no experiment {name!r}{suggest(name, known)}")
     return known[name]
+
+
+def find_all(target: str) -> list[Experiment]:
+    """The experiments of FILE[:PATTERN]: one by its name, or all whose names a pattern with * or ? fits, in their order."""
+    file, _, pattern = target.partition(":")
+    if not set(pattern) & set("*?["):
+        return [find(target)]
+    known = defined(file)
+    by_identity = {id(known[name]): known[name] for name in known if fnmatch.fnmatchcase(name, pattern)}  # `main` is one of them
+    if not by_identity:
+        raise ConfigError(f"{file} defines no experiments that fit {pattern!r}{suggest(pattern, known)}")
+    return list(by_identity.values())
 
 
 def defined(file: str) -> dict[str, Experiment]:

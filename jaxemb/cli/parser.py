@@ -26,6 +26,7 @@ TRAIN = """\
 examples:
   jaxemb train experiments/jepa/shapes.py
   jaxemb train experiments/jepa/shapes.py:supervised        another experiment of the same file
+  jaxemb train 'experiments/tract/digits.py:mlp_*' --seed 1 all that a pattern fits, one after the other, each in its folder
   jaxemb train experiments/jepa/images.py --set data.path=my_photos
   jaxemb train experiments/jepa/shapes.py --set optim.lr=1e-3 --set objective.encoder.depth=6 --run runs/deeper
   jaxemb train experiments/jepa/shapes.py --set 'objective.encoder.pos=jaxemb.posemb.learned:Learned(shape=(4, 4))'
@@ -119,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change a field of the config; may be repeated")
 
     p = verb("train", run.train, "Train an experiment, or resume it.", TRAIN, computes=True)
-    p.add_argument("experiment", metavar="FILE[:NAME]", help="a file of experiments/, and which experiment of it (main)")
+    p.add_argument("experiment", metavar="FILE[:NAME]", help="a file of experiments/, and which of it (main); * stands for several")
     settable(p)
     p.add_argument("--run", metavar="DIR", help="the run folder (runs/<name>, with -seed<N> for a seed other than 0)")
     p.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")

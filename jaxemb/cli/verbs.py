@@ -21,12 +21,22 @@ SIDE_BY_SIDE = 4
 
 
 def train(args: argparse.Namespace) -> None:
-    from jaxemb.experiment import find
+    from jaxemb.experiment import find_all
+
+    found = find_all(args.experiment)
+    if len(found) > 1 and args.run:
+        raise ConfigError(f"--run names one folder, {args.experiment} fits {len(found)} experiments: leave it out")
+    for i, experiment in enumerate(found):
+        if len(found) > 1 and is_first():
+            say(f"\n{i + 1} of {len(found)}: {experiment.name}", "bold")
+        train_one(experiment, args)
+
+
+def train_one(experiment: Experiment, args: argparse.Namespace) -> None:
     from jaxemb.io.run import Run
     from jaxemb.train.loop import train
 
-    changes = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
-    experiment = override(find(args.experiment), changes)
+    experiment = override(experiment, [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])])
     folder = args.run or f"runs/{experiment.name}" + (f"-seed{experiment.seed}" if experiment.seed else "")
     first = is_first()
     if first:

@@ -370,6 +370,7 @@ def test_compare_picks_a_setting_without_labels(here, other, capsys):
     [
         (["train", "experiments/cli_tests/smal.py"], f"no experiment file 'experiments/cli_tests/smal.py'; did you mean '{FILE}'?"),
         (["train", f"{FILE}:longe"], "defines no experiment 'longe'; did you mean 'longer'? valid: longer, main"),
+        (["train", f"{FILE}:*", "--run", "runs/all"], f"--run names one folder, {FILE}:* fits 2 experiments: leave it out"),
         (["train", FILE, "--set", "optim.lrr=1"], "optim.lrr: optim (Optim) has no field 'lrr'; did you mean 'lr'?"),
         (["train", FILE, "--set", "steps=many"], "config.steps: expected int, got 'many'"),
         (["train", FILE, "--set", "steps"], "--set 'steps': write it as field=value"),

@@ -10,7 +10,7 @@ import pytest
 from jaxemb.config import ConfigError, from_json, override, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
-from jaxemb.experiment import Experiment, find, replace
+from jaxemb.experiment import Experiment, find, find_all, replace
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
@@ -113,6 +113,24 @@ def test_find_by_file_and_name(folder):
     assert find("experiments/found/probe.py").name == "probe"
     assert find("experiments/found/probe.py:other").steps == 3
     assert find(str(folder / "experiments/found/probe.py") + ":main").name == "probe"
+
+
+def test_a_pattern_finds_several_in_their_order_and_each_once(folder):
+    file = folder / "experiments/found/probe.py"
+    file.write_text(
+        file.read_text()
+        + textwrap.dedent("""
+        swept = {f"lr{lr}": replace(main, name=f"lr{lr}", optim=Optim(lr=lr)) for lr in (0.1, 0.2)}
+        first = swept["lr0.1"]
+        settings = {"steps": 3}
+    """).replace("Optim(", "type(main.optim)(")
+    )
+    assert [e.name for e in find_all("experiments/found/probe.py:lr*")] == ["lr0.1", "lr0.2"]
+    assert [e.name for e in find_all("experiments/found/probe.py:*")] == ["probe", "other", "lr0.1", "lr0.2"]
+    assert [e.name for e in find_all("experiments/found/probe.py")] == ["probe"]
+    assert find("experiments/found/probe.py:lr0.2").optim.lr == 0.2
+    with pytest.raises(ConfigError, match=r"defines no experiments that fit 'rl\*'; valid: first, lr0.1, lr0.2, main, other"):
+        find_all("experiments/found/probe.py:rl*")
 
 
 def test_classes_of_the_file_are_found_again_from_its_stored_config(folder):
