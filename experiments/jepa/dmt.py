@@ -13,7 +13,6 @@ from typing import Any
 
 from experiments.jepa.objectives import encoder, masked
 from experiments.jepa.objectives import main as objectives
-from jaxemb.data.augment import Flip, RandomResizedCrop
 from jaxemb.data.textures import Textures
 from jaxemb.evals.collapse import Collapse
 from jaxemb.evals.dense import DensePatches
@@ -78,7 +77,7 @@ for kind, cls in (("ijepa", IJEPA), ("dmt", DMTJEPA)):
 scenes = Transformer(stem=Patches(4), width=64, depth=4, heads=4, pos=SinCos(axes=2), activation="gelu_tanh", kernel_init="xavier")
 dense = replace(
     base,
-    data=Textures(augment=(RandomResizedCrop(scale=(0.3, 1.0)), Flip())),
+    data=Textures(),  # as they are: a crop would change periods, a flip angles
     evals={"dense": DensePatches(every=400), "collapse": Collapse(every=500)},
     steps=1_200,
 )

@@ -32,8 +32,8 @@ class Textures(ImageData):
     count_test: int = 2_000
     regions: tuple[int, int] = (2, 4)
     """Fewest and most regions of an image."""
-    noise: float = 0.25
-    """Standard deviation of the pixel noise; pixels lie in [0, 1]."""
+    noise: float = 0.05
+    """Standard deviation of the pixel noise; pixels lie in [0, 1]. At .25 it drowns the gratings in single patches of 4 x 4."""
     data_seed: int = 0
     """Of the scenes. Training and test scenes come from separate streams."""
 
@@ -48,7 +48,7 @@ class Textures(ImageData):
 
     @property
     def usual_statistics(self):
-        return (0.5, 0.5, 0.5), (0.31, 0.31, 0.31)
+        return (0.5, 0.5, 0.5), (0.23, 0.23, 0.23)
 
     def examples(self, split: str) -> Table:
         images, labels, _ = self._drawn(split)

@@ -33,7 +33,7 @@ class Equiangular(Classify):
     """Width of the class vectors."""
     tau: float = 0.07
     alpha: float | None = None
-    """Largest |cosine| between two of them; None: 1.3 times what is possible."""
+    """Largest |cosine| between two of them; None: from 1.3 times the Welch bound, as near as is reached."""
     seed: int = 42
     """Of the vectors."""
     fixed: str = "equiangular"

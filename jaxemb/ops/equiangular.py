@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,13 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
+
+FACTORS = (1.3, 1.5, 1.7, 2.0, 2.5)
+"""Of the Welch bound, tried in this order where no goal is given."""
+
+
+class NotReached(ConfigError):
+    """The vectors are still too close to each other."""
 
 
 def unit(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
@@ -49,14 +58,21 @@ def generate(
 ) -> Float[Array, "n d"]:
     """`count` unit vectors of which no two have a |cosine| above alpha + 1e-4, by gradient descent on `hinge`.
 
-    With count <= width any orthonormal set will do, and one is returned (QR). `alpha` None: 1.3 times the Welch bound, or .01 if
-    that is less. The plain hinge is the reference's, at its rate 1e-3; larger rates diverge. Near the Welch bound (below 1.35 times
-    it) the squared one reaches what the plain one does not: `squared` None chooses so, with rate .1.
+    With count <= width any orthonormal set will do, and one is returned (QR). `alpha` None: the smallest of FACTORS times the Welch
+    bound (or .01 if that is less) that is reached; how near one gets depends on count and width. The plain hinge is the
+    reference's, at its rate 1e-3; larger rates diverge. Near the Welch bound (below 1.35 times it) the squared one reaches what the
+    plain one does not: `squared` None chooses so, with rate .1.
     """
     if count < 2 or width < 1:
         raise ConfigError(f"equiangular vectors need count >= 2 and width >= 1, not {count} and {width}")
     bound = welch_bound(count, width)
-    alpha = max(1.3 * bound, 0.01) if alpha is None else alpha
+    if alpha is None:
+        for factor in FACTORS[:-1]:
+            with contextlib.suppress(NotReached):
+                return generate(
+                    count, width, max(factor * bound, 0.01), lr=lr, steps=5_000, seed=seed, squared=squared, start=start
+                )
+        alpha = max(FACTORS[-1] * bound, 0.01)
     if not bound <= alpha < 1:
         raise ConfigError(
             f"alpha={alpha} must lie in [{bound:.4g}, 1): {count} vectors in {width} dimensions cannot be less coherent"
@@ -72,6 +88,6 @@ def generate(
         reached, now, basis = step(basis)
         if float(reached) <= alpha + 1e-4:
             return now
-    raise ConfigError(
+    raise NotReached(
         f"{count} vectors in {width} dimensions did not come below alpha={alpha} in {steps} steps: they are at {reached}"
     )

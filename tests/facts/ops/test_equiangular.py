@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.ops.equiangular import coherence, generate, hinge, unit, welch_bound
+from jaxemb.ops.equiangular import FACTORS, NotReached, coherence, generate, hinge, unit, welch_bound
 
 
 def test_no_more_vectors_than_dimensions_can_be_orthogonal():
@@ -45,3 +45,13 @@ def test_what_cannot_be():
         generate(200, 50, 0.2, steps=3)
     with pytest.raises(ConfigError, match="need count >= 2"):
         generate(1, 5)
+
+
+@pytest.mark.parametrize(("count", "width"), [(40, 4), (40, 8)])
+def test_without_a_goal_it_comes_as_near_as_it_can(count, width):
+    """1.3 times the Welch bound cannot be had for every count and width; then the next of FACTORS is."""
+    reached = float(coherence(generate(count, width)))
+    allowed = [factor * welch_bound(count, width) + 1e-4 for factor in FACTORS]
+    assert welch_bound(count, width) <= reached <= allowed[-1]
+    with pytest.raises(NotReached, match=f"{count} vectors in {width} dimensions did not come below alpha="):
+        generate(count, width, 1.02 * welch_bound(count, width), steps=50)
