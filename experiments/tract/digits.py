@@ -37,7 +37,7 @@ def experiment(name: str, network: str, inputs: str, tract: float | None, lr: fl
         optim=Optim("sgd", lr=lr, options={"momentum": 0.9}),
         steps=epochs * 1437 // 64,
         batch=64,
-        evals={"test": Accuracy(test=None)},
+        evals={"test": Accuracy()},
         log_every=20,
     )
 
