@@ -26,7 +26,7 @@ TRAIN = """\
 examples:
   jaxemb train experiments/jepa/shapes.py
   jaxemb train experiments/jepa/shapes.py:supervised        another experiment of the same file
-  jaxemb train 'experiments/tract/digits.py:mlp_*' --seed 1 all that a pattern fits, one after the other, each in its folder
+  jaxemb train 'experiments/tract/digits.py:mlp_*' --seed 1      all that a pattern fits, one after the other, each in its folder
   jaxemb train experiments/jepa/images.py --set data.path=my_photos
   jaxemb train experiments/jepa/shapes.py --set optim.lr=1e-3 --set objective.encoder.depth=6 --run runs/deeper
   jaxemb train experiments/jepa/shapes.py --set 'objective.encoder.pos=jaxemb.posemb.learned:Learned(shape=(4, 4))'

@@ -17,7 +17,7 @@ from jaxemb.cli.describe import catalogue
 from jaxemb.config import override
 from jaxemb.data.digits import Digits
 from jaxemb.discover import FAMILIES, members
-from jaxemb.experiment import Experiment, find
+from jaxemb.experiment import Experiment, find, find_all
 from jaxemb.io.embedder import Embedder
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -189,7 +189,8 @@ def check_commands(found):
         args = understood(command)
         target = getattr(args, "experiment", getattr(args, "target", ""))
         if ".py" in target and not PLACEHOLDER.search(target):
-            override(find(target), args.set)  # an unknown file, name, field or type is an error that says so
+            for experiment in find_all(target):
+                override(experiment, args.set)  # an unknown file, name, field or type is an error that says so
         if hasattr(args, "family") and not PLACEHOLDER.search(command):
             assert main(shlex.split(command)[1:]) == 0, command
 
