@@ -1,9 +1,6 @@
 """The benchmark of positional embeddings builds each for its input, compares within a round, and counts SeqPE's work right."""
 
 import csv
-import importlib
-import pathlib
-import sys
 
 import pytest
 
@@ -15,17 +12,10 @@ from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.seqpe import SeqPE
 from jaxemb.posemb.sincos import SinCos
 
-SCRIPTS = pathlib.Path(__file__).parents[3] / "scripts"
-
 
 @pytest.fixture(scope="module")
-def bench():
-    """The scripts import each other by their bare names, as `python scripts/bench_posemb.py` lets them."""
-    sys.path.insert(0, str(SCRIPTS))
-    yield importlib.import_module("bench_posemb")
-    sys.path.remove(str(SCRIPTS))
-    for name in ("bench", "bench_steps", "bench_posemb"):
-        sys.modules.pop(name, None)
+def bench(script):
+    return script("bench_posemb")
 
 
 def test_members_are_built_for_the_size_of_the_input(bench):

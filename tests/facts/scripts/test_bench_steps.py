@@ -1,23 +1,13 @@
 """The benchmark of training steps compares each system with what it builds on, within a round."""
 
 import csv
-import importlib
-import pathlib
-import sys
 
 import pytest
 
-SCRIPTS = pathlib.Path(__file__).parents[3] / "scripts"
-
 
 @pytest.fixture(scope="module")
-def bench():
-    """The scripts import each other by their bare names, as `python scripts/bench_steps.py` lets them."""
-    sys.path.insert(0, str(SCRIPTS))
-    yield importlib.import_module("bench_steps")
-    sys.path.remove(str(SCRIPTS))
-    for name in ("bench", "bench_steps"):
-        sys.modules.pop(name, None)
+def bench(script):
+    return script("bench_steps")
 
 
 def test_a_run_writes_a_row_for_each_system(bench, tmp_path, capsys):
