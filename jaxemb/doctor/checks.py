@@ -227,7 +227,7 @@ def context(p: Patient) -> Iterator[Finding]:
             share,
             grade(share, yellow=0.8, red=1.0),
             "1: all patches of an image have the same target, and any part of the context tells it",
-            "targets that differ within an image: patches' own features (I-JEPA), without their mean (DMT-JEPA: start='zero')",
+            "targets that differ within an image, e.g. the patches' own features (I-JEPA)",
         )
     true = p.loss(p.batch, targets)
     ratio = float(np.mean([p.loss(_rolled(p, by), targets) for by in (1, 2, 3)])) / max(true, 1e-12)

@@ -92,7 +92,7 @@ def write_csv(file: Path, found: Sequence[Column]) -> Path:
 
 
 def _about(runs: Sequence[Path]) -> dict[str, str]:
-    configs, environments = ([_read(run / name) for run in runs] for name in ("config.json", "env.json"))
+    configs, environments = ([read_json(run / name) for run in runs] for name in ("config.json", "env.json"))
     without_seed = json.dumps({k: v for k, v in configs[0].items() if k != "seed"}, sort_keys=True)
 
     def each(name: str) -> str:
@@ -110,7 +110,8 @@ def _about(runs: Sequence[Path]) -> dict[str, str]:
     }
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """A file of a run folder; a ConfigError where it is missing or damaged."""
     try:
         return json.loads(file.read_text())
     except (OSError, ValueError) as e:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxemb.config import ConfigError, flatten
-from jaxemb.log.compare import Column, columns, spread
+from jaxemb.log.compare import Column, columns, read_json, spread
 
 
 class Candidate(NamedTuple):
@@ -56,7 +56,7 @@ def pick(runs: Sequence[Path], *, by: str, oracle: str, plateau: float = 0.0) ->
     seeds = sorted(set.intersection(*(set(c.signal) for c in candidates)))
     if not seeds:
         raise ConfigError("no seed was run with every setting: nothing to pick from")
-    report = Report(sorted(candidates, key=lambda c: -_mean(c.signal)), {}, {}, {}, {}, {})
+    report = Report(sorted(candidates, key=lambda c: -statistics.mean(c.signal.values())), {}, {}, {}, {}, {})
     for seed in seeds:
         signal, accuracy = (np.array([getattr(c, name)[seed] for c in candidates]) for name in ("signal", "accuracy"))
         chosen = _chosen(signal, candidates, plateau)
@@ -95,7 +95,7 @@ def _by_seed(column: Column, figure: str) -> dict[int, float]:
     if figure not in column.figures:
         there = sorted(name for name in column.figures if "/" in name)
         raise ConfigError(f"{column.experiment} has no figure {figure!r}; it has {', '.join(there)}")
-    return dict(zip([_config(run)["seed"] for run in column.runs], column.figures[figure], strict=True))
+    return dict(zip([read_json(run / "config.json")["seed"] for run in column.runs], column.figures[figure], strict=True))
 
 
 def _chosen(signal: np.ndarray, candidates: Sequence[Candidate], plateau: float) -> int:
@@ -112,16 +112,8 @@ def _chosen(signal: np.ndarray, candidates: Sequence[Candidate], plateau: float)
 
 def _differing(found: Sequence[Column]) -> list[dict[str, Any]]:
     """Of each setting, the fields that not all have alike."""
-    configs = [flatten(_config(c.runs[0])) for c in found]
+    configs = [flatten(read_json(c.runs[0] / "config.json")) for c in found]
     configs = [{k: v for k, v in config.items() if k not in ("name", "seed")} for config in configs]
     every = dict.fromkeys(name for config in configs for name in config)
     changed = [n for n in every if len({json.dumps(c.get(n), default=str) for c in configs}) > 1]
     return [{n.removeprefix("objective."): c[n] for n in changed if n in c} for c in configs]
-
-
-def _config(run: Path) -> dict[str, Any]:
-    return json.loads((run / "config.json").read_text())
-
-
-def _mean(values: dict[int, float]) -> float:
-    return statistics.mean(values.values())
