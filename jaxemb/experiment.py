@@ -40,6 +40,9 @@ class Experiment:
     evals: Mapping[str, Eval] = field(default_factory=dict)
     log_every: int = 50
     """Steps between two lines of metrics.jsonl."""
+    first_layer: str | None = None
+    """The path of a linear layer, such as "encoder/stem/proj": `first_layer_cosine`, between the change of its outputs that a step
+    makes and the one that they ask for (`train/first_layer.py`), stands in every line as well."""
     save_every: int = 500
     """Steps between two checkpoints; the last step is always saved."""
     keep: int = 3

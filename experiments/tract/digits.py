@@ -39,6 +39,7 @@ def experiment(name: str, network: str, inputs: str, tract: float | None, lr: fl
         batch=64,
         evals={"test": Accuracy()},
         log_every=20,
+        first_layer="encoder/stem",
     )
 
 

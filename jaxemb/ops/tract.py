@@ -16,6 +16,10 @@ Under `jax.jit` the rows are those of the global batch, whatever the devices (X^
 k-th of the batch has an M of its own, as where the released code runs on k devices: sum_k M_k X_k^T G_k. Which of the two the paper
 used on several devices is not stated.
 
+Where an update runs over micro-batches, M is that of all of them. It depends on the inputs alone, so that no second pass is needed:
+the layers give plain gradients and, in the collection `MOMENTS`, their matrices (`dense_moment`, `conv_moment`); the training step
+takes means of both and solves once (`deferred`).
+
 Inputs should be standardised: beside pixels of 0 .. 255 a lambda of 0.1 is nothing, and the layer hardly moves. Where the second
 moment is not finite the gradient is NaN, all of it.
 """
@@ -35,6 +39,9 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.dtypes import wide
+
+MOMENTS = "tract_moments"
+"""The collection of X^T X / r + lambda I by the path of the kernel. Where it is mutable, layers leave the solve to the step."""
 
 Padding = str | int | tuple[tuple[int, int], tuple[int, int]]
 Pair = int | tuple[int, int]
@@ -69,12 +76,49 @@ def tract_conv(
         raise ConfigError(
             f"tract: a kernel for {inputs} of {x.shape[-1]} channels is a grouped convolution; TrAct is defined for groups=1 alone"
         )
-    strides, dilation = _pair(strides), _pair(dilation)
-    window = tuple((size - 1) * step + 1 for size, step in zip((height, width), dilation, strict=True))
-    geometry = {"window_strides": strides, "padding": _pads(padding, x.shape[1:3], window, strides), "rhs_dilation": dilation}
+    geometry = _geometry((height, width), x.shape[1:3], strides, padding, dilation)
     forward = functools.partial(jax.lax.conv_general_dilated, **geometry, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    rows = functools.partial(_patches, (height, width), strides, geometry["padding"], dilation)
+    rows = functools.partial(_patches, (height, width), *geometry.values())
     return _product(forward, rows, lam, pieces, _floating(x).astype(dtype or x.dtype), kernel)
+
+
+def dense_moment(x: Float[Array, "*b n"], lam: float) -> Float[Array, "n n"]:
+    """X^T X / r + lambda I, of all leading axes as rows."""
+    return _moment(_rows(_floating(x)), lam)
+
+
+def conv_moment(
+    x: Float[Array, "b H W c"],
+    size: tuple[int, int],
+    lam: float,
+    *,
+    strides: Pair = 1,
+    padding: Padding = "VALID",
+    dilation: Pair = 1,
+) -> Float[Array, "n n"]:
+    """X^T X / r + lambda I, of the patches under a kernel of this height and width; n counts as the flattened kernel does."""
+    geometry = _geometry(size, x.shape[1:3], strides, padding, dilation)
+    return _moment(_patches(size, *geometry.values(), _floating(x)), lam)
+
+
+def deferred(grads: Any, moments: Any) -> Any:
+    """Plain gradients, with M X^T G in the place of each kernel's that has its matrix in `moments` (see `MOMENTS`).
+
+    Means of both over micro-batches make it that of the whole batch.
+    """
+    for name, inner in moments.items():
+        if isinstance(inner, tuple):
+            if len(inner) != 1:
+                raise ConfigError(
+                    f"tract under accumulate > 1: a layer runs {len(inner)} times in one loss, where M is defined for once; "
+                    "set accumulate=1, or tract_pieces=2 for a moment of each piece of a micro-batch"
+                )
+            g = grads[name]
+            solved = _ridge_solve(inner[0], g.reshape(len(inner[0]), -1).astype(inner[0].dtype))
+            grads = {**grads, name: solved.reshape(g.shape).astype(g.dtype)}
+        else:
+            grads = {**grads, name: deferred(grads[name], inner)}
+    return grads
 
 
 def weight_gradient(x: Float[Array, "r n"], g: Float[Array, "r m"], lam: float, pieces: int = 1) -> Float[Array, "n m"]:
@@ -139,15 +183,20 @@ def _solved(x: Array, g: Array, lam: float) -> Array:
     dtype = wide(x)
     rows, n = x.shape
     if rows < n:  # the same by the push-through identity, with a smaller matrix: X^T (X X^T / r + lambda I)^-1 G
-        gram = _exact(x, x.T, dtype) / rows
-        return _exact(x.T.astype(dtype), _ridge_solve(gram, g.astype(dtype), lam))
-    return _ridge_solve(_exact(x.T, x, dtype) / rows, _exact(x.T, g, dtype), lam)
+        gram = _exact(x, x.T, dtype) / rows + lam * jnp.eye(rows, dtype=dtype)
+        return _exact(x.T.astype(dtype), _ridge_solve(gram, g.astype(dtype)))
+    return _ridge_solve(_moment(x, lam), _exact(x.T, g, dtype))
 
 
-def _ridge_solve(moment: Array, g: Array, lam: float) -> Array:
-    """(moment + lambda I)^-1 g by Cholesky; NaN where the moment is not finite (an infinite one would give zeros)."""
-    factor = jnp.linalg.cholesky(moment + lam * jnp.eye(len(moment), dtype=moment.dtype))
-    return jnp.where(jnp.isfinite(jnp.trace(moment)), cho_solve((factor, True), g), jnp.nan)
+def _moment(x: Array, lam: float) -> Array:
+    """X^T X / r + lambda I"""
+    rows, n = x.shape
+    return _exact(x.T, x, wide(x)) / rows + lam * jnp.eye(n, dtype=wide(x))
+
+
+def _ridge_solve(moment: Array, g: Array) -> Array:
+    """moment^-1 g by Cholesky; NaN where the moment is not finite (an infinite one would give zeros)."""
+    return jnp.where(jnp.isfinite(jnp.trace(moment)), cho_solve((jnp.linalg.cholesky(moment), True), g), jnp.nan)
 
 
 def _exact(a: Array, b: Array, dtype: Any = None) -> Array:
@@ -164,6 +213,13 @@ def _matmul(x: Array, kernel: Array) -> Array:
 
 def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
+
+
+def _geometry(size: tuple[int, int], shape: tuple[int, ...], strides: Pair, padding: Padding, dilation: Pair) -> dict[str, Any]:
+    """Of `conv_general_dilated`, and in the order of `_patches`."""
+    strides, dilation = _pair(strides), _pair(dilation)
+    window = tuple((k - 1) * step + 1 for k, step in zip(size, dilation, strict=True))
+    return {"window_strides": strides, "padding": _pads(padding, shape, window, strides), "rhs_dilation": dilation}
 
 
 def _patches(size: tuple[int, int], strides: tuple[int, int], pads: Any, dilation: tuple[int, int], x: Array) -> Array:

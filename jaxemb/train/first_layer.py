@@ -1,4 +1,6 @@
-"""How well a step of the first layer's weights realises the step that its pre-activations ask for (what TrAct improves)."""
+"""How well a step of the first layer's weights realises the step that its pre-activations ask for (what TrAct improves).
+
+Logged as `first_layer_cosine` where `Experiment.first_layer` names the layer."""
 
 from __future__ import annotations
 
@@ -12,20 +14,22 @@ from jax import Array
 from jaxemb.config import ConfigError
 from jaxemb.ops.tract import cosine
 from jaxemb.train.optim import parameter_paths
+from jaxemb.train.state import TrainState
 from jaxemb.types import Batch
 
 
-def first_layer_cosine(objective: Any, variables: Any, batch: Batch, layer: str = "encoder/stem/proj", seed: int = 0) -> Array:
+def first_layer_cosine(objective: Any, state: TrainState, batch: Batch, layer: str = "encoder/stem/proj") -> Array:
     """cos(change of z by the gradient step of the kernel, -dL/dz), for z the outputs of the linear layer at this path.
 
-    Scale-free, of the batch as a whole; the gradient is the one that the optimiser gets, with TrAct or without. `variables` as of
-    `TrainState.variables`. Any layer serves that is linear in its `kernel`: "encoder/stem/proj" of `Transformer` on `Patches`,
-    "encoder/stem" of `MLP` and `ResNet`. To be jitted.
+    Scale-free, of the batch as a whole; the gradient is the one that the optimiser gets, with TrAct or without. Any layer serves
+    that is linear in its `kernel`: "encoder/stem/proj" of `Transformer` on `Patches`, "encoder/stem" of `MLP`, `CNN` and `ResNet`.
+    Costs a training step and a half. To be jitted.
     """
-    params = variables["params"]
+    params, variables = state.params, state.variables("trained")
     if f"{layer}/kernel" not in (paths := parameter_paths(params)):
-        raise ConfigError(f"layer={layer!r} has no kernel; there are {', '.join(p[:-7] for p in paths if p.endswith('/kernel'))}")
-    targets = jax.lax.stop_gradient(objective.apply(variables, batch, method="targets"))
+        there = ", ".join(p[:-7] for p in paths if p.endswith("/kernel"))
+        raise ConfigError(f"first_layer={layer!r} has no kernel; there are {there}")
+    targets = jax.lax.stop_gradient(objective.apply(state.variables("ema"), batch, method="targets"))
 
     def loss(params: Any, shift: Array) -> tuple[Array, Array]:
         found = []
@@ -39,10 +43,10 @@ def first_layer_cosine(objective: Any, variables: Any, batch: Batch, layer: str 
 
         with nn.intercept_methods(shifted):
             mutable = [*(name for name in variables if name != "params"), "losses"]
-            rngs = {"dropout": jax.random.key(seed)}
+            rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
             out, _ = objective.apply({**variables, "params": params}, batch, targets, method="loss", rngs=rngs, mutable=mutable)
         if len(found) != 1:
-            raise ConfigError(f"layer={layer!r} runs {len(found)} times in one loss; its step is defined for once")
+            raise ConfigError(f"first_layer={layer!r} runs {len(found)} times in one loss; its step is defined for once")
         return out.value, found[0]
 
     z = jax.eval_shape(loss, params, jnp.zeros(()))[1]

@@ -17,6 +17,7 @@ from jaxemb.log.progress import Progress
 from jaxemb.log.writer import Writer
 from jaxemb.train.failures import explained
 from jaxemb.train.feed import Feed
+from jaxemb.train.first_layer import first_layer_cosine
 from jaxemb.train.judge import Judge
 from jaxemb.train.report import Report
 from jaxemb.train.setup import batch_shapes
@@ -25,6 +26,7 @@ from jaxemb.train.signals import Stop
 from jaxemb.train.start import find_start
 from jaxemb.train.state import TrainState
 from jaxemb.train.step import make_step
+from jaxemb.types import Batch
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -56,6 +58,7 @@ def train(experiment: Experiment, run: str | Path, *, tensorboard: bool = False,
         report.begin(start.step, resumed=start.resumed)
         with report.aside("compiling the train step"):
             step = compile_step(experiment, start.state, mesh)
+            look = compile_look(experiment, start.state, mesh)
 
         state, i = start.state, start.step  # i updates are done
         while True:
@@ -71,9 +74,11 @@ def train(experiment: Experiment, run: str | Path, *, tensorboard: bool = False,
             if last:
                 break
             with jax.transfer_guard("disallow"):  # nothing may move between host and devices unasked
-                state, metrics = step(state, next(feed))
+                batch = next(feed)
+                looked = look(state, batch) if look and report.due(i + 1) else {}
+                state, metrics = step(state, batch)
             i += 1
-            report.step(i, metrics)
+            report.step(i, {**metrics, **looked})
 
         checkpoints.wait()
         if stop.signal and i < experiment.steps:
@@ -103,6 +108,20 @@ def compile_step(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
     placed = jax.tree.map(lambda x: x.sharding, state)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, replicated(mesh)))
     return jitted.lower(state, batch_shapes(experiment, mesh)).compile()
+
+
+def compile_look(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
+    """What is measured before a step that is written down, beside its metrics; None where nothing is asked for."""
+    if experiment.first_layer is None:
+        return None
+
+    def look(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+        # Of many micro-batches the first alone: the others would not fit beside it.
+        part = {name: x[: experiment.batch // experiment.accumulate] for name, x in batch.items()}
+        cosine = first_layer_cosine(experiment.objective, state, part, experiment.first_layer or "")
+        return {"first_layer_cosine": cosine}
+
+    return jax.jit(look, out_shardings=replicated(mesh)).lower(state, batch_shapes(experiment, mesh)).compile()
 
 
 def make_report(experiment: Experiment, folder: Run, tensorboard: bool, wandb: bool) -> Report:

@@ -47,6 +47,10 @@ class Report:
         self._writer.resume(step if resumed else None)
         self._progress.start(step)
 
+    def due(self, step: int) -> bool:
+        """Whether the metrics of this step are written."""
+        return step % self._experiment.log_every == 0 or step in (1, self._experiment.steps)
+
     def step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """The metrics of a step that has been started; those of the step before are read now."""
         late, self._late = self._late, (step, metrics)
@@ -75,7 +79,7 @@ class Report:
         self._progress.step(step, checked["loss"])
         if step == self._first:
             self._progress.measure(step)
-        if step % self._experiment.log_every and step not in (1, self._experiment.steps):
+        if not self.due(step):
             return
         rate = self._progress.measure(step)
         speed = {"steps_per_second": rate, "examples_per_second": rate * self._experiment.batch} if rate else {}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxemb.ops.ema import ema_update
+from jaxemb.ops.tract import MOMENTS, deferred
 from jaxemb.train.state import TrainState
 from jaxemb.types import Batch
 
@@ -25,17 +26,21 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
     horizon = optim.stretch * steps  # not cut to a whole number, unlike those of lr and decay: as released
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        def loss(params: Any, stats: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, tuple[dict, Any]]:
+        def loss(params: Any, stats: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, tuple[tuple[dict, Any], Any]]:
             teacher = {"params": params if state.ema is None else state.ema, **stats}
             targets = jax.lax.stop_gradient(objective.apply(teacher, part, method="targets"))
+            mutable = [*stats, "losses", *([MOMENTS] if accumulate > 1 else [])]
             out, new = objective.apply(
-                {"params": params, **stats}, part, targets, method="loss", rngs={"dropout": key}, mutable=[*stats, "losses"]
+                {"params": params, **stats}, part, targets, method="loss", rngs={"dropout": key}, mutable=mutable
             )
-            terms = auxiliary(new.pop("losses", {}))
-            return out.value + sum(terms.values()), ({**out.logs, **terms}, new)
+            terms, moments = auxiliary(new.pop("losses", {})), new.pop(MOMENTS, {})
+            return out.value + sum(terms.values()), (({**out.logs, **terms}, moments), new)
 
         gradient = over_parts(jax.value_and_grad(loss, has_aux=True), accumulate)
-        (value, (logs, stats)), grads = gradient(state.params, state.stats, batch, jax.random.fold_in(state.key, state.step))
+        (value, ((logs, moments), stats)), grads = gradient(
+            state.params, state.stats, batch, jax.random.fold_in(state.key, state.step)
+        )
+        grads = deferred(grads, moments)
         updates, opt = tx.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         average = state.ema
@@ -65,8 +70,9 @@ def over_parts(gradient: Callable, parts: int) -> Callable:
     """The mean of a gradient function over `parts` micro-batches, one after the other in memory.
 
     For a loss that is a mean over examples this is the gradient of the whole batch; statistics of the batch (BatchNorm,
-    contrastive negatives, the second moment of TrAct) are those of a micro-batch. For TrAct that is `tract_pieces` = parts; the
-    exact form would need the sum of all second moments before the first solve, which is a second pass: do without accumulation.
+    contrastive negatives) are those of a micro-batch. The second moment of TrAct is that of the whole batch, since `logs` carries
+    the matrices along; with `tract_pieces` > 1 that of each piece of each micro-batch. One for each micro-batch, as where code
+    that knows nothing of the other micro-batches accumulates, is `tract_pieces` = parts without accumulation.
     """
     if parts == 1:
         return gradient

@@ -5,7 +5,7 @@ import socket
 import numpy as np
 import pytest
 
-from jaxemb.config import override
+from jaxemb.config import ConfigError, override
 from jaxemb.nn.mlp import MLP
 from jaxemb.objectives.classify import Classify
 from jaxemb.train.loop import train
@@ -35,6 +35,29 @@ def test_eight_devices_equal_one_and_pieces_differ(experiment, tmp_path, losses,
     one, eight, pieces = (read_state(experiment, tmp_path / name).params for name in ("one", "eight", "pieces"))
     assert_same(eight, one, atol=1e-5, rtol=1e-4)
     assert np.abs(pieces["encoder"]["stem"]["kernel"] - one["encoder"]["stem"]["kernel"]).max() > 1e-3
+
+
+def test_micro_batches_over_devices_equal_one_batch(experiment, tmp_path, losses, read_state, assert_same):
+    train(experiment, tmp_path / "one")
+    train(override(experiment, ['mesh={"data": 2, "fsdp": 2}', 'sharding=[[".*", "fsdp"]]', "accumulate=4"]), tmp_path / "parts")
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    parts, one = (read_state(experiment, tmp_path / name).params for name in ("parts", "one"))
+    assert_same(parts, one, atol=1e-5, rtol=1e-4)
+
+
+def test_the_cosine_of_the_first_layer_is_logged(experiment, tmp_path, read_rows):
+    named = ["first_layer=encoder/stem", "log_every=2"]
+    train(override(experiment, named), tmp_path / "tract")
+    train(override(experiment, [*named, "objective.encoder.tract=null", "accumulate=2"]), tmp_path / "plain")
+    ours, plain = ({r["step"]: r["first_layer_cosine"] for r in read_rows(tmp_path / n) if "loss" in r} for n in ("tract", "plain"))
+    assert [*ours] == [*plain] == [1, 2, 4]
+    assert 1 > ours[2] > plain[2] > 0, "TrAct realises more of the step than the plain gradient"
+
+
+def test_a_first_layer_that_is_not_there_is_named_before_training(experiment, tmp_path, read_rows):
+    with pytest.raises(ConfigError, match=r"first_layer='stem' has no kernel; there are encoder/stem, head"):
+        train(override(experiment, ["first_layer=stem"]), tmp_path / "run")
+    assert not read_rows(tmp_path / "run")
 
 
 def test_two_processes_equal_two_devices(experiment, launch, tmp_path, losses, read_state, assert_same):

@@ -27,6 +27,15 @@ def test_imagenet_stem_cuts_sixteen_times_more():
     assert f.tokens.shape == (1, 4, 32)
 
 
+def test_the_pool_of_the_small_stem_halves_the_map():
+    shapes = {}
+    for stem in ("cifar", "cifar_pool"):
+        model = ResNet(18, stem, width=4)
+        shapes[stem] = jax.eval_shape(model.init_with_output, jax.random.key(0), IMAGES)
+    assert shapes["cifar"][0].tokens.shape == (4, 4, 32) and shapes["cifar_pool"][0].tokens.shape == (4, 1, 32)
+    assert shapes["cifar"][1] == shapes["cifar_pool"][1]
+
+
 def test_unknown_sizes_are_named():
     with pytest.raises(ConfigError, match="depth=34; valid: 18, 50"):
         ResNet(34)

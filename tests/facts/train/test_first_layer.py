@@ -13,6 +13,8 @@ from flax import linen as nn
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
 from jaxemb.experiment import Experiment
+from jaxemb.nn.cnn import CNN
+from jaxemb.nn.dense import Dense
 from jaxemb.nn.mlp import MLP
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.tract import realised_cosine, tract_conv, weight_gradient
@@ -27,6 +29,9 @@ X = jax.random.normal(jax.random.key(0), (8, 6)) * 10.0 ** jnp.arange(-2.0, 1.0,
 BATCH = {"images": X, "labels": jnp.arange(8) % 3}
 
 
+SGD = Optim("sgd", lr=0.1, schedule="constant")
+
+
 def model(tract=0.1, **fields):
     return Classify(encoder=MLP((4,), activation="tanh", tract=tract, **fields), classes=3)
 
@@ -37,10 +42,13 @@ def params_of(objective):
     return params
 
 
+def state_of(params, optim=SGD, ema=None):
+    return TrainState(jnp.int32(0), params, {}, ema, optim.make(10).init(params), jax.random.key(0))
+
+
 def first_step(optim, objective, accumulate=1, batch=BATCH):
-    params = params_of(objective)
-    state = TrainState(jnp.int32(0), params, {}, None, optim.make(10).init(params), jax.random.key(0))
-    return jax.jit(make_step(objective, optim, steps=10, accumulate=accumulate))(state, batch)
+    step = jax.jit(make_step(objective, optim, steps=10, accumulate=accumulate))
+    return step(state_of(params_of(objective), optim), batch)
 
 
 def gradient(objective, batch=BATCH):
@@ -84,16 +92,52 @@ def test_a_frozen_first_layer_stays():
     jax.tree.map(np.testing.assert_array_equal, moved.params["encoder"]["stem"], params_of(model())["encoder"]["stem"])
 
 
-def test_accumulation_is_a_moment_each_micro_batch():
-    optim = Optim("sgd", lr=0.1, schedule="constant")
-    parts, _ = first_step(optim, model(), accumulate=2)
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulation_has_the_moment_of_the_whole_batch(parts):
+    whole, n = first_step(SGD, model())
+    cut, m = first_step(SGD, model(), accumulate=parts)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), cut.params, whole.params)
+    assert float(m["grad_norm"]) == pytest.approx(float(n["grad_norm"]), rel=1e-4)
+    assert "tract_moments" not in cut.stats
+
+
+def test_accumulation_of_a_convolution_has_the_moment_of_the_whole_batch():
+    batch = {"images": X.reshape(8, 6)[:, :4].reshape(8, 2, 2, 1).repeat(2, 1), "labels": BATCH["labels"]}
+    objective = Classify(encoder=CNN(widths=(3,), sizes=(3,), tract=0.1), classes=3)
+    params = objective.init(jax.random.key(1), batch)["params"]
+    params["head"]["kernel"] = jax.random.normal(jax.random.key(2), params["head"]["kernel"].shape)
+    found = [jax.jit(make_step(objective, SGD, steps=10, accumulate=k))(state_of(params), batch)[0].params for k in (1, 2)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *found)
+
+
+def test_pieces_under_accumulation_are_those_of_a_micro_batch():
+    parts, _ = first_step(SGD, model(tract_pieces=2), accumulate=2)
     order = jnp.array([0, 2, 4, 6, 1, 3, 5, 7])  # a micro-batch takes every second row
     sorted_batch = {name: x[order] for name, x in BATCH.items()}
-    pieces, _ = first_step(optim, model(tract_pieces=2), batch=sorted_batch)
-    whole, _ = first_step(optim, model())
+    pieces, _ = first_step(SGD, model(tract_pieces=4), batch=sorted_batch)
+    whole, _ = first_step(SGD, model())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), parts.params, pieces.params)
     kernels = [s.params["encoder"]["stem"]["kernel"] for s in (parts, whole)]
     assert not np.allclose(*kernels, rtol=1e-3)
+
+
+def test_accumulation_with_a_moment_that_is_not_finite_says_so_in_the_gradient():
+    batch = {**BATCH, "images": X.at[0, 0].set(jnp.inf)}
+    _, metrics = first_step(SGD, model(), accumulate=2, batch=batch)
+    assert np.isnan(float(metrics["grad_norm"]))
+
+
+def test_accumulation_refuses_a_layer_that_runs_twice():
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            stem = Dense(2, tract=0.1, name="stem")
+            return Features((stem(x) + stem(-x))[:, None], jnp.ones((len(x), 1), bool))
+
+    objective = Classify(encoder=Twice(), classes=3)
+    state = state_of(objective.init(jax.random.key(1), BATCH)["params"])
+    with pytest.raises(ConfigError, match=r"tract under accumulate > 1: a layer runs 2 times in one loss.*accumulate=1"):
+        make_step(objective, SGD, steps=10, accumulate=2)(state, BATCH)
 
 
 # ---- how well the step is realised -----------------------------------------------------------------------------------------------
@@ -103,7 +147,7 @@ def test_the_cosine_is_that_of_its_definition():
     for tract in (None, 0.1):
         objective = model(tract)
         find = jax.jit(functools.partial(first_layer_cosine, objective, layer="encoder/stem"))
-        found = find({"params": params_of(objective)}, BATCH)
+        found = find(state_of(params_of(objective)), BATCH)
         kernel = gradient(objective)["encoder"]["stem"]["kernel"]
         assert float(found) == pytest.approx(float(realised_cosine(X, kernel, grad_z())), rel=1e-4)
 
@@ -136,20 +180,20 @@ def test_a_convolution_realises_better_the_smaller_lambda_is():
         objective = Classify(encoder=Conv(tract), classes=3)
         params = objective.init(jax.random.key(1), batch)["params"]
         params["head"]["kernel"] = jax.random.normal(jax.random.key(2), (2, 3))
-        cosines.append(float(first_layer_cosine(objective, {"params": params}, batch, "encoder/stem")))
+        cosines.append(float(first_layer_cosine(objective, state_of(params), batch, "encoder/stem")))
     assert 1 > cosines[0] > cosines[1] + 0.05 > 0
 
 
 def test_layers_that_are_not_there_are_named():
-    with pytest.raises(ConfigError, match=r"layer='stem' has no kernel; there are encoder/stem, head"):
-        first_layer_cosine(model(), {"params": params_of(model())}, BATCH, "stem")
+    with pytest.raises(ConfigError, match=r"first_layer='stem' has no kernel; there are encoder/stem, head"):
+        first_layer_cosine(model(), state_of(params_of(model())), BATCH, "stem")
 
 
 def test_a_layer_that_runs_twice_is_refused():
     objective, batch = Classify(encoder=Conv(0.1, runs=2), classes=3), {"images": jnp.ones((8, 3, 3, 1)), "labels": BATCH["labels"]}
-    variables = objective.init(jax.random.key(1), batch)
-    with pytest.raises(ConfigError, match=r"layer='encoder/stem' runs 2 times in one loss"):
-        first_layer_cosine(objective, variables, batch, "encoder/stem")
+    state = state_of(objective.init(jax.random.key(1), batch)["params"])
+    with pytest.raises(ConfigError, match=r"first_layer='encoder/stem' runs 2 times in one loss"):
+        first_layer_cosine(objective, state, batch, "encoder/stem")
 
 
 def test_the_stop_on_a_loss_that_is_not_finite_speaks_of_the_inputs():
