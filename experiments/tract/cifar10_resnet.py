@@ -6,7 +6,7 @@
     python scripts/speedup.py plain tract 'runs/tract_sgd_*' --out results/tract_cifar10.png     epochs to equal accuracy
 
 Names: optimiser, `plain` or `tract`, epochs. Results: README.md beside this file. As in the paper: batches of 128, cosine to 0, a
-crop after padding by 4 (mirrored, there zeros), a flip; a 3x3 first convolution without bias, then a max-pool; the learning rates of
+crop after padding by 4 (mirrored, there zeros), a flip; a 3x3 first convolution without bias, then a max-pool; the rates of
 the network without TrAct. For two cores the network has 16 channels instead of 64.
 """
 
