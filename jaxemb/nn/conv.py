@@ -33,15 +33,17 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b H W c"]) -> Float[Array, "b h w f"]:
         kernel = self.param("kernel", self.kernel_init, (self.size, self.size, x.shape[-1], self.features))
         how: dict[str, Any] = {"strides": self.stride, "padding": self.padding}
-        defer = self.tract is not None and self.tract_pieces == 1 and self.is_mutable_collection(tract.MOMENTS)
-        if defer and not self.is_initializing():
-            self.sow(tract.MOMENTS, "kernel", tract.conv_moment(x.astype(self.dtype), kernel.shape[:2], self.tract, **how))
-        if self.tract is None or defer:
+        lam = self.tract
+        if lam is not None and self.tract_pieces == 1 and self.is_mutable_collection(tract.MOMENTS):
+            if not self.is_initializing():
+                self.sow(tract.MOMENTS, "kernel", tract.conv_moment(x.astype(self.dtype), (self.size, self.size), lam, **how))
+            lam = None  # the training step solves
+        if lam is None:
             pads = ((self.padding, self.padding),) * 2 if isinstance(self.padding, int) else self.padding
             x, w = x.astype(self.dtype), kernel.astype(self.dtype)
             y = jax.lax.conv_general_dilated(x, w, (self.stride,) * 2, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
         else:
-            y = tract.tract_conv(x, kernel, self.tract, dtype=self.dtype, pieces=self.tract_pieces, **how)
+            y = tract.tract_conv(x, kernel, lam, dtype=self.dtype, pieces=self.tract_pieces, **how)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)[None, None, None]
         return y

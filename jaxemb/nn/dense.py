@@ -41,13 +41,15 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n f"]:
         kernel = self.param("kernel", INITS[self.kernel_init], (x.shape[-1], self.features), jnp.dtype(self.param_dtype))
-        defer = self.tract is not None and self.tract_pieces == 1 and self.is_mutable_collection(tract.MOMENTS)
-        if defer and not self.is_initializing():
-            self.sow(tract.MOMENTS, "kernel", tract.dense_moment(x.astype(self.dtype), self.tract))
-        if self.tract is None or defer:
+        lam = self.tract
+        if lam is not None and self.tract_pieces == 1 and self.is_mutable_collection(tract.MOMENTS):
+            if not self.is_initializing():
+                self.sow(tract.MOMENTS, "kernel", tract.dense_moment(x.astype(self.dtype), lam))
+            lam = None  # the training step solves
+        if lam is None:
             y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel.astype(self.dtype)
         else:
-            y = tract.tract_dense(x, kernel, self.tract, dtype=self.dtype, pieces=self.tract_pieces).reshape(-1, self.features)
+            y = tract.tract_dense(x, kernel, lam, dtype=self.dtype, pieces=self.tract_pieces).reshape(-1, self.features)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.dtype(self.param_dtype))
             y = y + bias.astype(self.dtype)[None]

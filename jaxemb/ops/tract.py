@@ -78,7 +78,7 @@ def tract_conv(
         )
     geometry = _geometry((height, width), x.shape[1:3], strides, padding, dilation)
     forward = functools.partial(jax.lax.conv_general_dilated, **geometry, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    rows = functools.partial(_patches, (height, width), *geometry.values())
+    rows = functools.partial(_patches, (height, width), geometry)
     return _product(forward, rows, lam, pieces, _floating(x).astype(dtype or x.dtype), kernel)
 
 
@@ -98,7 +98,7 @@ def conv_moment(
 ) -> Float[Array, "n n"]:
     """X^T X / r + lambda I, of the patches under a kernel of this height and width; n counts as the flattened kernel does."""
     geometry = _geometry(size, x.shape[1:3], strides, padding, dilation)
-    return _moment(_patches(size, *geometry.values(), _floating(x)), lam)
+    return _moment(_patches(size, geometry, _floating(x)), lam)
 
 
 def deferred(grads: Any, moments: Any) -> Any:
@@ -216,14 +216,15 @@ def _rows(x: Array) -> Array:
 
 
 def _geometry(size: tuple[int, int], shape: tuple[int, ...], strides: Pair, padding: Padding, dilation: Pair) -> dict[str, Any]:
-    """Of `conv_general_dilated`, and in the order of `_patches`."""
+    """Arguments of `conv_general_dilated`."""
     strides, dilation = _pair(strides), _pair(dilation)
     window = tuple((k - 1) * step + 1 for k, step in zip(size, dilation, strict=True))
     return {"window_strides": strides, "padding": _pads(padding, shape, window, strides), "rhs_dilation": dilation}
 
 
-def _patches(size: tuple[int, int], strides: tuple[int, int], pads: Any, dilation: tuple[int, int], x: Array) -> Array:
+def _patches(size: tuple[int, int], geometry: dict[str, Any], x: Array) -> Array:
     """The patches under a kernel as rows (b h w, kh kw c), by slices: a convolution with unit vectors would round them."""
+    strides, pads, dilation = (geometry[name] for name in ("window_strides", "padding", "rhs_dilation"))
     x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0)])
     b, height, width, c = x.shape
     lasts = [  # of each axis the last start of a patch
