@@ -64,6 +64,7 @@ add("cifar10_ijepa_smaller_targets", base, IJEPA(**{**masked, "masks": variants[
 slow = dataclasses.replace(base.optim, lr=5e-4, lr_start=5e-5)
 add("cifar10_dmt_slow", base, DMTJEPA(**masked), optim=slow)
 add("cifar10_ijepa_slow", base, IJEPA(**masked), optim=slow)
+add("cifar10_dmt_long", base, DMTJEPA(**masked), steps=7_000)  # as many as cifar10.py
 add("cifar10_dmt_ema999", base, DMTJEPA(**masked), ema=(0.999, 1.0))
 add("cifar10_dmt_ema9", base, DMTJEPA(**masked), ema=(0.9, 1.0))
 
@@ -91,5 +92,12 @@ add("textures_ijepa_sigreg", dense, IJEPA(**patches, sigreg=0.02))
 add("textures_dmt_sigreg", dense, DMTJEPA(**patches, sigreg=0.02))
 add("textures_ijepa_slow", dense, IJEPA(**patches), optim=slow)
 add("textures_dmt_slow", dense, DMTJEPA(**patches), optim=slow)
+
+# The same scenes at 64 pixels: a patch of 8x8 shows a whole period of every grating.
+larger = replace(dense, data=Textures(size=64), steps=3_000, evals={**dense.evals, "dense": DensePatches(every=1_000)})
+coarse = {**patches, "encoder": replace(scenes, stem=Patches(8))}
+add("textures64_ijepa", larger, IJEPA(**coarse))
+add("textures64_ijepa_four_layers", larger, IJEPA(**coarse, target_layers=4))
+add("textures64_dmt", larger, DMTJEPA(**coarse))
 
 main = search["cifar10_dmt"]
