@@ -290,6 +290,14 @@ def flatten(doc: Any, path: str = "") -> dict[str, Any]:
     return {k: v for name, sub in items for k, v in flatten(sub, f"{path}.{name}" if path else str(name)).items()}
 
 
+def choices(owner: Any, **valid: Iterable[Any]) -> None:
+    """Refuses a field of `owner` that holds none of its choices: `choices(self, order=("row", "column"))`."""
+    for field, names in valid.items():
+        value = getattr(owner, field)
+        if value not in names:
+            raise ConfigError(f"{type(owner).__name__}.{field}={value!r}{suggest(str(value), map(str, names))}")
+
+
 def suggest(given: str, valid: Iterable[str]) -> str:
     """The end of an error message: the nearest valid name, and all of them."""
     names = sorted(valid)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxemb.config import ConfigError, suggest
+from jaxemb.config import ConfigError, choices
 from jaxemb.data.base import ArraySpec, Data, DataError
 from jaxemb.data.stream import Drawn, choose
 
@@ -45,8 +45,7 @@ class Text(Data):
             raise ConfigError(f"length must be at least 2, a token and the next, not {self.length}")
         if not 0 < self.test_share < 1:
             raise ConfigError(f"test_share must lie between 0 and 1, not {self.test_share}")
-        if self.tokenizer not in TOKENIZERS:
-            raise ConfigError(f"tokenizer={self.tokenizer!r}{suggest(self.tokenizer, TOKENIZERS)}")
+        choices(self, tokenizer=TOKENIZERS)
         if (self.tokenizer == "bytes") != (self.vocabulary == 256) or self.vocabulary < 256:
             raise ConfigError(f"vocabulary must be 256 for bytes and more for bpe, not {self.vocabulary} for {self.tokenizer}")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.data.base import ArraySpec, Data, DataError
 from jaxemb.data.stream import STREAMS, Drawn, choose, rows
 from jaxemb.types import Paper
@@ -58,8 +58,7 @@ class ThreeCell(Data):
             raise ConfigError(
                 f"grid={self.grid} must lie in 3 to {LARGEST}: smaller ones lack a case, larger ones have too many triples"
             )
-        if self.form not in FORMS:
-            raise ConfigError(f"form={self.form!r}; valid: {', '.join(FORMS)}")
+        choices(self, form=FORMS)
         if min(self.patch, self.count_train, self.count_test) < 1:
             raise ConfigError(
                 f"patch, count_train and count_test must be at least 1, not {self.patch}, {self.count_train} and {self.count_test}"

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Bool, Float, Num
 
-from jaxemb.config import ConfigError, suggest
+from jaxemb.config import ConfigError, choices
 from jaxemb.nn.dense import INITS, Dense, LayerNorm
 from jaxemb.posemb.base import PosEmb, overrides, unbound
 
@@ -136,10 +136,7 @@ class Layers(nn.Module):
         super().__post_init__()
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} is not divisible by heads {self.heads}")
-        for field, valid in (("activation", ACTIVATIONS), ("kernel_init", INITS), ("remat", REMAT)):
-            value = getattr(self, field)
-            if value not in valid and not (field == "remat" and value is None):
-                raise ConfigError(f"{field}={value!r}{suggest(str(value), valid)}")
+        choices(self, activation=ACTIVATIONS, kernel_init=INITS, remat=(None, *REMAT))
 
     def run_blocks(
         self,

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.config import ConfigError, suggest
+from jaxemb.config import ConfigError, choices
 from jaxemb.nn.conv import Conv
 from jaxemb.nn.dense import INITS
 from jaxemb.nn.mlp import KNOWN
@@ -42,9 +42,7 @@ class CNN(nn.Module):
             raise ConfigError(f"CNN.widths must be numbers of at least 1, one for each layer, are {self.widths}")
         if len(self.sizes) != len(self.widths) or min(self.sizes) < 1:
             raise ConfigError(f"CNN.sizes={self.sizes} must be numbers of at least 1, one for each of widths={self.widths}")
-        for field, valid in (("activation", KNOWN), ("kernel_init", INITS)):
-            if (value := getattr(self, field)) not in valid:
-                raise ConfigError(f"CNN.{field}={value!r}{suggest(value, valid)}")
+        choices(self, activation=KNOWN, kernel_init=INITS)
         tract.check(self.tract, self.tract_pieces, "CNN.")
 
     @nn.compact

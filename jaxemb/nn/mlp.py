@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.config import ConfigError, suggest
+from jaxemb.config import ConfigError, choices
 from jaxemb.nn.block import ACTIVATIONS
 from jaxemb.nn.dense import INITS, Dense
 from jaxemb.ops import tract
@@ -41,9 +41,7 @@ class MLP(nn.Module):
         super().__post_init__()
         if not self.widths or min(self.widths) < 1:
             raise ConfigError(f"MLP.widths must be numbers of at least 1, one for each layer, are {self.widths}")
-        for field, valid in (("activation", KNOWN), ("kernel_init", INITS)):
-            if (value := getattr(self, field)) not in valid:
-                raise ConfigError(f"MLP.{field}={value!r}{suggest(value, valid)}")
+        choices(self, activation=KNOWN, kernel_init=INITS)
         tract.check(self.tract, self.tract_pieces, "MLP.")
 
     @nn.compact

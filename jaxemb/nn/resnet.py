@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.config import ConfigError
+from jaxemb.config import choices
 from jaxemb.nn.conv import Conv
 from jaxemb.ops import tract
 from jaxemb.types import Features
@@ -44,10 +44,7 @@ class ResNet(nn.Module):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.depth not in STAGES:
-            raise ConfigError(f"depth={self.depth}; valid: {', '.join(map(str, STAGES))}")
-        if self.stem not in STEMS:
-            raise ConfigError(f"stem={self.stem!r}; valid: {', '.join(STEMS)}")
+        choices(self, depth=STAGES, stem=STEMS)
         tract.check(self.tract, self.tract_pieces, "ResNet.")
 
     @nn.compact

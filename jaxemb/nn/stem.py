@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.nn.dense import Dense, LayerNorm, normalise
 from jaxemb.ops import tract
 
@@ -52,8 +52,7 @@ class Patches(Stem):
     def __post_init__(self) -> None:
         super().__post_init__()
         tract.check(self.tract, self.tract_pieces, "Patches.")
-        if self.norm not in (None, "patch", "dual"):
-            raise ConfigError(f"Patches.norm={self.norm!r}; valid: patch, dual, None")
+        choices(self, norm=(None, "patch", "dual"))
 
     @nn.compact
     def __call__(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from jaxemb.config import ConfigError, suggest
+from jaxemb.config import ConfigError, choices
 from jaxemb.nn.aggregation import Aggregation
 from jaxemb.nn.block import ACTIVATIONS
 from jaxemb.objectives.ijepa import IJEPA
@@ -59,8 +59,7 @@ class DMTJEPA(IJEPA):
             raise ConfigError(
                 f"neighbours={self.neighbours} must lie in 1 to {most}, the patches of window={self.window} around one"
             )
-        if self.start not in STARTS:
-            raise ConfigError(f"start={self.start!r}{suggest(self.start, STARTS)}")
+        choices(self, start=STARTS)
         if self.window < 3 or self.window % 2 == 0:
             raise ConfigError(f"window={self.window} must be odd and at least 3")
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.nn.dense import Dense
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.dtypes import wide
@@ -45,8 +45,7 @@ class Equiangular(Classify):
             raise ConfigError(f"Equiangular classifies one label, not classes={self.classes}")
         if self.tau <= 0 or self.dims < 1:
             raise ConfigError(f"tau must be above 0 and dims at least 1, not {self.tau} and {self.dims}")
-        if self.fixed not in ("equiangular", "random", "trained"):
-            raise ConfigError(f"fixed={self.fixed!r}; valid: equiangular, random, trained")
+        choices(self, fixed=("equiangular", "random", "trained"))
 
     def setup(self) -> None:
         self.head = Dense(self.dims, kernel_init="xavier")

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.objectives.mae import MAE, standardise
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import squared
@@ -53,8 +53,7 @@ class HardPatches(MAE):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.learn not in LEARN:
-            raise ConfigError(f"learn={self.learn!r}; valid: {', '.join(LEARN)}")
+        choices(self, learn=LEARN)
         if not all(0 <= a <= 1 for a in self.alpha) or self.alpha[1] < self.alpha[0]:
             raise ConfigError(f"alpha must be two shares in [0, 1] that do not fall, is {self.alpha}")
         if self.steps < 1:

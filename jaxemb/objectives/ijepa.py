@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.nn.dense import normalise
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, patch_positions
@@ -62,14 +62,11 @@ class IJEPA(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss_name not in LOSSES:
-            raise ConfigError(f"loss_name={self.loss_name!r}; valid: {', '.join(LOSSES)}")
+        choices(self, loss_name=LOSSES, sigreg_on=("pooled", "tokens"))
         if not 1 <= self.target_layers <= self.encoder.depth:
             raise ConfigError(f"target_layers={self.target_layers} must be from 1 to the encoder's depth, {self.encoder.depth}")
         if self.sigreg < 0:
             raise ConfigError(f"sigreg must not be negative, is {self.sigreg}")
-        if self.sigreg_on not in ("pooled", "tokens"):
-            raise ConfigError(f"sigreg_on={self.sigreg_on!r}; valid: pooled, tokens")
         if not isinstance(self.encoder.stem, Patches):
             raise ConfigError(f"IJEPA needs an encoder of image patches, its stem is {type(self.encoder.stem).__name__}")
 

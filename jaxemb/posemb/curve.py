@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int, Num
 
-from jaxemb.config import ConfigError, suggest
+from jaxemb.config import ConfigError, choices
 from jaxemb.ops.curves import ORDERS, order
 from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
@@ -41,8 +41,7 @@ class Curve(_Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in ORDERS:
-            raise ConfigError(f"Curve.order={self.order!r}{suggest(self.order, ORDERS)}")
+        choices(self, order=ORDERS)
 
     def locate(self, pos: Num[Array, "_ n a"], *, grid: tuple[int, ...] | None = None, **known: Any) -> Num[Array, "_ n c"]:
         shape = self.shape or grid

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Bool, Float, Num
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.posemb.base import PosEmb
 from jaxemb.posemb.learned import TAILS, interpolate, lookup
 from jaxemb.types import Paper
@@ -52,9 +52,7 @@ class Extended(PosEmb):
         super().__post_init__()
         if self.original < 1 or self.factor < 2:
             raise ConfigError(f"Extended needs original >= 1 and factor >= 2, not {self.original} and {self.factor}")
-        for name, valid in (("how", WAYS), ("tail", TAILS)):
-            if getattr(self, name) not in valid:
-                raise ConfigError(f"Extended.{name}={getattr(self, name)!r}; valid: {', '.join(valid)}")
+        choices(self, how=WAYS, tail=TAILS)
 
     def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
         if pos.shape[-1] != 1:

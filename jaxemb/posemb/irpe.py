@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Int, Num
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.posemb.base import PosEmb
 from jaxemb.types import Paper
 
@@ -55,9 +55,7 @@ class IRPE(PosEmb):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, valid in (("method", METHODS), ("mode", MODES)):
-            if getattr(self, name) not in valid:
-                raise ConfigError(f"IRPE.{name}={getattr(self, name)!r}; valid: {', '.join(valid)}")
+        choices(self, method=METHODS, mode=MODES)
         if not 0 < self.alpha < self.beta or self.gamma <= self.alpha or self.beta < 1:
             raise ConfigError(
                 f"IRPE needs 0 < alpha < beta, alpha < gamma and beta >= 1, not {self.alpha}, {self.beta}, {self.gamma}"

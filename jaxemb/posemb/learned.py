@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Num
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
 from jaxemb.types import Paper
@@ -46,9 +46,7 @@ class Learned(PosEmb):
         super().__post_init__()
         if not self.shape or min(self.shape) < 1:
             raise ConfigError(f"Learned.shape={self.shape} must have a number of at least 1 for each axis")
-        for name, valid in (("extend", EXTENSIONS), ("tail", TAILS)):
-            if getattr(self, name) not in valid:
-                raise ConfigError(f"Learned.{name}={getattr(self, name)!r}; valid: {', '.join(map(str, valid))}")
+        choices(self, extend=EXTENSIONS, tail=TAILS)
 
     @nn.compact
     def add(

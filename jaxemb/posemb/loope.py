@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Num
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
 from jaxemb.posemb.curve import visits
@@ -51,9 +51,7 @@ class LOOPE(PosEmb):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, valid in (("coordinates", COORDINATES), ("picture", PICTURES), ("offset", OFFSETS)):
-            if getattr(self, name) not in valid:
-                raise ConfigError(f"LOOPE.{name}={getattr(self, name)!r}; valid: {', '.join(valid)}")
+        choices(self, coordinates=COORDINATES, picture=PICTURES, offset=OFFSETS)
 
     def setup(self) -> None:
         self.context = Offsets()

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Int, Num
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.ops.grid import cell_ids
 from jaxemb.posemb.base import PosEmb
 from jaxemb.types import Paper
@@ -104,8 +104,7 @@ class RelativeGrid(PosEmb):
         super().__post_init__()
         if len(self.shape) != 2 or min(self.shape) < 1:
             raise ConfigError(f"RelativeGrid.shape={self.shape} must be rows and columns, of at least 1")
-        if self.extend not in EXTENSIONS:
-            raise ConfigError(f"RelativeGrid.extend={self.extend!r}; valid: {', '.join(map(str, EXTENSIONS))}")
+        choices(self, extend=EXTENSIONS)
 
     def locate(self, pos: Num[Array, "_ n a"], *, grid: tuple[int, ...] | None = None, **known: Any) -> Num[Array, "_ n a"]:
         self._check(pos)

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, Num
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.posemb.base import PosEmb
 from jaxemb.types import Paper
 
@@ -44,8 +44,7 @@ class Rotary(PosEmb):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layout not in LAYOUTS:
-            raise ConfigError(f"Rotary.layout={self.layout!r}; valid: {', '.join(LAYOUTS)}")
+        choices(self, layout=LAYOUTS)
         if self.axes < 1 or self.base <= 0 or not 0 < self.share <= 1:
             raise ConfigError(f"Rotary needs axes >= 1, base > 0 and share in (0, 1], not {self.axes}, {self.base}, {self.share}")
 

@@ -381,3 +381,15 @@ def test_diff_names_the_paths_and_both_values():
     assert diff(a, other)["pos.@"] == ("jaxemb.posemb.sincos:SinCos", "jaxemb.posemb.none:NoPos")
     assert diff(a, other)["pos.base"] == (10.0, None)
     assert diff({"a": (1, 2)}, {"a": (1, 2, 3)}) == {"a.2": (None, 3)}
+
+
+# ---- choices ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_field_that_is_none_of_its_choices_is_refused_with_the_nearest_one():
+    class Scan:
+        order, tail = "colum", None
+
+    config.choices(Scan(), tail=(None, "clamp"))
+    with pytest.raises(ConfigError, match=r"Scan\.order='colum'; did you mean 'column'\? valid: column, row"):
+        config.choices(Scan(), tail=(None, "clamp"), order=("row", "column"))

@@ -116,5 +116,5 @@ def test_bad_options_of_tract_are_named():
         Patches(4, tract=0.1, tract_pieces=0)
     with pytest.raises(ConfigError, match=r"Patches\.tract_pieces=4 cuts the second moment of TrAct, which is off"):
         Patches(4, tract_pieces=4)
-    with pytest.raises(ConfigError, match=r"Patches\.norm='layer'; valid: patch, dual"):
+    with pytest.raises(ConfigError, match=r"Patches\.norm='layer'; valid: None, dual, patch"):
         Patches(4, norm="layer")

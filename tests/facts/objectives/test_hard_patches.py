@@ -120,7 +120,7 @@ def test_parameters_alone_stand_at_the_beginning(variables):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"learn": "both"}, "learn='both'; valid: relative, absolute"),
+        ({"learn": "both"}, "learn='both'; valid: absolute, relative"),
         ({"alpha": (0.0, 1.5)}, r"alpha must be two shares in \[0, 1\]"),
         ({"alpha": (0.5, 0.0)}, "that do not fall"),
         ({"steps": 0}, "steps must be at least 1, is 0"),

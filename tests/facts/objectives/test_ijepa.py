@@ -115,7 +115,7 @@ def test_default_masks_are_the_papers():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"loss_name": "l3"}, "loss_name='l3'; valid: smooth_l1, l2"),
+        ({"loss_name": "l3"}, "loss_name='l3'; valid: l2, smooth_l1"),
         ({"target_layers": 3}, "target_layers=3 must be from 1 to the encoder's depth, 2"),
         ({"encoder": Transformer(stem=Tokens(), depth=2)}, "its stem is Tokens"),
     ],

@@ -136,5 +136,5 @@ def test_what_it_needs_is_named():
         LOOPE().apply(variables, POS.astype(jnp.float32), PICTURE, method=both)
     with pytest.raises(ConfigError, match="a picture of 6 x 7 is not whole patches on a 3 x 4 grid"):
         LOOPE().apply(variables, POS, PICTURE[:, :, :7], method=both)
-    with pytest.raises(ConfigError, match="LOOPE.coordinates='polar'; valid: unit, raw"):
+    with pytest.raises(ConfigError, match="LOOPE.coordinates='polar'; valid: raw, unit"):
         LOOPE(coordinates="polar")
