@@ -17,9 +17,14 @@ faults a step instead of 135 000), and the two thresholds let threads keep what 
 the last faults of large models, and makes small ones a quarter slower: measured.) glibc reads this variable before a process
 starts, so the process starts itself once more."""
 
+SLEEP = "4"
+"""OPENBLAS_THREAD_TIMEOUT. XLA on CPU factorises matrices by OpenBLAS, whose threads spin for 2^26 cycles after each call, on cores
+that XLA needs: a step of ViT-Ti with TrAct took 23 % longer than without. After 2^4 cycles they sleep, and it is 5 %."""
+
 
 def restart_with_huge_pages(args: argparse.Namespace) -> None:
     """Replaces this process by itself with HUGE_PAGES in the environment, where that helps and has not been done."""
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", SLEEP)
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     wanted = getattr(args, "huge_pages", False) and "glibc.malloc.hugetlb" not in tunables and "JAXEMB_RESTARTED" not in os.environ
     if not wanted or not sys.platform.startswith("linux") or not on_cpu() or not has_glibc():

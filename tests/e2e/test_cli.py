@@ -478,7 +478,8 @@ def test_an_error_in_a_process_has_status_2(tmp_path):
 @pytest.fixture
 def restarted(monkeypatch):
     """restarted(huge_pages=True): the environment of the process that would take this one's place on Linux with glibc, or None."""
-    for name in ("GLIBC_TUNABLES", "JAXEMB_RESTARTED"):
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # so that nothing it sets outlives the test
+    for name in ("GLIBC_TUNABLES", "JAXEMB_RESTARTED", "OPENBLAS_THREAD_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
@@ -517,6 +518,12 @@ def test_the_user_and_the_machine_can_do_without(restarted, monkeypatch):
         assert restarted(huge_pages=True) is None
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     assert restarted(huge_pages=True) is None
+
+
+def test_threads_of_the_linear_algebra_sleep_between_calls_unless_somebody_says_otherwise(restarted, monkeypatch):
+    assert restarted(huge_pages=True)["OPENBLAS_THREAD_TIMEOUT"] == "4"
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "26")
+    assert restarted(huge_pages=True)["OPENBLAS_THREAD_TIMEOUT"] == "26"
 
 
 def test_other_settings_of_glibc_are_kept(restarted, monkeypatch):
