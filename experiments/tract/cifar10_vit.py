@@ -1,7 +1,7 @@
 """Does TrAct train a ViT of 7 layers on CIFAR-10 in fewer epochs, with Adam? And the patch norms that it is compared with?
 
-    jaxemb train experiments/tract/cifar10_vit.py                            TrAct, 2 epochs
-    jaxemb train 'experiments/tract/cifar10_vit.py:vit_*' --seed 0           four stems, 1 and 2 epochs; seeds 0 to 2
+    jaxemb train experiments/tract/cifar10_vit.py                            TrAct, 4 epochs
+    jaxemb train 'experiments/tract/cifar10_vit.py:vit_*' --seed 0           four stems, 1, 2 and 4 epochs; seeds 0 to 2
     jaxemb train 'experiments/tract/cifar10_vit.py:paper_*'                  12 heads, width 384, 100 and 200 epochs: for a GPU
 
 Names: stem (`plain`, `tract`, `patchnorm`, `dualpatchnorm`), epochs. Results: README.md beside this file. As in the paper: Adam,
@@ -52,6 +52,6 @@ def experiment(name: str, stem: Patches, epochs: int, width: int, heads: int) ->
     )
 
 
-small = {f"vit_{k}_{n}": experiment(f"vit_{k}_{n}", stem, n, 96, 4) for k, stem in stems(8).items() for n in (1, 2)}
+small = {f"vit_{k}_{n}": experiment(f"vit_{k}_{n}", stem, n, 96, 4) for k, stem in stems(8).items() for n in (1, 2, 4)}
 paper = {f"paper_{k}_{n}": experiment(f"vit_paper_{k}_{n}", stem, n, 384, 12) for k, stem in stems(4).items() for n in (100, 200)}
-main = small["vit_tract_2"]
+main = small["vit_tract_4"]
