@@ -3,7 +3,7 @@
     jaxemb train experiments/tract/cifar10_resnet.py                             TrAct with SGD, 4 epochs
     jaxemb train 'experiments/tract/cifar10_resnet.py:sgd_*' --seed 0            with and without, 1, 2 and 4 epochs; seeds 0 to 2
     jaxemb train 'experiments/tract/cifar10_resnet.py:paper_sgd_*'               full width, 100 and 200 epochs: for a GPU
-    python scripts/speedup.py plain tract 'runs/tract_sgd_*' --out results/tract_cifar10.png     epochs to equal accuracy
+    python scripts/speedup.py 'SGD=runs/tract_sgd_plain_*,runs/tract_sgd_tract_*' --epoch 390           epochs to equal accuracy
 
 Names: optimiser, `plain` or `tract`, epochs. Results: README.md beside this file. As in the paper: batches of 128, cosine to 0, a
 crop after padding by 4 (mirrored, there zeros), a flip; a 3x3 first convolution without bias, then a max-pool; the rates of
