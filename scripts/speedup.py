@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with args.csv.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(Row._fields)
-            writer.writerows([f"{x:.4g}" if isinstance(x, float) else x for x in row] for row in found)
+            writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in found)
     if args.out:
         draw(args.out, pairs, args.epoch, tuple(args.labels.split(",")), args.y)
 
