@@ -23,6 +23,9 @@ ALLOWED = ("jaxemb.", "experiments.")
 CLASS_NAME = re.compile(r"((?:jaxemb|experiments)(?:\.\w+)+):(\w+)")
 """How an object is written on the command line."""
 
+MANY = 40
+"""Valid names that an error lists."""
+
 RENAMED: dict[str, str] = {}
 """Old names in stored configs: {"module:Class": "module:Class"} for classes, {"module:Class.field": "field"} for fields
 (with the class name as it is today)."""
@@ -299,7 +302,8 @@ def choices(owner: Any, **valid: Iterable[Any]) -> None:
 
 
 def suggest(given: str, valid: Iterable[str]) -> str:
-    """The end of an error message: the nearest valid name, and all of them."""
+    """The end of an error message: the nearest valid name, and all of them, or many."""
     names = sorted(valid)
     near = difflib.get_close_matches(given, names, n=1)
-    return (f"; did you mean {near[0]!r}?" if near else ";") + f" valid: {', '.join(names) or 'none'}"
+    rest = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    return (f"; did you mean {near[0]!r}?" if near else ";") + f" valid: {', '.join(names[:MANY]) or 'none'}{rest}"
