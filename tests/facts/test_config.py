@@ -397,7 +397,7 @@ def test_a_field_that_is_none_of_its_choices_is_refused_with_the_nearest_one():
 
 def test_of_many_valid_names_some_are_shown():
     names = [f"lr_{i:02}" for i in range(90)]
-    assert config.suggest("lr_7", names).endswith("lr_38, lr_39 and 50 more") and "did you mean 'lr_7" in config.suggest(
+    assert config.suggest("lr_7", names).endswith("lr_38, lr_39 and 50 more") and "did you mean 'lr_87'?" in config.suggest(
         "lr_7", names
     )
     assert config.suggest("x", names[:40]).endswith("lr_38, lr_39")
