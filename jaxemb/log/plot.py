@@ -50,7 +50,7 @@ def group_by_seed(runs: Sequence[Path]) -> dict[str, list[Path]]:
             config = flatten(json.loads(path.read_text()))
         except ValueError as e:
             raise PlotError(f"{path} is damaged: {e}") from e
-        same = {k: v for k, v in config.items() if k != "seed"}
+        same = {k: v for k, v in config.items() if k != "seed" and v is not None}  # runs of older versions lack newer fields
         groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(run)
     names = [json.loads(key)["name"] for key in groups]
     named = [n if names.count(n) == 1 else f"{n} ({g[0].name})" for n, g in zip(names, groups.values(), strict=True)]

@@ -99,6 +99,8 @@ def test_a_run_that_has_written_nothing_yet_is_answered(fake, tmp_path):
 def test_runs_that_differ_in_the_seed_alone_are_one_group(fake):
     a, b, c = fake("a"), fake("b", seed=7), fake("c", name="other")
     assert group_by_seed([a, c, b]) == {"exp": [a, b], "other": [c]}
+    newer = fake("newer", seed=8, added_later=None)
+    assert group_by_seed([a, newer]) == {"exp": [a, newer]}, "of a version with a field that the other lacks, and that is off"
 
 
 def test_any_other_difference_keeps_runs_apart_and_one_name_is_told_apart_by_the_folder(fake):
