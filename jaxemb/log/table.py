@@ -24,14 +24,18 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """Prints rows under their columns; a name in `columns` that starts with ">" is aligned to the right."""
+    """Prints rows under their columns; a name in `columns` that starts with ">" is aligned to the right and kept whole."""
+    cells = [[x if isinstance(x, Text) else Text(number(x) if isinstance(x, float) else str(x)) for x in row] for row in rows]
     shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", title_style="bold", title_justify="left")
     shown.title = title or None
-    for name in columns:
+    for i, name in enumerate(columns):
         right = name.startswith(">")
-        shown.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
-    for row in rows:
-        shown.add_row(*(x if isinstance(x, Text) else Text(number(x) if isinstance(x, float) else str(x)) for x in row))
+        widest = (
+            max((row[i].cell_len for row in cells if i < len(row)), default=0) if right else None
+        )  # a long name may be broken, a number not
+        shown.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold", min_width=widest)
+    for row in cells:
+        shown.add_row(*row)
     console().print(shown)
 
 

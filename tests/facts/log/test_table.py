@@ -55,3 +55,13 @@ def test_nothing_is_cut_off_in_a_file(capsys):
     out = capsys.readouterr().out
     assert " ".join(out.split()).removeprefix("name what a ") == words
     assert max(map(len, out.splitlines())) <= WIDE
+
+
+def test_long_names_of_columns_are_broken_before_names_of_rows_and_numbers_are(capsys):
+    table(
+        ("figure", *(f">experiment_{i} of some length, step 3000" for i in range(8))),
+        [("dense/knn_top1", *["0.1422 ± 0.0048"] * 8)],
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].split("   ")[0] == "dense/knn_top1" and lines[-1].count("0.1422 ± 0.0048") == 8
+    assert max(map(len, lines)) <= WIDE
