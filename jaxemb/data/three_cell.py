@@ -16,7 +16,7 @@ from jaxemb.data.stream import STREAMS, Drawn, choose, rows
 from jaxemb.types import Paper
 
 LABELS = ("nearer_blue", "nearer_green", "clockwise", "larger_green", "larger_blue", "sum_outside")
-"""The card's labels 1 to 6, in its order."""
+"""The labels 1 to 6 of the task, in its order."""
 FORMS = ("sparse", "dense")
 LARGEST = 16
 """Cells a side: the triples of a larger grid, of which there are grid^6, are too many to keep (67 MB here)."""

@@ -33,7 +33,7 @@ class ThreeCellAccuracy(Eval):
     `distance_exact` and `area_exact` ask for both labels of the group at once, which is <, > or =; guessing gives a third.
 
     Logits are (b, 12), "no" and "yes" of each label in the order of `LABELS`, as of `Classify(classes=(2,) * 6, label=LABELS)`.
-    The softmax of two is the sigmoid of their difference, so "yes" where it is larger is the card's threshold of one half.
+    The softmax of two is the sigmoid of their difference, so "yes" where it is larger is the task's threshold of one half.
     """
 
     paper: ClassVar[Paper | None] = Paper(

@@ -1,4 +1,4 @@
-"""The unit facts of the card: geometry by hand, balance, and triples that training never sees."""
+"""The unit facts of the task: geometry by hand, balance, and triples that training never sees."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ SMALL = ThreeCell(grid=5, count_train=300, count_test=200)
 
 
 def test_a_triple_by_hand():
-    g = geometry((0, 0), (4, 3), (0, 6))  # (row, column) of the card's R = (0, 0), G = (3, 4), B = (6, 0)
+    g = geometry((0, 0), (4, 3), (0, 6))  # (row, column) of R = (0, 0), G = (3, 4), B = (6, 0)
     assert g == (25, 36, -24, 12, 0, 9, 4)
     assert [int(x) for x in labels(g, 14).values()] == [0, 1, 0, 1, 0, 0]
 

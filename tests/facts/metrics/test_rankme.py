@@ -1,4 +1,4 @@
-"""The unit facts of the method card."""
+"""The unit facts of the method."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Unit facts of the method card, and what the train step makes of the schedule."""
+"""Unit facts of the method, and what the train step makes of the schedule."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The unit facts of LOOPE's card, and of the curves themselves."""
+"""The unit facts of LOOPE, and of the curves themselves."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Unit facts of the method card, and what a user can get wrong."""
+"""Unit facts of the method, and what a user can get wrong."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Unit facts of the method card."""
+"""Unit facts of the method."""
 
 import jax
 import jax.numpy as jnp

@@ -18,7 +18,7 @@ POS = patch_positions(jnp.arange(16)[None], 4)
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_a_cell_becomes_its_place_on_the_curve(name):
-    """Card pitfall 2: cell -> visit, not the inverse."""
+    """A pitfall: cell -> visit, not the inverse."""
     index = Curve(order=name).apply({}, POS, grid=(4, 4), method="locate")
     assert index.shape == (1, 16, 1)
     np.testing.assert_array_equal(index.reshape(4, 4), order(name, 4, 4))
