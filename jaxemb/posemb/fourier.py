@@ -20,7 +20,7 @@ class LearnableFourier(PosEmb):
         r = [cos(W_r p) | sin(W_r p)] / sqrt(F)      x <- x + W_2 gelu(W_1 r + b_1) + b_2      W_r ~ N(0, 1 / gamma^2)
 
     Positions count patches and may be any real numbers. Parameters: `waves` (F/2, a), `up` (F, hidden), `down` (hidden, d).
-    (The paper has groups of axes and a last projection after the MLP; one group and the MLP to d here, as in the comparison of LOOPE.
+    (The paper has groups of axes and a last projection after the MLP; one group and the MLP to d here, as LOOPE compares it.
     The default sizes are choices.)
     """
 
