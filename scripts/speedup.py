@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import glob
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxemb.config import ConfigError
-from jaxemb.log.plot import read_metrics
+from jaxemb.log.compare import read_json
+from jaxemb.log.plot import pyplot, read_metrics
 from jaxemb.log.table import table
 
 Budgets = Mapping[int, Mapping[int, dict[int, float]]]
@@ -51,7 +51,7 @@ def read(pattern: str, figure: str) -> Budgets:
     found: dict[int, dict[int, dict[int, float]]] = {}
     for run in sorted(glob.glob(pattern)):
         series = read_metrics(Path(run)).get(figure, {})
-        config = json.loads((Path(run) / "config.json").read_text())
+        config = read_json(Path(run) / "config.json")
         if config["steps"] in series:  # else it has not come to its end
             found.setdefault(config["steps"], {})[config["seed"]] = series
     if not found:
@@ -98,12 +98,7 @@ def rows(name: str, baseline: Budgets, method: Budgets, epoch: int) -> list[Row]
 
 def draw(out: Path, pairs: Mapping[str, tuple[Budgets, Budgets]], epoch: int, labels: tuple[str, str], figure: str) -> None:
     """A panel a pair."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    picture, axes = plt.subplots(1, len(pairs), figsize=(5 * len(pairs), 3.8), squeeze=False, layout="constrained")
+    picture, axes = pyplot().subplots(1, len(pairs), figsize=(5 * len(pairs), 3.8), squeeze=False, layout="constrained")
     for axis, (name, pair) in zip(axes.flat, pairs.items(), strict=True):
         for budgets, colour, label in zip(pair, ("0.4", "tab:red"), labels, strict=True):
             for steps, seeds in sorted(budgets.items()):
@@ -123,6 +118,7 @@ def draw(out: Path, pairs: Mapping[str, tuple[Budgets, Budgets]], epoch: int, la
     axes[0, 0].legend(loc="lower right")
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(out, dpi=120)
+    pyplot().close(picture)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

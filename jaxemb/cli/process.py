@@ -19,7 +19,7 @@ starts, so the process starts itself once more."""
 
 SLEEP = "4"
 """OPENBLAS_THREAD_TIMEOUT. XLA on CPU factorises matrices by OpenBLAS, whose threads spin for 2^26 cycles after each call, on cores
-that XLA needs: a step of ViT-Ti with TrAct took 23 % longer than without. After 2^4 cycles they sleep, and it is 5 %."""
+that XLA needs: a step of ViT-Ti with TrAct took 23 % longer than without. After 2^4 cycles they sleep, and it is 7 %."""
 
 
 def restart_with_huge_pages(args: argparse.Namespace) -> None:

@@ -95,7 +95,7 @@ def curves(
     groups = group_by_seed([Path(r) for r in runs])
     metrics = {name: [read_metrics(run) for run in group] for name, group in groups.items()}
     names = choose_figures([set(m) for group in metrics.values() for m in group], y)
-    plt = _pyplot()
+    plt = pyplot()
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False, layout="constrained")
@@ -149,7 +149,7 @@ def _panel(axis: Any, metrics: Mapping[str, list[dict[str, Series]]], x: str, na
 
 def lines(figures: Mapping[str, Sequence[Mapping[str, float]]], pattern: str, out: Path) -> Path:
     """One panel of figures that a pattern with a star finds, e.g. "longer/x*_top1": a line a name, over its seeds."""
-    figure, axis = _pyplot().subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axis = pyplot().subplots(figsize=(6.4, 4.2), layout="constrained")
     _panel_of_numbers(axis, figures, pattern)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return _save(figure, out)
@@ -203,7 +203,7 @@ def mask_map(grid: tuple[int, int], context: np.ndarray, targets: np.ndarray, ou
 
     `context` b m k and `targets` b t n hold patch ids, -1 where a row is padded.
     """
-    plt = _pyplot()
+    plt = pyplot()
     columns = min(len(context), 6)
     rows = -(-len(context) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.7 * columns, 1.8 * rows + 0.5), squeeze=False, layout="constrained")
@@ -241,7 +241,7 @@ def attention_map(images: np.ndarray, weights: np.ndarray, out: Path) -> Path:
     """
     heads = {"all heads": weights.mean(1), **{f"head {i}": weights[:, i] for i in range(weights.shape[1])}}
     low, high = ({n: f(w, axis=(1, 2), keepdims=True) for n, w in heads.items()} for f in (np.min, np.max))
-    viridis = _pyplot().get_cmap("viridis")
+    viridis = pyplot().get_cmap("viridis")
     return _pictures(images, {n: viridis((w - low[n]) / np.maximum(high[n] - low[n], 1e-12)) for n, w in heads.items()}, out)
 
 
@@ -249,7 +249,7 @@ def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -> 
     """A column an image, in the first row; below it one of each map (b rows columns colours)."""
     if not len(images):
         raise ConfigError("no images to draw a map of")
-    plt = _pyplot()
+    plt = pyplot()
     shown = [("image", np.repeat(images, 3, -1) if images.shape[-1] == 1 else images), *maps.items()]
     figure, axes = plt.subplots(
         len(shown), len(images), figsize=(1.5 * len(images), 1.62 * len(shown)), squeeze=False, layout="constrained"
@@ -275,7 +275,8 @@ def pca_rgb(features: np.ndarray) -> np.ndarray:
     return colours.reshape(*features.shape[:-1], 3)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib without a window, imported where something is drawn."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -292,5 +293,5 @@ def _save(figure: Any, out: Path) -> Path:
     except (OSError, ValueError) as e:
         raise PlotError(f"the figure cannot be written to {out}: {e}") from e
     finally:
-        _pyplot().close(figure)
+        pyplot().close(figure)
     return out

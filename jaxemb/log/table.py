@@ -30,9 +30,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     shown.title = title or None
     for i, name in enumerate(columns):
         right = name.startswith(">")
-        widest = (
-            max((row[i].cell_len for row in cells if i < len(row)), default=0) if right else None
-        )  # a long name may be broken, a number not
+        # A long name may be broken, a number not.
+        widest = max((row[i].cell_len for row in cells if i < len(row)), default=0) if right else None
         shown.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold", min_width=widest)
     for row in cells:
         shown.add_row(*row)

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.nn.dense import INITS
+from jaxemb.nn.dense import INITS, lambda_here
 from jaxemb.ops import tract
 from jaxemb.ops.tract import Padding
 
@@ -32,18 +32,14 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b H W c"]) -> Float[Array, "b h w f"]:
         kernel = self.param("kernel", self.kernel_init, (self.size, self.size, x.shape[-1], self.features))
-        how: dict[str, Any] = {"strides": self.stride, "padding": self.padding}
-        lam = self.tract
-        if lam is not None and self.tract_pieces == 1 and self.is_mutable_collection(tract.MOMENTS):
-            if not self.is_initializing():
-                self.sow(tract.MOMENTS, "kernel", tract.conv_moment(x.astype(self.dtype), (self.size, self.size), lam, **how))
-            lam = None  # the training step solves
+        how: dict[str, Any] = {"strides": self.stride, "padding": self.padding, "dtype": self.dtype}
+        lam = lambda_here(self, lambda lam: tract.conv_moment(x, (self.size, self.size), lam, **how))
         if lam is None:
             pads = ((self.padding, self.padding),) * 2 if isinstance(self.padding, int) else self.padding
             x, w = x.astype(self.dtype), kernel.astype(self.dtype)
             y = jax.lax.conv_general_dilated(x, w, (self.stride,) * 2, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
         else:
-            y = tract.tract_conv(x, kernel, lam, dtype=self.dtype, pieces=self.tract_pieces, **how)
+            y = tract.tract_conv(x, kernel, lam, pieces=self.tract_pieces, **how)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)[None, None, None]
         return y

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,11 +42,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n f"]:
         kernel = self.param("kernel", INITS[self.kernel_init], (x.shape[-1], self.features), jnp.dtype(self.param_dtype))
-        lam = self.tract
-        if lam is not None and self.tract_pieces == 1 and self.is_mutable_collection(tract.MOMENTS):
-            if not self.is_initializing():
-                self.sow(tract.MOMENTS, "kernel", tract.dense_moment(x.astype(self.dtype), lam))
-            lam = None  # the training step solves
+        lam = lambda_here(self, lambda lam: tract.dense_moment(x, lam, dtype=self.dtype))
         if lam is None:
             y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel.astype(self.dtype)
         else:
@@ -54,6 +51,16 @@ class Dense(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.dtype(self.param_dtype))
             y = y + bias.astype(self.dtype)[None]
         return y.reshape(*x.shape[:-1], self.features)
+
+
+def lambda_here(layer: Any, moment: Callable[[float], Array]) -> float | None:
+    """lambda of TrAct where this layer is to solve itself; None where it has none, or where the training step asks for `moment`
+    and solves (`ops/tract.py`)."""
+    asked = layer.is_mutable_collection(tract.MOMENTS) and not layer.is_initializing()
+    if layer.tract is None or layer.tract_pieces > 1 or not asked:
+        return layer.tract
+    layer.sow(tract.MOMENTS, "kernel", moment(layer.tract))
+    return None
 
 
 class LayerNorm(nn.Module):

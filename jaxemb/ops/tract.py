@@ -82,23 +82,24 @@ def tract_conv(
     return _product(forward, rows, lam, pieces, _floating(x).astype(dtype or x.dtype), kernel)
 
 
-def dense_moment(x: Float[Array, "*b n"], lam: float) -> Float[Array, "n n"]:
-    """X^T X / r + lambda I, of all leading axes as rows."""
-    return _moment(_rows(_floating(x)), lam)
+def dense_moment(x: Array, lam: float, *, dtype: str | None = None) -> Float[Array, "n n"]:
+    """X^T X / r + lambda I of x (*b n) in `dtype`; all leading axes are rows."""
+    return _moment(_rows(_floating(x).astype(dtype or x.dtype)), lam)
 
 
 def conv_moment(
-    x: Float[Array, "b H W c"],
+    x: Array,
     size: tuple[int, int],
     lam: float,
     *,
     strides: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
+    dtype: str | None = None,
 ) -> Float[Array, "n n"]:
-    """X^T X / r + lambda I, of the patches under a kernel of this height and width; n counts as the flattened kernel does."""
+    """X^T X / r + lambda I of the patches of x (b H W c) under a kernel of this size; n counts as in the flattened kernel."""
     geometry = _geometry(size, x.shape[1:3], strides, padding, dilation)
-    return _moment(_patches(size, geometry, _floating(x)), lam)
+    return _moment(_patches(size, geometry, _floating(x).astype(dtype or x.dtype)), lam)
 
 
 def deferred(grads: Any, moments: Any) -> Any:

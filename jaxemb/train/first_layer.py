@@ -25,7 +25,7 @@ def first_layer_cosine(objective: Any, state: TrainState, batch: Batch, layer: s
     that is linear in its `kernel`: "encoder/stem/proj" of `Transformer` on `Patches`, "encoder/stem" of `MLP`, `CNN` and `ResNet`.
     Costs a training step and a half. To be jitted.
     """
-    params, variables = state.params, state.variables("trained")
+    params, variables = state.params, state.variables("params")
     if f"{layer}/kernel" not in (paths := parameter_paths(params)):
         there = ", ".join(p[:-7] for p in paths if p.endswith("/kernel"))
         raise ConfigError(f"first_layer={layer!r} has no kernel; there are {there}")

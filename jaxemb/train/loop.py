@@ -112,14 +112,14 @@ def compile_step(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
 
 def compile_look(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
     """What is measured before a step that is written down, beside its metrics; None where nothing is asked for."""
-    if experiment.first_layer is None:
+    layer = experiment.first_layer
+    if layer is None:
         return None
 
     def look(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         # Of many micro-batches the first alone: the others would not fit beside it.
         part = {name: x[: experiment.batch // experiment.accumulate] for name, x in batch.items()}
-        cosine = first_layer_cosine(experiment.objective, state, part, experiment.first_layer or "")
-        return {"first_layer_cosine": cosine}
+        return {"first_layer_cosine": first_layer_cosine(experiment.objective, state, part, layer)}
 
     return jax.jit(look, out_shardings=replicated(mesh)).lower(state, batch_shapes(experiment, mesh)).compile()
 

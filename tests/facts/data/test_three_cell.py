@@ -116,7 +116,7 @@ def test_bad_fields():
     for fields, message in (
         ({"grid": 2}, "grid=2 must lie in 3 to 16"),
         ({"grid": 17}, "grid=17 must lie in 3 to 16"),
-        ({"form": "spare"}, "form='spare'; did you mean 'sparse'. valid: dense, sparse"),
+        ({"form": "spare"}, r"form='spare'; did you mean 'sparse'\? valid: dense, sparse"),
         ({"patch": 0}, "patch, count_train and count_test must be at least 1, not 0"),
         ({"count_test": 0}, "count_test must be at least 1"),
         ({"held_out": 0.0}, "held_out=0.0 must lie between 0 and 1"),

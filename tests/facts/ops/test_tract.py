@@ -10,7 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError
-from jaxemb.ops.tract import realised_cosine, tract_conv, tract_dense, weight_gradient
+from jaxemb.ops.tract import conv_moment, dense_moment, realised_cosine, tract_conv, tract_dense, weight_gradient
 
 
 def normal(seed, *shape, dtype="float32"):
@@ -187,6 +187,10 @@ def test_integers_are_refused():
         tract_dense(jnp.ones((2, 3), jnp.uint8), jnp.ones((3, 1)), 0.1)
     with pytest.raises(ConfigError, match="not int32"):
         tract_conv(jnp.ones((1, 3, 3, 1), jnp.int32), jnp.ones((2, 2, 1, 1)), 0.1)
+    with pytest.raises(ConfigError, match="not uint8"):
+        dense_moment(jnp.ones((2, 3), jnp.uint8), 0.1, dtype="float32")
+    with pytest.raises(ConfigError, match="not int32"):
+        conv_moment(jnp.ones((1, 3, 3, 1), jnp.int32), (2, 2), 0.1, dtype="float32")
 
 
 def test_grouped_convolutions_and_other_paddings_are_refused():

@@ -66,7 +66,7 @@ def test_starts_at_zero_and_prefix_tokens_stay_there(mode, key):
 
 
 def test_wrong_fields_and_positions_are_named():
-    with pytest.raises(ConfigError, match="IRPE.method='quantization'.*valid: cross, euclidean, product"):
+    with pytest.raises(ConfigError, match="IRPE.method='quantization'; valid: cross, euclidean, product"):
         IRPE(method="quantization")
     with pytest.raises(ConfigError, match="IRPE.mode='ctx'"):
         IRPE(mode="ctx")
