@@ -37,6 +37,7 @@ def test_generation(ebv, precision):
     done = generate(*ebv["B"].shape, alpha, lr=lr, squared=False, start=precision.array(ebv["B"]))
     assert float(coherence(done)) <= alpha + 1e-4
     assert float(ebv["opt_coherence_max"]) <= alpha + 1e-4
+    precision.check(coherence(precision.array(ebv["B_opt"])), ebv["opt_coherence_max"], "coherence of the reference's end")
 
 
 def test_logits_and_losses(ebv, precision):
