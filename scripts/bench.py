@@ -176,7 +176,7 @@ def memory(system: str, case: Case) -> float | str:
 
 def provenance() -> dict[str, Any]:
     """Where figures come from: the last of COLUMNS."""
-    from jaxemb.io.run import environment
+    from jaxemb.run.environment import environment
 
     env = environment()
     about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""

@@ -1,7 +1,7 @@
 """Imports only go down: reads every file's syntax tree and names each import that goes up or across. Run by `make lint`.
 
-0 types config -> 1 ops -> 2 posemb pooling metrics, never each other -> 3 nn -> 4 objectives -> 5 data evals train io log
--> 6 doctor -> 7 experiment discover cli -> 8 experiments/
+0 types config -> 1 ops -> 2 posemb pooling metrics, never each other -> 3 nn -> 4 objectives -> 5 data run
+-> 6 evals train io log -> 7 doctor -> 8 experiment discover cli -> 9 experiments/
 
 Imports under `if TYPE_CHECKING:` are exempt. Packages that are heavy or optional are imported in the function that needs them.
 """
@@ -19,7 +19,8 @@ LAYERS = (
     ("posemb", "pooling", "metrics"),
     ("nn",),
     ("objectives",),
-    ("data", "evals", "train", "io", "log"),
+    ("data", "run"),
+    ("evals", "train", "io", "log"),
     ("doctor",),
     ("experiment", "discover", "cli", "__main__"),
 )

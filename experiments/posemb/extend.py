@@ -16,7 +16,6 @@ from typing import Any
 
 from jaxemb.config import to_json
 from jaxemb.io.evaluate import evaluate
-from jaxemb.io.run import Run
 from jaxemb.log.compare import Column, transposed, write_csv
 from jaxemb.log.plot import lines
 from jaxemb.posemb.base import PosEmb
@@ -25,6 +24,7 @@ from jaxemb.posemb.logit_scale import LogitScale
 from jaxemb.posemb.rescale import NTK, DynamicNTK, Interpolated, YaRN
 from jaxemb.posemb.reuse import Grouped, Recurrent
 from jaxemb.posemb.self_extend import SelfExtend
+from jaxemb.run.folder import Run
 
 NTK_LAMBDA = {2: 3.0, 4: 5.0, 8: 10.0}
 GROUP_WINDOW = {2: (3, 1 / 2), 4: (5, 1 / 4), 8: (9, 1 / 8)}

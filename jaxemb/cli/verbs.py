@@ -33,7 +33,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def train_one(experiment: Experiment, args: argparse.Namespace) -> None:
-    from jaxemb.io.run import Run
+    from jaxemb.run.folder import Run
     from jaxemb.train.loop import train
 
     experiment = override(experiment, [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])])
@@ -167,12 +167,12 @@ def plot(args: argparse.Namespace) -> None:
 
     if args.features:
         from jaxemb.io.features import draw_features
-        from jaxemb.io.run import Run
+        from jaxemb.run.folder import Run
 
         out = draw_features(args.runs, Path(args.out or Run(args.runs[0]).path / "features.png"), count=args.images)
     elif args.attention:
         from jaxemb.io.features import draw_attention
-        from jaxemb.io.run import Run
+        from jaxemb.run.folder import Run
 
         out = draw_attention(args.runs[0], Path(args.out or Run(args.runs[0]).path / "attention.png"), count=args.images)
     elif args.masks:
@@ -248,7 +248,7 @@ def writing(file: Path) -> Iterator[None]:
 def find_or_load(target: str) -> Experiment:
     """The experiment of FILE[:NAME], or of a run folder."""
     from jaxemb.experiment import find
-    from jaxemb.io.run import Run
+    from jaxemb.run.folder import Run
 
     is_run = (Path(target) / "config.json").is_file() or (Run(target).path / "config.json").is_file()
     return Run(target).experiment() if is_run else find(target)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from jaxemb.config import ConfigError
 from jaxemb.doctor.patient import Finding, Patient
-from jaxemb.io.run import environment, write_json
+from jaxemb.run.environment import environment
+from jaxemb.run.folder import write_json
 
 COLOURS = {"green": "#2e8b57", "yellow": "#d9a400", "red": "#c0392b"}
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from jaxemb.config import ConfigError
-from jaxemb.io.run import Run
 from jaxemb.io.weights import mesh_here, read_weights
+from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
 from jaxemb.train.setup import new_state
 

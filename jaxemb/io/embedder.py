@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
-from jaxemb.io.run import Run
 from jaxemb.io.weights import read_weights
+from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import jax
 
 from jaxemb.config import ConfigError, override, suggest, to_json
-from jaxemb.io.run import Run, environment, write_json
 from jaxemb.io.weights import mesh_here, read_weights
+from jaxemb.ops.paths import parameter_paths
+from jaxemb.run.environment import environment
+from jaxemb.run.folder import Run, write_json
 from jaxemb.train.judge import Judge
-from jaxemb.train.optim import parameter_paths
 from jaxemb.train.setup import state_shapes
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data, DataError
 from jaxemb.io.embedder import Embedder, load
-from jaxemb.io.run import Run
 from jaxemb.log.plot import attention_map, feature_map
+from jaxemb.run.folder import Run
 from jaxemb.train.setup import new_state
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError
-from jaxemb.io.run import Run
+from jaxemb.run.folder import Run
 from jaxemb.train.setup import state_shapes
 from jaxemb.train.sharding import make_mesh
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxemb.config import ConfigError, flatten, suggest
-from jaxemb.log.writer import read_metrics as read_rows
+from jaxemb.run.metrics import read_metrics as read_rows
 
 Series = dict[int, float]
 """Step -> value."""

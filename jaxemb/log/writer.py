@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxemb.config import ConfigError
+from jaxemb.run.metrics import read_metrics
 
 
 class Writer:
@@ -60,18 +61,6 @@ class Writer:
             self._tensorboard.close()
         if self._wandb:
             self._wandb.finish()
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line that a killed process left half-written is left out."""
-    path = folder / "metrics.jsonl"
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -12,8 +12,8 @@ from flax import linen as nn
 from jax import Array
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.paths import parameter_paths
 from jaxemb.ops.tract import cosine
-from jaxemb.train.optim import parameter_paths
 from jaxemb.train.state import TrainState
 from jaxemb.types import Batch
 

@@ -12,9 +12,9 @@ import jax
 from jax.sharding import Mesh
 
 from jaxemb.config import to_json
-from jaxemb.io.run import Run
 from jaxemb.log.progress import Progress
 from jaxemb.log.writer import Writer
+from jaxemb.run.folder import Run
 from jaxemb.train.failures import explained
 from jaxemb.train.feed import Feed
 from jaxemb.train.first_layer import first_layer_cosine
@@ -24,7 +24,7 @@ from jaxemb.train.setup import batch_shapes
 from jaxemb.train.sharding import check_batch, make_mesh, replicated
 from jaxemb.train.signals import Stop
 from jaxemb.train.start import find_start
-from jaxemb.train.state import TrainState
+from jaxemb.train.state import TrainState, items_of
 from jaxemb.train.step import make_step
 from jaxemb.types import Batch
 
@@ -70,7 +70,7 @@ def train(experiment: Experiment, run: str | Path, *, tensorboard: bool = False,
                 if i > 0 and (last or i % experiment.save_every == 0 or experiment.best in figures):
                     report.flush()  # raises on a loss that is not finite: such a state is never saved
                     with report.aside():
-                        checkpoints.save(i, state, {"data": feed.place, "mesh": dict(mesh.shape)}, figures)
+                        checkpoints.save(i, items_of(state), {"data": feed.place, "mesh": dict(mesh.shape)}, figures)
             if last:
                 break
             with jax.transfer_guard("disallow"):  # nothing may move between host and devices unasked

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxemb.config import ConfigError, suggest
+from jaxemb.ops.paths import map_paths, parameter_paths
 
 Params = Any
 SCHEDULES = ("cosine", "linear", "constant")
@@ -196,16 +197,6 @@ class Optim:
                     raise ConfigError(f"optim.{name}: {regex!r} finds none of the parameters: {', '.join(paths)}")
         if paths and not any(jax.tree.leaves(self.trained(params))):
             raise ConfigError(f"optim.freeze={self.freeze} leaves no parameter to train")
-
-
-def map_paths(f: Callable[[str, Any], Any], tree: Params) -> Any:
-    """f("a/b/c", leaf) for every leaf."""
-    return jax.tree_util.tree_map_with_path(lambda path, x: f("/".join(str(getattr(k, "key", k)) for k in path), x), tree)
-
-
-def parameter_paths(tree: Params) -> list[str]:
-    """The paths "a/b/c" of all leaves."""
-    return jax.tree.leaves(map_paths(lambda path, _: path, tree))
 
 
 def _factory(name: str) -> Callable[..., Any]:

@@ -29,7 +29,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError, suggest
-from jaxemb.train.optim import map_paths, parameter_paths
+from jaxemb.ops.paths import map_paths, parameter_paths
 
 AXES = ("data", "fsdp", "model")
 ROWS = ("data", "fsdp")

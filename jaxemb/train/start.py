@@ -9,12 +9,12 @@ import jax
 from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError
-from jaxemb.io.run import Run
-from jaxemb.train.checkpoint import Checkpoints, items_of, state_of
-from jaxemb.train.optim import map_paths, parameter_paths
+from jaxemb.ops.paths import map_paths, parameter_paths
+from jaxemb.run.checkpoint import Checkpoints
+from jaxemb.run.folder import Run
 from jaxemb.train.setup import new_state, state_shapes
 from jaxemb.train.sharding import replicated
-from jaxemb.train.state import TrainState
+from jaxemb.train.state import TrainState, items_of, state_of
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment

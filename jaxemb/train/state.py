@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -40,3 +41,15 @@ def create(objective: Any, tx: Any, batch: Any, *, seed: int | jax.Array, ema: b
     # The average starts as a copy; copied for real, because the step donates both.
     average = jax.tree.map(jnp.copy, params) if ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, variables, average, tx.init(params), key)
+
+
+def items_of(state: TrainState) -> dict[str, Any]:
+    """A state as the items of a checkpoint; works for arrays, shapes and shardings alike. Empty items are left out."""
+    items = {"params": state.params, "ema": state.ema, "stats": state.stats}
+    items = {k: v for k, v in items.items() if jax.tree.leaves(v)}
+    return items | {"rest": {"opt": state.opt, "key": state.key, "step": state.step}}
+
+
+def state_of(items: Mapping[str, Any]) -> TrainState:
+    """The inverse of `items_of`."""
+    return TrainState(params=items.get("params", {}), ema=items.get("ema"), stats=items.get("stats", {}), **items["rest"])

@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.config import from_json, to_json
-from jaxemb.train.optim import Optim, parameter_paths
+from jaxemb.ops.paths import parameter_paths
+from jaxemb.train.optim import Optim
 from jaxemb.train.setup import batch_shapes, state_shapes
 from jaxemb.train.sharding import make_mesh
 from jaxemb.train.step import make_step

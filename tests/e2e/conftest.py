@@ -19,10 +19,11 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.ops.masks import FixedBlocks
-from jaxemb.train.checkpoint import Checkpoints, items_of, state_of
+from jaxemb.run.checkpoint import Checkpoints
 from jaxemb.train.optim import Optim
 from jaxemb.train.setup import state_shapes
 from jaxemb.train.sharding import make_mesh
+from jaxemb.train.state import items_of, state_of
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 SPEED = ("steps_per_second", "examples_per_second", "seconds")

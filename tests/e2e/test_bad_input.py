@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import pytest
 
 from jaxemb.config import ConfigError, override
-from jaxemb.io.run import RunError
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.masks import FixedBlocks
-from jaxemb.train.checkpoint import CheckpointError
+from jaxemb.run.checkpoint import CheckpointError
+from jaxemb.run.folder import RunError
 from jaxemb.train.failures import TrainError
 from jaxemb.train.loop import train
 

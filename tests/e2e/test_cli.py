@@ -18,7 +18,7 @@ from jaxemb.cli import main
 from jaxemb.cli.process import HUGE_PAGES, choose_devices, huge_pages_note, on_cpu, restart_with_huge_pages
 from jaxemb.config import ConfigError
 from jaxemb.experiment import find
-from jaxemb.io.run import Run
+from jaxemb.run.folder import Run
 from jaxemb.train.summary import count_parameters
 
 ROOT = Path(__file__).parents[2]

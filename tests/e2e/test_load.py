@@ -16,9 +16,9 @@ from jaxemb.config import ConfigError, to_json
 from jaxemb.data.base import DataError
 from jaxemb.data.folder import ImageFolder
 from jaxemb.io.features import _untrained, draw_features
-from jaxemb.io.run import RunError
 from jaxemb.io.weights import mesh_here
-from jaxemb.train.checkpoint import CheckpointError
+from jaxemb.run.checkpoint import CheckpointError
+from jaxemb.run.folder import RunError
 from jaxemb.train.encode import bind
 from jaxemb.train.judge import Judge
 from jaxemb.train.loop import train

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxemb.io.run import Run
+from jaxemb.run.folder import Run
 from jaxemb.train.loop import train
 
 

@@ -41,10 +41,10 @@ if mode == "commit":
 
     os.rename = patched
 if mode == "seal":
-    import jaxemb.train.checkpoint
+    import jaxemb.run.checkpoint
 
-    seal = jaxemb.train.checkpoint.seal
-    jaxemb.train.checkpoint.seal = lambda folder, step: hang("seal") if step == 15 else seal(folder, step)
+    seal = jaxemb.run.checkpoint.seal
+    jaxemb.run.checkpoint.seal = lambda folder, step: hang("seal") if step == 15 else seal(folder, step)
 
 if mode == "slow":
     import jaxemb.train.feed

@@ -12,7 +12,7 @@ import pytest
 
 from jaxemb.config import override
 from jaxemb.experiment import find
-from jaxemb.io.run import Run
+from jaxemb.run.folder import Run
 from jaxemb.train.loop import train
 
 HERE = pathlib.Path(__file__).parent

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.log.writer import Writer, read_metrics
+from jaxemb.log.writer import Writer
+from jaxemb.run.metrics import read_metrics
 
 
 @pytest.fixture(autouse=True)

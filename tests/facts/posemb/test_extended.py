@@ -7,9 +7,10 @@ from jaxemb.config import ConfigError
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
+from jaxemb.ops.paths import map_paths
 from jaxemb.posemb.extended import Extended, extend_table, new_rows
 from jaxemb.posemb.learned import Learned
-from jaxemb.train.optim import Optim, map_paths
+from jaxemb.train.optim import Optim
 from jaxemb.train.state import create
 from jaxemb.train.step import make_step
 

@@ -5,7 +5,8 @@ import optax
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.train.optim import Optim, parameter_paths
+from jaxemb.ops.paths import parameter_paths
+from jaxemb.train.optim import Optim
 
 PARAMS = {
     "encoder": {"kernel": jnp.full((2, 3), 2.0), "bias": jnp.ones(3), "norm": {"scale": jnp.ones(3)}},

@@ -10,8 +10,9 @@ import pytest
 from jaxemb.config import ConfigError, override
 from jaxemb.data.digits import Digits
 from jaxemb.experiment import Experiment
-from jaxemb.io.run import Run, RunError, environment
 from jaxemb.objectives.classify import Classify
+from jaxemb.run.environment import environment
+from jaxemb.run.folder import Run, RunError
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_the_commit_and_whether_it_was_changed_since(tmp_path, monkeypatch):
             ["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=tmp_path, check=True, capture_output=True
         )
 
-    monkeypatch.setattr("jaxemb.io.run.__file__", str(tmp_path / "run.py"))
+    monkeypatch.setattr("jaxemb.run.environment.__file__", str(tmp_path / "run.py"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path.parent))
     assert environment()["commit"] is None and environment()["dirty"] is None

@@ -22,9 +22,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxemb.train.manifest import fault, manifest_path, seal
-from jaxemb.train.optim import map_paths, parameter_paths
-from jaxemb.train.state import TrainState
+from jaxemb.ops.paths import map_paths, parameter_paths
+from jaxemb.run.manifest import fault, manifest_path, seal
 
 
 class CheckpointError(RuntimeError):
@@ -39,18 +38,6 @@ class Restored(NamedTuple):
     meta: dict[str, Any]
 
 
-def items_of(state: TrainState) -> dict[str, Any]:
-    """A state as the items of a checkpoint; works for arrays, shapes and shardings alike. Empty items are left out."""
-    items = {"params": state.params, "ema": state.ema, "stats": state.stats}
-    items = {k: v for k, v in items.items() if jax.tree.leaves(v)}
-    return items | {"rest": {"opt": state.opt, "key": state.key, "step": state.step}}
-
-
-def state_of(items: Mapping[str, Any]) -> TrainState:
-    """The inverse of `items_of`."""
-    return TrainState(params=items.get("params", {}), ema=items.get("ema"), stats=items.get("stats", {}), **items["rest"])
-
-
 class Checkpoints:
     """The checkpoints of a run. Reading needs nothing but the folder; the writing side opens at the first `save`."""
 
@@ -63,14 +50,17 @@ class Checkpoints:
 
     # ---- writing -----------------------------------------------------------------------------------------------------------------
 
-    def save(self, step: int, state: TrainState, meta: Mapping[str, Any], figures: Mapping[str, float] | None = None) -> None:
-        """Starts to save, and returns as soon as the state may be overwritten. Waits for an earlier save; raises what that met."""
-        items = {name: ocp.args.StandardSave(tree) for name, tree in items_of(state).items()}
+    def save(
+        self, step: int, items: Mapping[str, Any], meta: Mapping[str, Any], figures: Mapping[str, float] | None = None
+    ) -> None:
+        """Starts to save trees by item, and returns as soon as their arrays may be overwritten. Waits for an earlier save; raises
+        what that met."""
+        saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         figure = (figures or {}).get(self.best or "")
         try:
             self._settle()
             manager = self._manager = self._manager or self._open()
-            manager.save(step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(dict(meta))), metrics={"best": figure})
+            manager.save(step, args=ocp.args.Composite(**saved, meta=ocp.args.JsonSave(dict(meta))), metrics={"best": figure})
         except jax.errors.JaxRuntimeError:
             raise  # another process is gone: not a matter of the disk
         except Exception as e:

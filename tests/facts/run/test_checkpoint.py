@@ -12,10 +12,10 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxemb.train.checkpoint import CheckpointError, Checkpoints, items_of, state_of
-from jaxemb.train.manifest import fault, manifest_path, seal
+from jaxemb.run.checkpoint import CheckpointError, Checkpoints
+from jaxemb.run.manifest import fault, manifest_path, seal
 from jaxemb.train.sharding import make_mesh, state_shardings
-from jaxemb.train.state import TrainState
+from jaxemb.train.state import TrainState, items_of, state_of
 
 
 def make_state(width=8, ema=True):
@@ -50,7 +50,7 @@ def written(tmp_path, said):
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=3, say=said.append)
     state = make_state()
     for step in (1, 2, 3):
-        checkpoints.save(step, state.replace(step=jnp.int32(step)), {"data": {"place": step}})
+        checkpoints.save(step, items_of(state.replace(step=jnp.int32(step))), {"data": {"place": step}})
     checkpoints.wait()
     yield checkpoints
     checkpoints.close()
@@ -71,7 +71,7 @@ def test_items_can_be_read_alone(written):
 def test_what_is_not_there_is_not_stored(tmp_path):
     state = make_state(ema=False).replace(stats={})
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state, {})
+    checkpoints.save(1, items_of(state), {})
     checkpoints.close()
     assert not checkpoints.has(1, "ema") and not checkpoints.has(1, "stats")
     assert_equal(state_of(checkpoints.restore(items_of(shapes_of(state))).items), state)
@@ -85,7 +85,7 @@ def test_from_eight_devices_to_one_and_to_four(tmp_path, axes):
     rules = (("kernel", "fsdp,model"), (".*", "fsdp"))
     cut = state_shardings(state, rules, make_mesh({"data": 2, "fsdp": 2, "model": 2}))
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, jax.device_put(state, cut), {})
+    checkpoints.save(1, items_of(jax.device_put(state, cut)), {})
     checkpoints.close()
     target = state_shardings(state, ((".*", "fsdp"),), make_mesh(axes))
     restored = state_of(checkpoints.restore(items_of(shapes_of(state, target))).items)
@@ -101,7 +101,7 @@ def test_the_newest_stay_and_the_best_beside_them(tmp_path):
     for part in ((1, 2, 3), (4, 5)):  # the second part finds the figures of the first on disk
         checkpoints = Checkpoints(folder, keep=2, best="knn/top1")
         for step in part:
-            checkpoints.save(step, make_state(), {}, {} if figures[step] is None else {"knn/top1": figures[step]})
+            checkpoints.save(step, items_of(make_state()), {}, {} if figures[step] is None else {"knn/top1": figures[step]})
         checkpoints.close()
     assert checkpoints.steps() == checkpoints.sealed() == [2, 4, 5]
     assert not manifest_path(folder, 1).exists()
@@ -150,14 +150,14 @@ def test_a_step_set_aside_makes_room_for_its_successor(written):
     assert written.newest(set_aside=True) == 2
     assert written.steps() == [1, 2] and (written.folder / "3.rejected").is_dir()
     again = Checkpoints(written.folder)
-    again.save(3, make_state(), {})
+    again.save(3, items_of(make_state()), {})
     again.close()
     assert again.newest() == 3
 
 
 def test_the_only_step_is_used_even_if_the_process_died_before_its_manifest(tmp_path, said):
     checkpoints = Checkpoints(tmp_path, keep=1, say=said.append)
-    checkpoints.save(1, make_state(), {})
+    checkpoints.save(1, items_of(make_state()), {})
     checkpoints.close()
     manifest_path(tmp_path, 1).unlink()
     assert checkpoints.newest(set_aside=True) == 1 and fault(tmp_path, 1) is None
@@ -181,7 +181,7 @@ def test_a_folder_left_by_a_killed_save_is_removed_by_the_next(tmp_path):
     (left / "array").write_bytes(b"half")
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.newest() is None
-    checkpoints.save(6, make_state(), {})
+    checkpoints.save(6, items_of(make_state()), {})
     checkpoints.close()
     assert not left.exists() and checkpoints.steps() == [6]
 
@@ -208,20 +208,20 @@ def test_a_save_that_fails_keeps_the_last_good_one(written, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jaxemb.train.checkpoint.seal", full)  # the background part
-        written.save(4, make_state(), {})
+        patch.setattr("jaxemb.run.checkpoint.seal", full)  # the background part
+        written.save(4, items_of(make_state()), {})
         with pytest.raises(CheckpointError, match="No space left on device; checkpoint 3 is complete"):
             written.wait()
     written._manager.save = full  # the part that the loop waits for
     with pytest.raises(CheckpointError, match="could not save checkpoint 5 .*No space left on device; checkpoint 3 is complete"):
-        written.save(5, make_state(), {})
+        written.save(5, items_of(make_state()), {})
     assert written.newest() == 3
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="could not save checkpoint 1 .*there is no earlier checkpoint"):
-        Checkpoints(tmp_path / "file").save(1, make_state(), {})
+        Checkpoints(tmp_path / "file").save(1, items_of(make_state()), {})
 
 
 def test_manifest_lists_every_file(tmp_path):
