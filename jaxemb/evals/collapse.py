@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -37,4 +38,5 @@ class Collapse(Eval):
         z = np.asarray(rows_of(encode, self.of)(data.arrays("train", limit=self.samples, seed=seed)))
         rank = rankme(z)
         figures = {"rankme": rank, "rankme_share": rank / min(z.shape), "spread": spread(z), "cosine": mean_cosine(z)}
-        return figures | ({"alpha_req": alpha_req(z)} if z.shape[1] > 4 else {})
+        alpha = alpha_req(z)
+        return figures | ({} if math.isnan(alpha) else {"alpha_req": alpha})

@@ -29,7 +29,11 @@ class Precision:
         return {"dtype": self.name, "param_dtype": self.name}
 
     def check(self, got, expected, what):
-        np.testing.assert_allclose(np.asarray(got, np.float64), np.asarray(expected), rtol=self.rtol, atol=self.atol, err_msg=what)
+        expected = np.asarray(expected, np.float64)
+        # Entries near zero carry the rounding of the large ones they were summed from, so in float32 the absolute part scales
+        # with the array: how sums are ordered depends on the processor.
+        scale = max(1.0, float(np.abs(expected).max(initial=0))) if self.name == "float32" else 1.0
+        np.testing.assert_allclose(np.asarray(got, np.float64), expected, rtol=self.rtol, atol=scale * self.atol, err_msg=what)
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxemb.objectives.lejepa import LeJEPA, invariance
@@ -34,9 +35,30 @@ def test_losses_and_gradient(arrays, fields, precision):
     views, directions = precision.array(arrays["views"].swapaxes(0, 1)), precision.array(arrays["directions"])
     count, weight = int(arrays["n_global"]), float(arrays["weight"])
     precision.check(invariance(views, count), arrays["invariance"], "invariance")
-    model = LeJEPA(views=Views(count=count), weight=weight, **fields)
+    # A case may hold one global view and several local ones, which are views of their own to the model.
+    local = Views(count=views.shape[1] - count) if views.shape[1] > count else None
+    model = LeJEPA(views=Views(count=count), local=local, weight=weight, **fields)
     value, g = jax.value_and_grad(lambda z: model.join(z, directions).value)(views)
     precision.check(value, arrays["total"], "total")
-    precision.check(g.swapaxes(0, 1), arrays["grad_total"], "grad_total")
+    if "grad_total" in arrays:
+        precision.check(g.swapaxes(0, 1), arrays["grad_total"], "grad_total")
     convex = model.clone(convex=True).join(views, directions).value
     precision.check(convex, arrays["invariance_convex_total"], "invariance_convex_total")
+
+
+@pytest.fixture
+def one_global(arrays):
+    """The same arrays with one view as the centre, by the formulas, in numpy."""
+    z, weight = arrays["views"].astype(np.float64), float(arrays["weight"])
+    agree, normal = np.square(z[:1] - z).mean(), float(arrays["sigreg"])
+    known = {
+        "invariance": agree,
+        "total": agree + weight * normal,
+        "invariance_convex_total": (1 - weight) * agree + weight * normal,
+    }
+    given = {k: v for k, v in arrays.items() if k != "grad_total"}
+    return {**given, "n_global": np.asarray(1), **known}
+
+
+def test_one_global_view_and_several_local_ones(one_global, fields, precision):
+    test_losses_and_gradient(one_global, fields, precision)

@@ -30,6 +30,18 @@ def test_features_that_are_the_label_are_perfect():
     assert figures["purity"] > figures["purity_around"]  # the most similar have the same label where there are any
 
 
+def test_features_are_standardised_one_by_one():
+    """Neither an offset that all patches share nor a loud feature that says nothing drowns those that tell the label."""
+
+    def features(arrays):
+        labels = patch_labels(arrays["regions"], 4)[0]
+        noise = np.random.default_rng(0).standard_normal((*labels.shape, 1))
+        return np.concatenate([100 + np.eye(8)[labels], 1e4 * noise], axis=-1)
+
+    figures = DensePatches(train=40, test=30, k=3).run(Model(features), DATA)
+    assert figures["top1"] == 1 and figures["knn_top1"] > 0.95
+
+
 def test_features_without_information():
     rng = np.random.default_rng(0)
     figures = DensePatches(train=40, test=30, k=3).run(Model(lambda x: rng.standard_normal((len(x["images"]), 16, 4))), DATA)

@@ -5,6 +5,7 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import ArraySpec
+from jaxemb.evals.base import Eval
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.raw import RawInputs
 
@@ -28,3 +29,19 @@ def test_what_has_no_numbers_is_refused(clusters):
 
     with pytest.raises(ConfigError, match="RawInputs needs an array of numbers, the data hold ids, labels"):
         RawInputs().run(refuse, Ids(**{f.name: getattr(clusters, f.name) for f in dataclasses.fields(clusters)}))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows(Eval):
+    """Checks the rows that it is given, number by number."""
+
+    def run(self, encode, data, *, seed=0):
+        arrays = data.arrays("test", seed=seed)
+        np.testing.assert_array_equal(encode(arrays), arrays["images"].reshape(3, 8))
+        return {"seen": 1.0}
+
+
+def test_a_row_is_one_input_as_it_is(known):
+    images = np.random.default_rng(0).normal(size=(3, 2, 4, 1)).astype(np.float32)
+    rows = {"images": images, "labels": np.arange(3, dtype=np.int32)}
+    assert RawInputs(of=Rows()).run(refuse, known(rows, rows)) == {"seen": 1.0}

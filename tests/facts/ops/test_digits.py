@@ -66,6 +66,19 @@ def test_hard_candidates_are_a_few_edits_away():
     assert both.shape == (1, 100, 2) and both.max() < 20
 
 
+def test_an_edit_inserts_swaps_changes_or_deletes_one_digit():
+    """Every kind at every place, and nothing else: 1500 edits of a text of five different digits are all that there can be."""
+    text, n = "12345", 5
+    edit = jax.vmap(lambda k: d._edit(k, jnp.array([1, 2, 3, 4, 5, 0, 0, 0]), jnp.array(n)))
+    after, length = map(np.asarray, edit(jax.random.split(jax.random.key(0), 1500)))
+    found = {"".join(map(str, row[:m])) for row, m in zip(after, length, strict=True)}
+    inserted = {text[:i] + str(x) + text[i:] for i in range(n) for x in range(10)}
+    changed = {text[:i] + str(x) + text[i + 1 :] for i in range(n) for x in range(10)}
+    swapped = {"".join(text[{i: j, j: i}.get(m, m)] for m in range(n)) for i in range(n) for j in range(n)}
+    deleted = {text[:i] + text[i + 1 :] for i in range(n)}
+    assert found == inserted | changed | swapped | deleted
+
+
 def test_neighbours_come_from_one_window():
     found = np.asarray(d.neighbours(jax.random.key(0), 20, 12, 50, 2))
     assert (np.ptp(found, axis=1) < 14).all() and found.max() < 50
