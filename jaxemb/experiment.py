@@ -14,6 +14,7 @@ from jaxemb.config import ConfigError, suggest
 from jaxemb.data.base import Data
 from jaxemb.evals.base import Eval
 from jaxemb.objectives.base import Objective
+from jaxemb.train.init import Init
 from jaxemb.train.optim import Optim
 
 __all__ = ["Experiment", "find", "replace"]
@@ -53,8 +54,8 @@ class Experiment:
     """Devices by axis (data, fsdp, model); one of them may be -1: all that are left."""
     sharding: tuple[tuple[str, str], ...] = ((".*", "replicate"),)
     """(regex of parameter paths, rule); the first match counts. Rules: see train/sharding.py."""
-    init_from: str | None = None
-    """A run whose parameters to start from."""
+    init: Init | None = None
+    """What to start from: `FromRun("runs/shapes")`. None: the random initialisation."""
     expect: Mapping[str, float] = field(default_factory=dict)
     """Figures from a recorded run; tests/slow allows 0.03 less."""
 

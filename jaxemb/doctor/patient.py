@@ -13,7 +13,7 @@ from jaxemb.config import ConfigError
 from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
-from jaxemb.train.setup import new_state
+from jaxemb.train.start import untrained
 
 LEVELS = ("green", "yellow", "red")
 
@@ -35,7 +35,7 @@ class Patient:
     """What the checks ask for, computed when it is first asked for."""
 
     def __init__(self, run: str, *, samples: int = 512, say: Callable[[str], None] = print):
-        self.run, self.samples = Run(run), samples
+        self.run, self.samples, self.say = Run(run), samples, say
         self.experiment: Any = self.run.experiment()
         self.objective, self.data = self.experiment.objective, self.experiment.data
         self.mesh = mesh_here(self.experiment)
@@ -47,8 +47,8 @@ class Patient:
 
     @functools.cached_property
     def untrained(self) -> Any:
-        """The variables of step 0."""
-        return new_state(self.experiment, self.mesh).variables("params")
+        """The variables of step 0: what the run started from."""
+        return untrained(self.experiment, self.mesh, self.say).variables("params")
 
     @functools.cached_property
     def raw(self) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from jaxemb.data.base import Data, DataError
 from jaxemb.io.embedder import Embedder, load
 from jaxemb.log.plot import attention_map, feature_map
 from jaxemb.run.folder import Run
-from jaxemb.train.setup import new_state
+from jaxemb.train.start import untrained
 
 
 def draw_features(runs: Sequence[str], out: Path, *, count: int = 8) -> Path:
@@ -65,8 +65,8 @@ def _pixels(data: Data, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _untrained(model: Embedder) -> Embedder:
-    """The encoder as the run initialised it."""
-    return Embedder(model.experiment, new_state(model.experiment, model.mesh).variables(), model.mesh)
+    """The encoder as the run started."""
+    return Embedder(model.experiment, untrained(model.experiment, model.mesh).variables(), model.mesh)
 
 
 def _map(model: Embedder, arrays: dict[str, np.ndarray]) -> np.ndarray:

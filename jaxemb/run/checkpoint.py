@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxemb.ops.paths import map_paths, parameter_paths
+from jaxemb.ops.paths import by_path, map_paths
 from jaxemb.run.manifest import fault, manifest_path, seal
 
 
@@ -201,13 +201,25 @@ class Checkpoints:
         map_paths(lambda path, leaf: found.update({path: tuple(leaf.shape)}), metadata)
         return found
 
-    def read(self, step: int, item: str, placed: Mapping[str, jax.sharding.Sharding]) -> dict[str, jax.Array]:
-        """The arrays of an item by path, whatever the tree they belong to."""
-        metadata = self._metadata(step, item)
-        wanted = map_paths(lambda path, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed[path]), metadata)
-        with ocp.StandardCheckpointer() as reader:
-            tree = reader.restore(self.folder / str(step) / item, wanted)
-        return dict(zip(parameter_paths(tree), jax.tree.leaves(tree), strict=True))
+    def read(self, step: int, item: str, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
+        """Some arrays of an item by path, in the dtype and on the devices that `wanted` says; the others are not read."""
+
+        def pruned(tree: Any, path: str = "") -> Any:
+            if not isinstance(tree, Mapping):
+                return wanted[path]
+            below = {k: f"{path}/{k}" if path else str(k) for k in tree}
+            return {
+                k: pruned(sub, below[k])
+                for k, sub in tree.items()
+                if any(p == below[k] or p.startswith(f"{below[k]}/") for p in wanted)
+            }
+
+        tree = pruned(self._metadata(step, item))
+        arguments = ocp.args.PyTreeRestore(
+            tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree), partial_restore=True
+        )
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            return by_path(reader.restore(self.folder / str(step) / item, args=arguments))
 
     def _metadata(self, step: int, item: str) -> Any:
         """The tree of an item, shapes and dtypes in place of arrays."""

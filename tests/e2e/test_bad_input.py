@@ -14,6 +14,7 @@ from jaxemb.ops.masks import FixedBlocks
 from jaxemb.run.checkpoint import CheckpointError
 from jaxemb.run.folder import RunError
 from jaxemb.train.failures import TrainError
+from jaxemb.train.init import FromRun
 from jaxemb.train.loop import train
 
 
@@ -165,11 +166,11 @@ def test_data_whose_shape_changes(tiny, tmp_path, monkeypatch):
         train(tiny("evals={}"), tmp_path / "run")
 
 
-# ---- init_from -------------------------------------------------------------------------------------------------------------------
+# ---- init ------------------------------------------------------------------------------------------------------------------------
 
 
 def classify(experiment, encoder, source, ema):
-    fields = {**vars(experiment), "objective": Classify(encoder=encoder), "init_from": str(source), "ema": ema}
+    fields = {**vars(experiment), "objective": Classify(encoder=encoder), "init": FromRun(str(source)), "ema": ema}
     return type(experiment)(**fields)
 
 
@@ -196,14 +197,14 @@ def test_a_run_that_starts_from_another(tiny, finished, tmp_path, read_state, as
 
 
 def test_a_start_from_another_architecture(tiny, finished, tmp_path):
-    wider = tiny("objective.encoder.width=32", f"init_from={finished}")
-    with pytest.raises(ConfigError, match=r"parameters are of another shape:\n  encoder/block_0/.*: \(.*\) there, \(.*\) here"):
+    wider = tiny("objective.encoder.width=32", f"init=jaxemb.train.init:FromRun(path='{finished}')")
+    with pytest.raises(ConfigError, match=r"arrays of another shape:\n    encoder/block_0/.*: \(.*\) there, \(.*\) here"):
         train(wider, tmp_path / "run")
 
 
 def test_a_start_from_nowhere(tiny, tmp_path):
     with pytest.raises((RunError, CheckpointError), match="nowhere"):
-        train(tiny("init_from=runs/nowhere"), tmp_path / "run")
+        train(tiny("init=jaxemb.train.init:FromRun(path='runs/nowhere')"), tmp_path / "run")
 
 
 def test_a_checkpoint_of_another_architecture(tiny, copy):
