@@ -1,8 +1,8 @@
 """Objects to JSON and back: the config of a run *is* the tree of objects that it was made from.
 
 An object is stored as `{"@": "module:Class", field: value, ...}`; linen modules and dataclasses nest freely, tuples become
-lists (and come back as tuples). Only classes under `jaxemb.` and `experiments.` are read back, and the name is refused before
-anything is imported. Values are checked against the annotations of their fields.
+lists (and come back as tuples). Which classes are read back is settled in `packages.py`, before anything is imported. Values
+are checked against the annotations of their fields.
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ import dataclasses
 import difflib
 import importlib
 import json
+import math
 import re
 import types
 import typing
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-ALLOWED = ("jaxemb.", "experiments.")
+from jaxemb import files, packages
 
-CLASS_NAME = re.compile(r"((?:jaxemb|experiments)(?:\.\w+)+):(\w+)")
+CLASS_NAME = re.compile(r"([^\W\d]\w*(?:\.\w+)+):(\w+)")
 """How an object is written on the command line."""
+
+LONGEST = 10_000
+"""Characters of a value on the command line."""
 
 MANY = 40
 """Valid names that an error lists."""
@@ -59,11 +64,13 @@ def to_json(x: Any, where: str = "config") -> Any:
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
         cls = type(x)
         name = f"{cls.__module__}:{cls.__qualname__}"
-        if not cls.__module__.startswith(ALLOWED) or "<locals>" in name:
-            raise ConfigError(
-                f"{where}: {name} could not be read back; define the class in a module under {' or '.join(ALLOWED)} "
-                "(an experiment file belongs in a folder of experiments/)"
+        if not packages.is_allowed(cls.__module__) or "<locals>" in name:
+            why = (
+                f"{name} is made inside of a function; define it at the top of its module"
+                if "<locals>" in name
+                else packages.why_not(cls.__module__, name)
             )
+            raise ConfigError(f"{where}: {name} could not be read back: {why}")
         return {"@": name} | {f: to_json(getattr(x, f), f"{where}.{f}") for f in fields(cls)}
     raise ConfigError(f"{where}: a {type(x).__name__} cannot be stored; use numbers, strings, tuples, mappings and dataclasses")
 
@@ -71,15 +78,17 @@ def to_json(x: Any, where: str = "config") -> Any:
 # ---- JSON -> objects -------------------------------------------------------------------------------------------------------------
 
 
-def from_json(doc: Any, where: str = "config") -> Any:
+def from_json(doc: Any, where: str = "config", depth: int = 0) -> Any:
     """The object tree of a JSON form; misspelt fields, wrong types and foreign classes are refused by name."""
-    if isinstance(doc, list):
-        return tuple(from_json(v, f"{where}.{i}") for i, v in enumerate(doc))
+    if depth > files.DEEPEST:
+        raise ConfigError(f"{where[:80]}...: nested more than {files.DEEPEST} deep")
+    if isinstance(doc, (list, tuple)):
+        return tuple(from_json(v, f"{where}.{i}", depth + 1) for i, v in enumerate(doc))
     if not isinstance(doc, Mapping):
-        return doc
+        return _plain(doc, where)
     if "@" not in doc:
-        return {k: from_json(v, f"{where}.{k}") for k, v in doc.items()}
-    name = RENAMED.get(doc["@"], doc["@"])
+        return {k: from_json(v, f"{where}.{k}", depth + 1) for k, v in doc.items()}
+    name = RENAMED.get(doc["@"], doc["@"]) if isinstance(doc["@"], str) else doc["@"]
     cls = find_class(name, where)
     known = fields(cls)
     given = {str(RENAMED.get(f"{name}.{k}", k)): v for k, v in doc.items() if k != "@"}
@@ -87,44 +96,46 @@ def from_json(doc: Any, where: str = "config") -> Any:
     values = {}
     for key, value in given.items():
         if key not in known:
-            raise ConfigError(f"{where}: {cls.__name__} has no field {key!r}{suggest(key, known)}")
-        values[key] = conform(from_json(value, f"{where}.{key}"), hints.get(key, Any), f"{where}.{key}")
+            raise ConfigError(f"{where}: {cls.__name__} has no field {packages.shorten(key)}{suggest(key, known)}")
+        values[key] = conform(from_json(value, f"{where}.{key}", depth + 1), hints.get(key, Any), f"{where}.{key}")
     try:
         return cls(**values)
     except ConfigError as e:
         raise ConfigError(str(e) if str(e).startswith(where) else f"{where}: {e}") from None
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as e:
         raise ConfigError(f"{where}: {cls.__name__}: {e}") from e
+
+
+def _plain(x: Any, where: str) -> Any:
+    """A number or text that a config may hold."""
+    if isinstance(x, float) and not math.isfinite(x):
+        raise ConfigError(f"{where}: {x} is no value: numbers of a config are finite")
+    if isinstance(x, int) and not -(2**63) <= x < 2**63:
+        raise ConfigError(f"{where}: an integer of {x.bit_length()} bits, more than 64")
+    if x is None or isinstance(x, (bool, int, float, str)):
+        return x
+    raise ConfigError(f"{where}: a {type(x).__name__} is nothing that JSON holds")
 
 
 def find_class(name: Any, where: str = "config") -> type:
     """The dataclass that "module:Class" names."""
-    if not isinstance(name, str) or name.count(":") != 1:
-        raise ConfigError(f"{where}: {name!r} is not of the form 'module:Class'")
-    module, qualname = name.split(":")
-    if not module.startswith(ALLOWED):
-        raise ConfigError(f"{where}: {name} is refused: only classes under {' and '.join(ALLOWED)} are read from a config")
     try:
-        found: Any = importlib.import_module(module)
+        found = packages.find(name)
+    except packages.Refused as e:
+        raise ConfigError(f"{where}: {e}") from e
+    except LookupError as e:
+        module, qualname, there = e.args
+        here = there if isinstance(there, list) else [n for n, v in vars(there).items() if is_config(v) and v.__module__ == module]
+        raise ConfigError(f"{where}: {module} has no class {qualname!r}{suggest(qualname, here)}") from e
     except ModuleNotFoundError as e:
-        if not f"{module}.".startswith(f"{e.name}."):
-            raise ConfigError(f"{where}: {module} needs the package {e.name!r}, which is not installed") from e
-        hint = " (run from the folder that holds experiments/)" if module.startswith("experiments.") else ""
-        raise ConfigError(f"{where}: there is no module {module}{hint}") from e
-    for part in qualname.split("."):
-        if not hasattr(found, part):
-            here = [
-                n for n, v in vars(found).items() if dataclasses.is_dataclass(v) and isinstance(v, type) and v.__module__ == module
-            ]
-            raise ConfigError(f"{where}: {module} has no class {qualname!r}{suggest(qualname, here)}")
-        found = getattr(found, part)
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise ConfigError(f"{where}: {name.partition(':')[0]} needs the package {e.name!r}, which is not installed") from e
+    if not is_config(found):
         raise ConfigError(f"{where}: {name} is not a dataclass or module, so it cannot stand in a config")
-    if not found.__module__.startswith(ALLOWED):  # what a module of ours imports from elsewhere is not ours
-        raise ConfigError(
-            f"{where}: {name} is refused: it is {found.__module__}.{found.__qualname__}, which is not under {' or '.join(ALLOWED)}"
-        )
     return found
+
+
+def is_config(x: Any) -> bool:
+    return isinstance(x, type) and dataclasses.is_dataclass(x)
 
 
 def field_types(cls: type) -> dict[str, Any]:
@@ -144,9 +155,11 @@ def conform(value: Any, hint: Any, where: str) -> Any:
     """`value` if it fits the annotation (an int becomes a float where a float is asked for), an error that names both if not."""
     ok, value = _conform(value, hint)
     if not ok:
-        shown = f"a {type(value).__name__}" if dataclasses.is_dataclass(value) else repr(value)
+        shown = f"a {type(value).__name__}" if dataclasses.is_dataclass(value) else packages.shorten(value)
         wants_object = isinstance(value, str) and any(dataclasses.is_dataclass(h) for h in (hint, *typing.get_args(hint)))
         hint_how = "; write an object as module:Class or module:Class(field=value)" if wants_object else ""
+        if wants_object and (named := CLASS_NAME.match(value)) and not packages.is_allowed(named[1]):
+            hint_how = f"; {packages.why_not(named[1], named[0])}"
         raise ConfigError(f"{where}: expected {describe(hint)}, got {shown}{hint_how}")
     return value
 
@@ -221,6 +234,8 @@ def override(x: Any, assignments: Sequence[str]) -> Any:
         path, sep, value = text.partition("=")
         if not sep or not path.strip():
             raise ConfigError(f"--set {text!r}: write it as field=value, e.g. --set optim.lr=1e-3")
+        if len(text) > LONGEST:
+            raise ConfigError(f"--set {path.strip()[:80]}: {len(text)} characters are more than {LONGEST}")
         _assign(doc, path.strip(), parse(value.strip()))
     return from_json(doc)
 
@@ -237,39 +252,51 @@ def _key(doc: Any, part: str, path: str, depth: int) -> Any:
     """The key or index of `part` in `doc`, which stands at the first `depth` parts of `path`."""
     where = ".".join(path.split(".")[:depth]) or "the experiment"
     if isinstance(doc, list):
-        if not part.isdigit() or int(part) >= len(doc):
-            raise ConfigError(f"{path}: {where} has {len(doc)} entries, write a number below that instead of {part!r}")
+        if not re.fullmatch("[0-9]{1,9}", part) or int(part) >= len(doc):
+            raise ConfigError(
+                f"{path}: {where} has {len(doc)} entries, write a number below that instead of {packages.shorten(part)}"
+            )
         return int(part)
     if not isinstance(doc, dict):
-        raise ConfigError(f"{path}: {where} is {doc!r}, it has no fields")
+        raise ConfigError(f"{path}: {where} is {packages.shorten(doc)}, it has no fields")
     if part not in doc or part == "@":
-        raise ConfigError(f"{path}: {_called(doc, where)} has no field {part!r}{suggest(part, doc.keys() - {'@'})}")
+        raise ConfigError(f"{path}: {_called(doc, where)} has no field {packages.shorten(part)}{suggest(part, doc.keys() - {'@'})}")
     return part
 
 
 def _called(doc: dict, where: str) -> str:
-    return f"{where} ({doc['@'].split(':')[1]})" if "@" in doc else where
+    return f"{where} ({str(doc['@']).rpartition(':')[2]})" if "@" in doc else where
 
 
 def parse(text: str) -> Any:
     """The JSON form of a value from the command line."""
-    for read in (json.loads, ast.literal_eval):
+    if sum(c in "([{" for c in text) > files.DEEPEST and files.depth(text) > files.DEEPEST:
+        raise ConfigError(f"{packages.shorten(text)}: nested more than {files.DEEPEST} deep")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # of text that only looks like Python
+        for read in (files.parse_json, ast.literal_eval):
+            try:
+                return json.loads(json.dumps(read(text)))  # tuples become lists, as in a stored config
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                continue
         try:
-            return json.loads(json.dumps(read(text)))  # tuples become lists, as in a stored config
-        except (ValueError, SyntaxError, TypeError):
-            continue
-    try:
-        # `module:Class` is no Python; as the attribute `module.__class__of__.Class` it can be parsed, nested ones as well.
-        call: Any = ast.parse(CLASS_NAME.sub(r"\1.__class__of__.\2", text), mode="eval").body
-    except SyntaxError:
+            # `module:Class` is no Python; as the attribute `module.__class__of__.Class` it can be parsed, nested ones as well.
+            call: Any = ast.parse(CLASS_NAME.sub(r"\1.__class__of__.\2", text), mode="eval").body
+            name, keywords, positional = (call.func, call.keywords, call.args) if isinstance(call, ast.Call) else (call, [], [])
+            target, given = _restore(name), {k.arg: _restore(k.value) for k in keywords}
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            return text
+    if not CLASS_NAME.fullmatch(target) or not _names_a_class(target):
         return text
-    name, keywords, positional = (call.func, call.keywords, call.args) if isinstance(call, ast.Call) else (call, [], [])
-    target = _restore(name)
-    if not CLASS_NAME.fullmatch(target):
-        return text
-    if positional:
+    if positional or None in given:
         raise ConfigError(f"{text}: name the fields, {target}(field=value)")
-    return {"@": target} | {k.arg: parse(_restore(k.value)) for k in keywords if k.arg}
+    return {"@": target} | {str(field): parse(value) for field, value in given.items()}
+
+
+def _names_a_class(target: str) -> bool:
+    """Whether text that looks like a class is one: of a package that the user does not allow it stays text."""
+    module = target.partition(":")[0]
+    return module.partition(".")[0] in ("jaxemb", "experiments") or packages.is_allowed(module)
 
 
 def _restore(node: ast.expr) -> str:
@@ -301,9 +328,18 @@ def choices(owner: Any, **valid: Iterable[Any]) -> None:
             raise ConfigError(f"{type(owner).__name__}.{field}={value!r}{suggest(str(value), map(str, names))}")
 
 
+def within(owner: Any, **limits: tuple[float, float]) -> None:
+    """Refuses numbers of `owner` outside of [lowest, highest]: `within(self, heads=(1, 1024))`. NaN is outside, None passes."""
+    for field, (low, high) in limits.items():
+        value = getattr(owner, field)
+        for x in value if isinstance(value, (tuple, list)) else (value,):
+            if x is not None and not low <= x <= high:
+                raise ConfigError(f"{type(owner).__name__}.{field}={value!r}: valid: {low:,} to {high:,}")
+
+
 def suggest(given: str, valid: Iterable[str]) -> str:
     """The end of an error message: the nearest valid name, and all of them, or many."""
     names = sorted(valid)
-    near = difflib.get_close_matches(given, names, n=1)
+    near = difflib.get_close_matches(given[:100], names, n=1)
     rest = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return (f"; did you mean {near[0]!r}?" if near else ";") + f" valid: {', '.join(names[:MANY]) or 'none'}{rest}"

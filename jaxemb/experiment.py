@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import importlib
-import sys
 from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
+from jaxemb import packages
 from jaxemb.config import ConfigError, suggest
 from jaxemb.data.base import Data
 from jaxemb.evals.base import Eval
+from jaxemb.files import is_regular
 from jaxemb.objectives.base import Objective
 from jaxemb.train.init import Init
 from jaxemb.train.optim import Optim
@@ -101,29 +101,19 @@ def defined(file: str) -> dict[str, Experiment]:
     defines be found again from a stored config.
     """
     path = Path(file)
-    if path.suffix != ".py" or not path.is_file():
-        raise ConfigError(f"there is no experiment file {file!r}{_files_nearby(path)}")
-    root, module = _module_name(path.resolve())
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
-    loaded = importlib.import_module(module)
+    if path.suffix != ".py" or not is_regular(path):
+        raise ConfigError(f"there is no experiment file {packages.shorten(file)}{_files_nearby(path)}")
+    loaded = packages.import_file(path.resolve())
     if Path(loaded.__file__ or "").resolve() != path.resolve():
-        raise ConfigError(f"{file} cannot be imported as {module!r}: that is {loaded.__file__}; give the file another name")
+        raise ConfigError(
+            f"{file} cannot be imported as {loaded.__name__!r}: that is {loaded.__file__}; give the file another name"
+        )
     found: dict[str, Experiment] = {}
     for name, value in vars(loaded).items():
         every = value if isinstance(value, dict) else {name: value}
         if every and all(isinstance(e, Experiment) for e in every.values()):
             found |= every
     return found
-
-
-def _module_name(path: Path) -> tuple[Path, str]:
-    """(folder to import from, dotted name): from the folder that holds `experiments/`, else from the file's own."""
-    parts = path.with_suffix("").parts
-    if "experiments" in parts[:-1]:
-        at = len(parts) - 1 - parts[::-1].index("experiments")
-        return Path(*parts[:at]), ".".join(parts[at:])
-    return path.parent, path.stem
 
 
 def _files_nearby(path: Path) -> str:

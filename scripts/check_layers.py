@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LAYERS = (
-    ("types", "config"),
+    ("types", "config", "packages", "files"),
     ("ops",),
     ("posemb", "pooling", "metrics"),
     ("nn",),

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from jaxemb import packages
 from jaxemb.cli.parser import parser
 from jaxemb.cli.process import choose_devices, restart_with_huge_pages
 from jaxemb.log.table import error
@@ -16,10 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if argv is None:
         restart_with_huge_pages(args)
-    # Experiment files define classes that stored configs name as experiments.<folder>.<file>:Class.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     try:
+        if args.project:
+            packages.use_project(args.project)
         choose_devices(args)
         args.verb(args)
         return 0
@@ -29,8 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as e:
-        # Errors for users are classes of this package (or of an experiment file); anything else is a bug and shows its traceback.
-        if args.debug or not type(e).__module__.startswith(("jaxemb.", "experiments.")):
+        if args.debug or not for_the_user(e):
             raise
-        error(str(e))
+        error(str(e) if not isinstance(e, OSError) else f"{e.strerror or e}: {e.filename}" if e.filename else str(e))
         return 2
+
+
+def for_the_user(e: Exception) -> bool:
+    """Error classes of this package or of the user's own, and what the disk refuses. The rest are bugs, with a traceback."""
+    module = type(e).__module__
+    return isinstance(e, OSError) or (module.startswith(("jaxemb.", "experiments.")) or packages.is_allowed(module))

@@ -109,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
         )
         p.set_defaults(verb=run)
         p.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        p.add_argument("--project", metavar="DIR", help="the folder of your own experiments/ and packages (or JAXEMB_PROJECT)")
         if computes:
             p.add_argument("--devices", type=int, metavar="N", help="simulate N devices on the CPU")
             p.add_argument(

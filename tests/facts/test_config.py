@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxemb import config
+from jaxemb import config, packages
 from jaxemb.config import ConfigError, diff, from_json, override, parse, to_json
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -75,11 +75,13 @@ def kinds(tmp_path_factory):
     folder = root / "experiments" / "probe"
     folder.mkdir(parents=True)
     (folder / "kinds.py").write_text(textwrap.dedent(KINDS))
-    (folder / "broken.py").write_text("import a_package_that_is_not_there\n")
-    sys.path.insert(0, str(root))
+    (folder / "broken.py").write_text("import a_package_that_is_not_there\nclass X: pass\n")
+    packages.use_project(root)
+    packages.find("experiments.probe.kinds:Kinds")
     import experiments.probe.kinds as module  # pyright: ignore
 
     yield module
+    packages._named.remove(root)
     sys.path.remove(str(root))
     for name in [n for n in sys.modules if n.startswith("experiments.probe")]:
         del sys.modules[name]
@@ -134,7 +136,7 @@ def test_every_kind_of_field_comes_back(kinds):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner).map(tuple) | st.dictionaries(st.text().filter(lambda k: k != "@"), inner),
     max_leaves=12,
 )
@@ -173,7 +175,7 @@ def test_classes_from_elsewhere_cannot_be_stored():
 
     state = optax.ScaleByScheduleState(1)  # a NamedTuple: stored as a tuple
     assert to_json(state) == [1]
-    with pytest.raises(ConfigError, match="could not be read back; define the class in a module under jaxemb. or experiments."):
+    with pytest.raises(ConfigError, match="could not be read back: .*is refused: only classes under jaxemb., experiments."):
         to_json(Foreign())
 
 
@@ -189,19 +191,35 @@ class Foreign:
 
 
 @pytest.mark.parametrize(
-    "name", ["antigravity:Thing", "os:system", "jaxemb:Thing", "jaxembx.a:B", "experimentsx.a:B", "builtins:eval"]
+    "name",
+    [
+        "antigravity:Thing",
+        "os:system",
+        "jaxemb:Thing",
+        "jaxembx.a:B",
+        "experimentsx.a:B",
+        "builtins:eval",
+        "jaxemb.__main__:E",
+        "jaxemb.cli:main",
+        "jaxemb.cli.verbs:Path",
+        "jaxemb.data.__main__:E",
+        "experiments:X",
+        "__main__:X",
+    ],
 )
 def test_foreign_classes_are_refused_before_import(name):
     code = f"""
         import sys
+        from jaxemb import packages
         from jaxemb.config import ConfigError, from_json
+        packages.allowed()
         before = set(sys.modules)
         sys.meta_path.insert(0, type("Spy", (), {{"find_spec": staticmethod(lambda name, *_: seen.append(name))}}))
         seen = []
         try:
             from_json({{"@": {name!r}, "n": 1}})
         except ConfigError as e:
-            assert "refused: only classes under jaxemb. and experiments." in str(e), e
+            assert "is refused: " in str(e) or "in a script or notebook" in str(e), e
             assert seen == [] and set(sys.modules) == before, (seen, set(sys.modules) - before)
             print("refused")
     """
@@ -209,9 +227,11 @@ def test_foreign_classes_are_refused_before_import(name):
     assert done.stdout == "refused\n", done.stderr
 
 
-@pytest.mark.parametrize("name", ["jaxemb.nn.transformer:nn.Dense", "jaxemb.config:dataclasses.Field", "jaxemb.config:re.compile"])
+@pytest.mark.parametrize(
+    "name", ["jaxemb.nn.transformer:nn.Dense", "jaxemb.data.base:dataclasses.Field", "jaxemb.data.folder:Path"]
+)
 def test_what_our_modules_import_is_not_ours(name):
-    with pytest.raises(ConfigError, match=r"refused: it is|not a dataclass"):
+    with pytest.raises(ConfigError, match=r"refused: it is|not a dataclass|has no class"):
         from_json({"@": name})
 
 
@@ -221,7 +241,11 @@ def test_what_our_modules_import_is_not_ours(name):
         ("jaxemb.posemb.sincos", "not of the form 'module:Class'"),
         (7, "not of the form 'module:Class'"),
         ("jaxemb.posemb.nothing:SinCos", "there is no module jaxemb.posemb.nothing$"),
-        ("experiments.probe.nothing:X", "run from the folder that holds experiments/"),
+        ("experiments.probe.nothing:X", "name the folder that holds your experiments/ with --project DIR or JAXEMB_PROJECT"),
+        ("jaxemb.posemb" + ".a" * 30 + ":X", "not of the form"),
+        ("jaxemb.posemb.sincos:SinCos:SinCos", "not of the form"),
+        ([], "not of the form"),
+        ({"@": 1}, "not of the form"),
         ("experiments.probe.broken:X", "experiments.probe.broken needs the package 'a_package_that_is_not_there'"),
         ("jaxemb.posemb.sincos:SinCoz", "no class 'SinCoz'; did you mean 'SinCos'.* valid: SinCos$"),
         ("jaxemb.posemb.sincos:sincos", "is not a dataclass or module"),

@@ -1,12 +1,14 @@
 """An experiment checks itself, comes back from JSON, and is found in its file."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
+from jaxemb import packages
 from jaxemb.config import ConfigError, from_json, override, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
@@ -59,6 +61,7 @@ def folder(tmp_path, monkeypatch):
     path.write_text(textwrap.dedent(FILE))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(packages, "_named", [])
     yield tmp_path
     for name in [n for n in sys.modules if n.startswith("experiments.found")]:
         del sys.modules[name]
@@ -141,7 +144,8 @@ def test_classes_of_the_file_are_found_again_from_its_stored_config(folder):
         x = from_json(json.load(open("config.json")))
         print(type(x.objective.pooling).__module__, x.objective.pooling.gain)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=folder)
+    env = {**os.environ, "JAXEMB_PROJECT": str(folder)}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=folder, env=env)
     assert done.stdout.split() == ["experiments.found.probe", "3.0"], done.stderr
 
 

@@ -1,0 +1,102 @@
+"""Files that may come from strangers: regular ones alone, up to a size, and JSON without traps.
+
+A FIFO would wait for ever and a device never ends, so what is no regular file is not opened. Anything wrong is a `FileError`
+that names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+LARGEST = 64 * 2**20
+"""Bytes of a config, a manifest or a line of figures; real ones are a thousandth of it."""
+DEEPEST = 60
+"""Levels of a JSON document; those of the largest models are about twelve."""
+
+
+class FileError(ValueError):
+    """A file that is not there, is none, is too large, or does not hold what it should."""
+
+
+def is_regular(file: Any) -> bool:
+    """Whether there is a file with bytes of its own: no folder, FIFO, socket or device; no for names that cannot be."""
+    try:
+        if isinstance(file, (str, Path)):
+            return stat.S_ISREG(os.stat(file).st_mode)
+        return bool(file.is_file())  # in a bucket
+    except (OSError, ValueError):  # a name with a null, or of 5000 characters
+        return False
+
+
+def is_folder(path: Any) -> bool:
+    """Whether there is a folder; no for names that cannot be."""
+    try:
+        return bool(path.is_dir() if hasattr(path, "is_dir") else os.path.isdir(path))
+    except (OSError, ValueError):
+        return False
+
+
+def read_text(file: Any, limit: int = LARGEST) -> str:
+    """The text of a regular file. Bytes that are no UTF-8 become marks, so that a damaged line does not take the others along."""
+    if not is_regular(file):
+        raise FileError(f"{printable(file)} is not a regular file" if _exists(file) else f"there is no file {printable(file)}")
+    try:
+        if isinstance(file, (str, Path)):
+            with open(file, "rb") as stream:
+                found = stream.read(limit + 1)
+        else:
+            found = file.read_bytes()
+    except OSError as e:
+        raise FileError(f"{printable(file)} cannot be read: {e.strerror or e}") from e
+    if len(found) > limit:
+        raise FileError(f"{printable(file)} is larger than {limit // 2**20} MiB, which no such file is")
+    return found.decode("utf-8", "replace")
+
+
+def read_json(file: Any, limit: int = LARGEST) -> Any:
+    """The document of a JSON file."""
+    text = read_text(file, limit)
+    try:
+        return parse_json(text)
+    except ValueError as e:
+        raise FileError(f"{printable(file)} is damaged: {e}") from e
+
+
+def parse_json(text: str) -> Any:
+    """`json.loads` that refuses what is too deep, and integers beyond 64 bits, in words: a ValueError in any case."""
+    if (deep := depth(text)) > DEEPEST:
+        raise ValueError(f"it is nested {deep} deep, more than {DEEPEST}")
+    return json.loads(text, parse_int=_integer)
+
+
+def depth(text: str) -> int:
+    """The most brackets that are open at once. Those in strings count as well: no config holds as many."""
+    level = deepest = 0
+    for c in re.findall(r"[\[{(\]})]", text):
+        level += 1 if c in "[{(" else -1
+        deepest = max(deepest, level)
+    return deepest
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError(f"the integer {digits[:20]}{'...' * (len(digits) > 20)} needs more than 64 bits")
+    return int(digits)
+
+
+def printable(x: Any) -> str:
+    """A name as it can be shown in one line of any terminal: line ends, control characters and bytes that are no UTF-8 escaped."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(x))
+    return text if len(text) <= 300 else f"{text[:150]}...{text[-100:]}"
+
+
+def _exists(file: Any) -> bool:
+    try:
+        return os.path.lexists(file) if isinstance(file, (str, Path)) else bool(file.exists())
+    except (OSError, ValueError):
+        return False
