@@ -1,7 +1,7 @@
 """Imports only go down: reads every file's syntax tree and names each import that goes up or across. Run by `make lint`.
 
-0 types config -> 1 ops -> 2 posemb pooling metrics, never each other -> 3 nn -> 4 objectives -> 5 data run
--> 6 evals train io log -> 7 doctor -> 8 experiment discover cli -> 9 experiments/
+0 types config -> 1 ops -> 2 layers metrics preprocess masks -> 3 posemb pooling contrastive views, never each other -> 4 nn
+-> 5 objectives -> 6 data run -> 7 evals train io log -> 8 doctor -> 9 experiment discover cli -> 10 experiments/
 
 Imports under `if TYPE_CHECKING:` are exempt. Packages that are heavy or optional are imported in the function that needs them.
 """
@@ -16,7 +16,8 @@ from pathlib import Path
 LAYERS = (
     ("types", "config", "packages", "files"),
     ("ops",),
-    ("posemb", "pooling", "metrics"),
+    ("layers", "metrics", "preprocess", "masks"),
+    ("posemb", "pooling", "contrastive", "views"),
     ("nn",),
     ("objectives",),
     ("data", "run"),
@@ -25,7 +26,7 @@ LAYERS = (
     ("experiment", "discover", "cli", "__main__"),
 )
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
-STRANGERS = {"posemb", "pooling", "metrics"}  # families that never import each other
+STRANGERS = {"posemb", "pooling", "contrastive", "views"}  # families that never import each other
 BANNED = {"data": {"train", "objectives"}, "evals": {"train", "objectives"}}  # beyond the order of layers
 LAZY = {
     "PIL",
@@ -41,7 +42,7 @@ LAZY = {
     "torch",
     "wandb",
 }
-NO_JAX = {"data", "types"}  # what data workers import
+NO_JAX = {"data", "masks", "preprocess", "types"}  # what data workers import
 
 
 def imports(tree: ast.AST, lazy: bool = False) -> Iterator[tuple[int, str, bool]]:

@@ -19,12 +19,13 @@ from jaxemb.evals.dense import DensePatches
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
 from jaxemb.experiment import Experiment, replace
+from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.masks.multi_block import MultiBlock
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.dmt_jepa import DMTJEPA
 from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.ops.masks import FixedBlocks, MultiBlock
 from jaxemb.posemb.sincos import SinCos
 
 STEPS = 2_000

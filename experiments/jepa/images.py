@@ -11,7 +11,7 @@ The setting is that of cifar10.py on images of 64 pixels, 16 patches each. With 
 `data.size`, `steps`, `batch`, and take an encoder of jaxemb/nn/presets.py:
 
     ... --set data.size=224 --set objective.encoder.stem.size=16 --set objective.encoder.width=384 --set objective.encoder.depth=12
-    ... --set objective.masks=jaxemb.ops.masks:MultiBlock --set objective.joint=false --set objective.loss_name=smooth_l1
+    ... --set objective.masks=jaxemb.masks.multi_block:MultiBlock --set objective.joint=false --set objective.loss_name=smooth_l1
 """
 
 from jaxemb.data.augment import Flip, RandomResizedCrop
@@ -20,10 +20,10 @@ from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.experiment import Experiment
+from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.presets import micro
 from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.ops.masks import FixedBlocks
 from jaxemb.train.optim import Optim
 
 main = Experiment(

@@ -18,13 +18,13 @@ from jaxemb.nn.mlp import MLP
 from jaxemb.nn.projector import Projector
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.objectives.vicreg import VICReg
-from jaxemb.ops.views import Views
 from jaxemb.train.optim import Optim
+from jaxemb.views.crops import CropViews
 
 encoder = MLP((128, 128, 64))
 projector = Projector((128, 128))
 # Half a pixel to two of shift and size, contrast and brightness: a digit stays one. No mirror images.
-views = Views(scale=(0.6, 1.0), flip=0.0, grey=0.0, brightness=0.3, contrast=0.3, saturation=0.0, mean=(0.305,), std=(0.376,))
+views = CropViews(scale=(0.6, 1.0), flip=0.0, grey=0.0, brightness=0.3, contrast=0.3, saturation=0.0, mean=(0.305,), std=(0.376,))
 
 
 def experiment(name: str, objective: SimCLR | VICReg, lr: float = 2e-3) -> Experiment:

@@ -19,6 +19,8 @@ from jaxemb.evals.lidar import LiDAR
 from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.experiment import Experiment, replace
+from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.masks.random_patches import RandomPatches
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.projector import Projector
@@ -33,10 +35,9 @@ from jaxemb.objectives.lejepa import LeJEPA
 from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.objectives.vicreg import VICReg
-from jaxemb.ops.masks import FixedBlocks, RandomPatches
-from jaxemb.ops.views import Views
 from jaxemb.posemb.sincos import SinCos
 from jaxemb.train.optim import Optim
+from jaxemb.views.crops import CropViews
 
 STEPS = 3_000
 encoder = Transformer(
@@ -51,7 +52,7 @@ masked: dict[str, Any] = {
 }
 pixels: dict[str, Any] = {"encoder": encoder, "decoder": Decoder(width=64, depth=2, heads=4), "masks": RandomPatches(0.625)}
 mean, std = STATISTICS["cifar10"]
-views: dict[str, Any] = {"encoder": encoder, "projector": Projector((512, 512, 128)), "views": Views(mean=mean, std=std)}
+views: dict[str, Any] = {"encoder": encoder, "projector": Projector((512, 512, 128)), "views": CropViews(mean=mean, std=std)}
 
 main = ijepa = Experiment(
     name="objectives_ijepa",

@@ -13,12 +13,12 @@ from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.experiment import Experiment, replace
+from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
 from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.ops.masks import FixedBlocks
 from jaxemb.train.optim import Optim
 
 encoder = Transformer(stem=Patches(8), width=96, depth=4, heads=4, activation="gelu_tanh", kernel_init="xavier")

@@ -128,7 +128,7 @@ def encode(args: argparse.Namespace) -> None:
 
 
 def list(args: argparse.Namespace) -> None:
-    from jaxemb.discover import FAMILIES, list_methods
+    from jaxemb.discover import families, list_methods
 
     found = list_methods(args.family)
     if args.pattern:
@@ -136,7 +136,7 @@ def list(args: argparse.Namespace) -> None:
         if not found:
             raise ConfigError(f"nothing in {args.family or 'any family'} matches {args.pattern!r}; jaxemb list shows everything")
     if args.markdown:
-        print(catalogue({f: [m for m in found if m.family == f] for f in FAMILIES}))
+        print(catalogue({f: [m for m in found if m.family == f] for f in families()}))
         return
     table(("family", "method", "what it does", "paper"), [(m.family, signature(m), m.summary, m.paper or "") for m in found])
 

@@ -16,15 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxemb.config import ConfigError
+from jaxemb.data.base import Augment
 from jaxemb.data.pixels import resize
 from jaxemb.types import Paper
-
-
-@dataclasses.dataclass(frozen=True)
-class Augment:
-    """Changes what training sees; evaluation never sees it."""
-
-    paper: ClassVar[Paper | None] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,3 +64,11 @@ class Data(abc.ABC):
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         """Names of the classes of a label, empty when there are none."""
         return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Changes what training sees; evaluation never sees it."""
+
+    family: ClassVar[str] = "augment"
+    paper: ClassVar[Paper | None] = None

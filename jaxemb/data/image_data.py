@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxemb.config import ConfigError
-from jaxemb.data.augment import Augment
-from jaxemb.data.base import ArraySpec, Data, DataError
+from jaxemb.data.base import ArraySpec, Augment, Data, DataError
 from jaxemb.data.mixing import Mix
 from jaxemb.data.pipeline import Example, Examples, Stream, Table, stream
 from jaxemb.data.pixels import IMAGENET, fit, normalise, to_pixels

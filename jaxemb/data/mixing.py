@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from jaxemb.config import ConfigError
-from jaxemb.data.augment import Augment
-from jaxemb.data.base import DataError
+from jaxemb.data.base import Augment, DataError
 from jaxemb.types import Paper
 
 

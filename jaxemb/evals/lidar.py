@@ -12,8 +12,9 @@ from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
 from jaxemb.evals.base import Encode, Eval, rows_of
 from jaxemb.metrics.lidar import lidar
-from jaxemb.ops.views import Views
 from jaxemb.types import Paper
+from jaxemb.views.base import Views
+from jaxemb.views.crops import CropViews
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class LiDAR(Eval):
     """The method of the objective that gives the rows: "project" is the projector's output, where there is one."""
     samples: int = 500
     """Images."""
-    views: Views = Views(count=10)
+    views: Views = CropViews(count=10)
     """What a view is; its `mean` and `std` are replaced by those of the data, where these have some."""
     delta: float = 1e-4
     """Added to the variance of views, so that it can be divided by."""

@@ -11,13 +11,15 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from jaxemb.config import ConfigError, choices
+from jaxemb.masks.base import Masks
+from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.masks.multi_block import MultiBlock
 from jaxemb.nn.dense import normalise
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, patch_positions
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
 from jaxemb.ops.dtypes import wide
-from jaxemb.ops.masks import FixedBlocks, Masks, MultiBlock
 from jaxemb.ops.regression import smooth_l1, squared
 from jaxemb.ops.sigreg import random_directions, sigreg
 from jaxemb.pooling.base import Pooling

@@ -14,8 +14,9 @@ from jaxemb.config import ConfigError
 from jaxemb.nn.projector import Projector
 from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view, refuse_negative
 from jaxemb.ops.sigreg import check_points, random_directions, sigreg
-from jaxemb.ops.views import Views
 from jaxemb.types import Batch, Loss, Paper
+from jaxemb.views.base import Views
+from jaxemb.views.crops import CropViews
 
 
 class LeJEPA(_TwoViews):
@@ -33,10 +34,10 @@ class LeJEPA(_TwoViews):
         "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics", 2025, "arxiv.org/abs/2511.08544"
     )
     pair: ClassVar[bool] = False
-    tiny: ClassVar[dict] = {"projector": SMALL, "views": Views(count=2), "slices": 64}
+    tiny: ClassVar[dict] = {"projector": SMALL, "views": CropViews(count=2), "slices": 64}
 
     projector: Projector = field(default_factory=lambda: Projector((2048, 2048, 64), bias=True))
-    views: Views = field(default_factory=lambda: Views(count=4))
+    views: Views = field(default_factory=lambda: CropViews(count=4))
     """The global views, from which the centre is made; two of 224 px in the larger implementation."""
     local: Views | None = None
     """Smaller views that are pulled to the centre: six of 96 px in the larger implementation."""

@@ -11,12 +11,12 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
+from jaxemb.masks.random_patches import RandomPatches
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, patch_positions, patchify
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
 from jaxemb.ops.dtypes import wide
-from jaxemb.ops.masks import RandomPatches
 from jaxemb.ops.regression import squared
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean

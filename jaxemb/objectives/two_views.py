@@ -17,10 +17,11 @@ from jaxemb.nn.projector import Projector
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
 from jaxemb.ops.dtypes import wide
-from jaxemb.ops.views import Views
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
 from jaxemb.types import Batch, Features
+from jaxemb.views.base import Views
+from jaxemb.views.crops import CropViews
 
 SMALL = Projector(widths=(64, 32))
 """For tests."""
@@ -41,7 +42,7 @@ class _TwoViews(Objective):
     """Anything that returns `Features`: Transformer, ResNet."""
     pooling: Pooling = field(default_factory=Mean)
     projector: Projector = field(default_factory=Projector)
-    views: Views = field(default_factory=Views)
+    views: Views = field(default_factory=CropViews)
 
     def __post_init__(self) -> None:
         super().__post_init__()

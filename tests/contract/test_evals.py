@@ -12,11 +12,11 @@ from jaxemb.data.textures import Textures
 from jaxemb.data.three_cell import ThreeCell
 from jaxemb.discover import members
 from jaxemb.evals.dense import patch_labels
-from jaxemb.ops.views import Views
 from jaxemb.types import Features
+from jaxemb.views.crops import CropViews
 
 SMALL = {"train": 60, "test": 30, "k": 3, "shots": 2, "draws": 3, "epochs": 2, "samples": 40, "examples": 8, "rounds": 2}
-OWN = {"LiDAR": {"samples": 70, "views": Views(count=2)}}
+OWN = {"LiDAR": {"samples": 70, "views": CropViews(count=2)}}
 """For members that these numbers are too small for: LiDAR needs more images than features."""
 DATA = {
     "Perplexity": KeyValue(length=16, count_test=30),

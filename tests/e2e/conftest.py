@@ -14,11 +14,11 @@ from jaxemb.config import override, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
 from jaxemb.experiment import Experiment
+from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.ops.masks import FixedBlocks
 from jaxemb.run.checkpoint import Checkpoints
 from jaxemb.train.optim import Optim
 from jaxemb.train.setup import state_shapes

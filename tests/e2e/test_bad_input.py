@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxemb.config import ConfigError, override
+from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.objectives.classify import Classify
-from jaxemb.ops.masks import FixedBlocks
 from jaxemb.run.checkpoint import CheckpointError
 from jaxemb.run.folder import RunError
 from jaxemb.train.failures import TrainError

@@ -35,7 +35,7 @@ from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.ops.masks import FixedBlocks
+from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.pooling.mean import Mean
 from jaxemb.train.optim import Optim
 

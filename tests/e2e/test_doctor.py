@@ -14,6 +14,7 @@ from jaxemb.data.digits import Digits
 from jaxemb.doctor.checks import examine
 from jaxemb.doctor.patient import Patient, grade
 from jaxemb.experiment import Experiment, replace
+from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.projector import Projector
 from jaxemb.nn.stem import Patches
@@ -21,10 +22,9 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.vicreg import VICReg
-from jaxemb.ops.masks import FixedBlocks
-from jaxemb.ops.views import Views
 from jaxemb.train.loop import train
 from jaxemb.train.optim import Optim
+from jaxemb.views.crops import CropViews
 
 ENCODER = Transformer(stem=Patches(2), width=32, depth=2, heads=2, kernel_init="xavier")
 IJEPA_RUN = Experiment(
@@ -126,7 +126,7 @@ FAULTS = {
             objective=VICReg(
                 encoder=ENCODER,
                 projector=Projector(widths=(32, 32), norm=False),
-                views=Views(size=8, mean=(0.305,), std=(0.376,)),
+                views=CropViews(size=8, mean=(0.305,), std=(0.376,)),
                 variance_weight=0.0,
                 covariance_weight=0.0,
             ),

@@ -16,7 +16,7 @@ from jaxemb.cli import main, parser
 from jaxemb.cli.describe import catalogue
 from jaxemb.config import override
 from jaxemb.data.digits import Digits
-from jaxemb.discover import FAMILIES, members
+from jaxemb.discover import families, members
 from jaxemb.experiment import Experiment, find, find_all
 from jaxemb.io.embedder import Embedder
 from jaxemb.nn.stem import Patches
@@ -264,4 +264,4 @@ def test_a_link_that_leads_nowhere_is_found_out():
 
 def test_the_catalogue_of_methods_is_that_of_the_code():
     found = (ROOT / "docs" / "methods.md").read_text()
-    assert found == catalogue({f: members(f) for f in FAMILIES}) + "\n", "docs/methods.md is out of date: run `make docs`"
+    assert found == catalogue({f: members(f) for f in families()}) + "\n", "docs/methods.md is out of date: run `make docs`"

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.masks.random_patches import RandomPatches
 from jaxemb.objectives.hard_patches import absolute_loss, hard_counts, hard_mask, relative_loss
-from jaxemb.ops.masks import RandomPatches
 from jaxemb.train.step import momentum_at
 
 

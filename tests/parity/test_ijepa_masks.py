@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxemb.ops.masks import MultiBlock
+from jaxemb.masks.multi_block import MultiBlock
 
 FILE = "core_ijepa_masks.npz"
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxemb.objectives.lejepa import LeJEPA, invariance
 from jaxemb.ops.sigreg import epps_pulley, sigreg
-from jaxemb.ops.views import Views
+from jaxemb.views.crops import CropViews
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_losses_and_gradient(arrays, fields, precision):
     count, weight = int(arrays["n_global"]), float(arrays["weight"])
     precision.check(invariance(views, count), arrays["invariance"], "invariance")
     # A case may hold one global view and several local ones, which are views of their own to the model.
-    local = Views(count=views.shape[1] - count) if views.shape[1] > count else None
-    model = LeJEPA(views=Views(count=count), local=local, weight=weight, **fields)
+    local = CropViews(count=views.shape[1] - count) if views.shape[1] > count else None
+    model = LeJEPA(views=CropViews(count=count), local=local, weight=weight, **fields)
     value, g = jax.value_and_grad(lambda z: model.join(z, directions).value)(views)
     precision.check(value, arrays["total"], "total")
     if "grad_total" in arrays:

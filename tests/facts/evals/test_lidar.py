@@ -7,10 +7,10 @@ from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
 from jaxemb.data.three_cell import ThreeCell
 from jaxemb.evals.lidar import LiDAR
-from jaxemb.ops.views import Views
+from jaxemb.views.crops import CropViews
 
 # Views of grey digits that differ in brightness alone.
-BRIGHTER = Views(count=4, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter=1.0, grey=0.0, contrast=0.0, saturation=0.0)
+BRIGHTER = CropViews(count=4, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter=1.0, grey=0.0, contrast=0.0, saturation=0.0)
 
 
 def first(width):
@@ -18,7 +18,7 @@ def first(width):
 
 
 def test_it_lies_between_one_and_the_width_and_is_the_same_for_the_same_seed():
-    measure = LiDAR(samples=60, views=Views(count=3))
+    measure = LiDAR(samples=60, views=CropViews(count=3))
     one, again, other = (measure.run(first(8), Digits(), seed=s) for s in (0, 0, 1))
     assert one == again != other
     assert one["width"] == 8 and 1 <= one["lidar"] <= 8
@@ -46,8 +46,8 @@ def test_views_are_made_by_the_statistics_of_the_data():
 
 def test_what_it_cannot_measure():
     with pytest.raises(ConfigError, match="samples=8 must be more than the 8 features"):
-        LiDAR(samples=8, views=Views(count=2)).run(first(8), Digits())
+        LiDAR(samples=8, views=CropViews(count=2)).run(first(8), Digits())
     with pytest.raises(ConfigError, match="2 images of 2 views or more, not samples=500 of 1"):
-        LiDAR(views=Views(count=1))
+        LiDAR(views=CropViews(count=1))
     with pytest.raises(ConfigError, match="LiDAR makes views of images, the data hold cells"):
         LiDAR().run(first(8), ThreeCell(grid=4, count_train=30))

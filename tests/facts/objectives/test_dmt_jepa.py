@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.dmt_jepa import DMTJEPA
 from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.ops.masks import FixedBlocks
 
 ENCODER = Transformer(stem=Patches(2), width=16, depth=1, heads=2, kernel_init="xavier")
 FIELDS = {"encoder": ENCODER, "predictor": Predictor(width=16, depth=1), "masks": FixedBlocks()}

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.masks.multi_block import MultiBlock
 from jaxemb.nn.dense import normalise
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.ops.masks import FixedBlocks, MultiBlock
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=2, heads=2)
 MODEL = IJEPA(encoder=ENCODER, predictor=Predictor(width=8, depth=1), masks=FixedBlocks())

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.projector import Projector
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.lejepa import LeJEPA, invariance
-from jaxemb.ops.masks import FixedBlocks
-from jaxemb.ops.views import Views
+from jaxemb.views.crops import CropViews
 
 ENCODER = Transformer(stem=Patches(4), width=8, depth=1, heads=2)
-MODEL = LeJEPA(encoder=ENCODER, projector=Projector((6, 5)), views=Views(count=3), slices=16)
-LOCAL = MODEL.clone(views=Views(count=2), local=Views(count=1, size=4))
+MODEL = LeJEPA(encoder=ENCODER, projector=Projector((6, 5)), views=CropViews(count=3), slices=16)
+LOCAL = MODEL.clone(views=CropViews(count=2), local=CropViews(count=1, size=4))
 RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
 RNGS = {"dropout": jax.random.key(2)}
 
@@ -83,7 +83,7 @@ def test_ijepa_takes_sigreg_as_a_term():
         ({"weight": 1.5, "convex": True}, "weight=1.5 must be at most 1 with convex=True"),
         ({"slices": 0}, "slices must be at least 1"),
         ({"points": 1}, "points must be at least 2"),
-        ({"views": Views(count=1)}, "needs two views or more in all"),
+        ({"views": CropViews(count=1)}, "needs two views or more in all"),
     ],
 )
 def test_bad_fields_are_named(fields, message):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.masks.random_patches import RandomPatches
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, Tokens, patchify
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.mae import MAE, standardise
-from jaxemb.ops.masks import RandomPatches
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=1, heads=2)
 MODEL = MAE(encoder=ENCODER, decoder=Decoder(width=8, depth=1, heads=2))

@@ -9,7 +9,7 @@ from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.vicreg import VICReg, covariance, variance
-from jaxemb.ops.views import Views
+from jaxemb.views.crops import CropViews
 
 MODEL = VICReg(encoder=Transformer(stem=Patches(4), width=8, depth=1, heads=2), projector=Projector((6, 5)))
 RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
@@ -87,7 +87,7 @@ def test_one_example_is_too_few(variables):
     ("fields", "message"),
     [
         ({"variance_weight": -1.0}, "VICReg: variance_weight must not be negative, is -1.0"),
-        ({"views": Views(count=3)}, "VICReg compares two views, not views.count=3"),
+        ({"views": CropViews(count=3)}, "VICReg compares two views, not views.count=3"),
     ],
 )
 def test_bad_fields_are_named(fields, message):

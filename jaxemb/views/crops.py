@@ -1,9 +1,10 @@
-"""Random views of images, made on the device: crop, flip, colours. What a view looks like is fixed by its seed alone."""
+"""Views that crop, flip and recolour."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +13,25 @@ from jax import Array
 from jaxtyping import Float, UInt32
 
 from jaxemb.config import ConfigError
+from jaxemb.types import Paper
+from jaxemb.views.base import Views
 
 LUMA = (0.299, 0.587, 0.114)
 TRIES = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Views:
+class CropViews(Views):
     """`count` views of every image, in the order crop, flip, brightness, contrast, saturation, grey.
 
     The augmentations of SimCLR (Chen et al. 2020) as torchvision defines them, without hue and blur, and with the colours in this
-    order rather than a random one. Seeds are drawn on the host with the masks, so that a teacher and its student see the same
-    views and a resumed run the same ones as if it had not stopped.
+    order rather than a random one. Images come normalised by `mean` and `std`.
     """
 
-    count: int = 2
-    size: int | None = None
-    """Pixels along the side of a view; None: the image's own height and width."""
+    paper: ClassVar[Paper | None] = Paper(
+        "A Simple Framework for Contrastive Learning of Visual Representations", 2020, "arxiv.org/abs/2002.05709"
+    )
+
     scale: tuple[float, float] = (0.2, 1.0)
     """Smallest and largest share of the area that a crop takes."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -47,8 +50,7 @@ class Views:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        if self.count < 1 or (self.size is not None and self.size < 1):
-            raise ConfigError(f"views: count and size must be at least 1, are {self.count} and {self.size}")
+        super().__post_init__()
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ConfigError(f"views.scale must be two rising shares in (0, 1], not {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
@@ -62,16 +64,7 @@ class Views:
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise ConfigError(f"views.std must have as many numbers as mean={self.mean}, all above 0, is {self.std}")
 
-    def seeds(self, batch: int, rng: np.random.Generator) -> UInt32[np.ndarray, "b m"]:
-        """One for each view, on the host."""
-        return rng.integers(0, 2**32, (batch, self.count), dtype=np.uint32)
-
-    def __call__(self, images: Float[Array, "b H W c"], seeds: UInt32[Array, "b m"]) -> Float[Array, "b m h w c"]:
-        """`images` normalised by `mean` and `std`."""
-        of_one = jax.vmap(self._view, in_axes=(None, 0))
-        return jax.vmap(of_one)(images, seeds)
-
-    def _view(self, x: Float[Array, "H W c"], seed: UInt32[Array, ""]) -> Float[Array, "h w c"]:
+    def view(self, x: Float[Array, "H W c"], seed: UInt32[Array, ""]) -> Float[Array, "h w c"]:
         crop, flip, colours = jax.random.split(jax.random.key(seed), 3)
         x = self._crop(x, crop)
         x = jnp.where(jax.random.bernoulli(flip, self.flip), x[:, ::-1], x)

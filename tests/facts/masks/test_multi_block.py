@@ -1,4 +1,4 @@
-"""Unit facts of the method, and what a user can get wrong."""
+"""Unit facts of the sampler, and what a user can get wrong."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxemb.config import ConfigError
-from jaxemb.ops.masks import Blockwise, FixedBlocks, MultiBlock
+from jaxemb.masks.multi_block import MultiBlock
 
 
 def rngs(seed=0):
@@ -96,55 +96,3 @@ def test_a_context_that_the_targets_eat_up_may_overlap_in_the_end():
     context, targets = masks.draw((8, 8), 2, *rngs())
     assert context.shape[1] > 30
     assert any(set(c) & set(t.ravel()) for c, t in zip(context, targets, strict=True))
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    targets=st.integers(1, 4), height=st.integers(1, 3), width=st.integers(1, 3), context=st.integers(1, 7), seed=st.integers(0, 99)
-)
-def test_fixed_blocks(targets, height, width, context, seed):
-    masks = FixedBlocks(targets=targets, size=(height, width), context=context)
-    out = masks((4, 4), 5, *rngs(seed))
-    assert out["context"].shape == (5, 1, context) and out["targets"].shape == (5, targets, height * width)
-    for c, t in zip(out["context"][:, 0], out["targets"], strict=True):
-        assert not set(c) & set(t.ravel()) and len(set(c)) == context
-        assert all(np.ptp(ids // 4) == height - 1 and np.ptp(ids % 4) == width - 1 for ids in t)
-
-
-def test_fixed_blocks_reach_every_patch():
-    out = FixedBlocks()((4, 4), 200, *rngs())
-    assert set(out["targets"].ravel()) == set(out["context"].ravel()) == set(range(16))
-
-
-def test_fixed_blocks_that_do_not_fit():
-    with pytest.raises(ConfigError, match=r"size=\(5, 2\) is larger than the grid of 4 x 4"):
-        FixedBlocks(size=(5, 2))((4, 4), 1, *rngs())
-    with pytest.raises(ConfigError, match="leaves at most 12"):
-        FixedBlocks(context=13)((4, 4), 1, *rngs())
-    with pytest.raises(ConfigError, match="at least 1"):
-        FixedBlocks(targets=0)
-
-
-def test_blockwise_masks_hide_a_fixed_number_in_rectangles():
-    masks = Blockwise(ratio=0.4)
-    out = masks((14, 14), 64, *rngs())
-    assert out["context"].shape == (64, 1, 117) and out["targets"].shape == (64, 1, 79)  # int(196 * .6) stay
-    hidden = np.zeros((64, 196), bool)
-    np.put_along_axis(hidden, out["targets"][:, 0], True, axis=1)
-    assert all(set(c) | set(t) == set(range(196)) for c, t in zip(out["context"][:, 0], out["targets"][:, 0], strict=True))
-    maps = hidden.reshape(64, 14, 14)
-    # In blocks a hidden patch's right neighbour is hidden far more often than the share of hidden ones.
-    assert (maps[:, :, 1:] & maps[:, :, :-1]).sum() / maps[:, :, :-1].sum() > 0.6
-    assert 0 < maps.mean(0).min() and maps.mean(0).max() < 0.8  # every place is hidden now and then
-
-
-@pytest.mark.parametrize("fields", [{"smallest": 0}, {"aspect": 0.0}, {"aspect": 2.0}])
-def test_blockwise_masks_refuse(fields):
-    with pytest.raises(ConfigError, match="masks needs smallest >= 1 and aspect in"):
-        Blockwise(**fields)
-
-
-def test_blockwise_masks_on_any_grid():
-    for grid in ((2, 2), (3, 9), (1, 8)):
-        out = Blockwise(ratio=0.5)(grid, 3, *rngs())
-        assert out["targets"].shape[2] == grid[0] * grid[1] - int(grid[0] * grid[1] * 0.5)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.ops.views import LUMA, Views, luma
+from jaxemb.views.crops import LUMA, CropViews, luma
 
-STILL = Views(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter=0.0, grey=0.0)
+STILL = CropViews(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter=0.0, grey=0.0)
 """Every view is the image."""
 
 
@@ -30,7 +30,7 @@ def test_without_changes_a_view_is_the_image():
 
 
 def test_a_seed_fixes_a_view_whatever_stands_beside_it():
-    views = Views()
+    views = CropViews()
     x, s = images(3), seeds(views, 3)
     out = jax.jit(views.__call__)(x, s)
     np.testing.assert_allclose(jax.jit(views.__call__)(x[::-1], s[::-1]), out[::-1], rtol=1e-5, atol=1e-5)
@@ -79,7 +79,7 @@ def test_a_crop_of_a_ramp_is_a_ramp_between_its_borders():
 
 
 def test_boxes_lie_inside_and_have_the_area_and_the_shape_asked_for():
-    views = Views()
+    views = CropViews()
     top, left, h, w = jax.vmap(lambda k: jnp.stack(views.box(k, 20, 12)))(jax.random.split(jax.random.key(0), 500)).T
     for low, length, full in ((top, h, 20), (left, w, 12)):
         assert float(low.min()) >= 0 and float((low + length).max()) <= full * (1 + 1e-5)
@@ -89,7 +89,7 @@ def test_boxes_lie_inside_and_have_the_area_and_the_shape_asked_for():
 
 
 def test_a_size_of_its_own_one_channel_and_half_precision():
-    views = Views(count=3, size=4)
+    views = CropViews(count=3, size=4)
     assert jax.jit(views.__call__)(images(channels=1), seeds(views)).shape == (2, 3, 4, 4, 1)
     half = jax.jit(views.__call__)(images(dtype="bfloat16"), seeds(views))
     assert half.dtype == jnp.bfloat16 and bool(jnp.isfinite(half.astype(jnp.float32)).all())
@@ -108,9 +108,9 @@ def test_a_size_of_its_own_one_channel_and_half_precision():
 )
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
-        Views(**fields)
+        CropViews(**fields)
 
 
 def test_statistics_must_fit_the_channels():
     with pytest.raises(ConfigError, match="have 3 numbers, but images 2 channels"):
-        Views()(images(channels=2), seeds(Views()))
+        CropViews()(images(channels=2), seeds(CropViews()))

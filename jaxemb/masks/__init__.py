@@ -1,0 +1,1 @@
+"""Which patches are seen and which are predicted: samplers for masked prediction."""
