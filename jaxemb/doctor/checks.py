@@ -16,6 +16,7 @@ from jaxemb.evals.labels import NoLabels
 from jaxemb.evals.probe import Ridge
 from jaxemb.metrics.collapse import image_share, mean_cosine, position_share, spread
 from jaxemb.metrics.rankme import rankme
+from jaxemb.ops.similarity import unit
 from jaxemb.train.encode import bind
 
 
@@ -54,9 +55,8 @@ def _labels(p: Patient, x: np.ndarray) -> Iterator[Finding]:
     y = p.raw.get("labels")
     if y is None or y.ndim != 1 or (y < 0).any() or len(np.unique(y)) < 2:
         return
-    centred = x - x.mean(0)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    cosine = unit @ unit.T
+    centred = unit(x - x.mean(0))
+    cosine = centred @ centred.T
     np.fill_diagonal(cosine, -np.inf)
     agree = float((y[cosine.argmax(1)] == y).mean())
     chance = float((np.bincount(y) / len(y)) @ (np.bincount(y) / len(y)))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from jaxemb.config import ConfigError
 from jaxemb.doctor.patient import Finding, Patient
+from jaxemb.ops.similarity import unit
 from jaxemb.run.environment import environment
 from jaxemb.run.folder import write_json
 
@@ -84,8 +85,8 @@ def _spectra(axis: Any, p: Patient) -> None:
 
 def _cosines(axis: Any, p: Patient) -> None:
     for name, z in p.embeddings.items():
-        unit = z[:200] / np.maximum(np.linalg.norm(z[:200], axis=1, keepdims=True), 1e-12)
-        pairs = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+        rows = unit(z[:200])
+        pairs = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
         axis.hist(pairs, bins=60, histtype="step", density=True, label=name)
     axis.set_title("cosines of pairs of embeddings", fontsize=9)
     axis.legend(fontsize=7, frameon=False)

@@ -12,6 +12,7 @@ from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
 from jaxemb.evals.base import Encode
 from jaxemb.evals.labels import Labelled, each_label
+from jaxemb.ops.similarity import unit
 from jaxemb.types import Paper
 
 
@@ -47,7 +48,7 @@ def nearest(
     queries: Float[np.ndarray, "n d"], bank: Float[np.ndarray, "m d"], k: int, temperature: float
 ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
     """The rows of the bank with the highest cosine, and exp(cosine / temperature); in pieces that fit any memory."""
-    queries, bank = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, bank))
+    queries, bank = unit(queries), unit(bank)
     k = min(k, len(bank))
     ids, cosines = [], []
     for start in range(0, len(queries), 1024):

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.io.weights import read_weights
+from jaxemb.ops.similarity import unit
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
 
@@ -69,11 +70,11 @@ class Embedder:
             if not 1 <= truncate_dim <= z.shape[-1]:
                 raise ConfigError(f"truncate_dim must lie in 1 to {z.shape[-1]}, the width of the embeddings, not {truncate_dim}")
             z = z[:, :truncate_dim]
-        return _unit(z) if normalize_embeddings else z
+        return unit(z) if normalize_embeddings else z
 
     def similarity(self, a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
         """Cosines of all pairs of rows."""
-        return _unit(a) @ _unit(b).T
+        return unit(a) @ unit(b).T
 
     def features(self, arrays: dict[str, np.ndarray]) -> Any:
         """The token features (see `jaxemb.types.Features`) of preprocessed arrays, as `data.arrays` gives them."""
@@ -110,11 +111,6 @@ class Embedder:
     def _nothing(self) -> dict[str, np.ndarray]:
         spec = self.experiment.data.spec
         return {name: np.zeros((0, *s.shape), s.dtype) for name, s in spec.items()}
-
-
-def _unit(z: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays one."""
-    return z / np.maximum(np.linalg.norm(z, axis=-1, keepdims=True), 1e-12)
 
 
 def load(run: str | Path, *, step: int | None = None, weights: str = "ema", say: Callable[[str], None] = print) -> Embedder:

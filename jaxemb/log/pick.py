@@ -63,16 +63,15 @@ def pick(runs: Sequence[Path], *, by: str, oracle: str, plateau: float = 0.0) ->
         report.picks[seed], report.oracles[seed] = candidates[chosen].name, candidates[int(accuracy.argmax())].name
         report.cost[seed] = float(accuracy.max() - accuracy[chosen])
         report.range[seed] = float(accuracy.max() - accuracy.min())
-        report.spearman[seed] = spearman(signal, accuracy)
+        report.spearman[seed] = rank_correlation(signal, accuracy)
     return report
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation; ties share their mean rank. NaN where one of the two is constant."""
-    ranks = [np.array([((x < v).sum() + (x <= v).sum() - 1) / 2 for v in x]) for x in (a, b)]
-    if min(r.std() for r in ranks) == 0:
-        return float("nan")
-    return float(np.corrcoef(np.stack(ranks))[0, 1])
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's; ties share their mean rank. NaN where one of the two is constant."""
+    from scipy.stats import spearmanr
+
+    return float("nan") if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b)[0])
 
 
 def lines(report: Report, by: str, oracle: str) -> tuple[list[str], list[list[str]]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from jaxemb.ops.similarity import unit
+
 
 def spread(z: Float[np.ndarray, "n d"]) -> float:
     """sqrt(mean variance of a feature / mean square): 0 where all rows are alike, 1 where they share no mean. Scale-free."""
@@ -14,8 +16,7 @@ def spread(z: Float[np.ndarray, "n d"]) -> float:
 
 def mean_cosine(z: Float[np.ndarray, "n d"]) -> float:
     """The mean cosine of two different rows: 1 where all point one way."""
-    z = np.asarray(z, np.float64)
-    z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+    z = unit(np.asarray(z, np.float64))
     n = len(z)
     return float(((z.sum(0) ** 2).sum() - (z**2).sum()) / (n * (n - 1)))
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.similarity import unit
 
 
 class Pesi(NamedTuple):
@@ -39,8 +40,7 @@ def pesi(table: Float[np.ndarray, "h w d"], *, buckets: int = 60, decimals: int 
         raise ConfigError(f"buckets must be at least 1, is {buckets}")
     rows, columns, width = table.shape
     cells = rows * columns
-    e = np.asarray(table, np.float64).reshape(cells, width)
-    e = e / np.linalg.norm(e, axis=1, keepdims=True)
+    e = unit(np.asarray(table, np.float64).reshape(cells, width))
     similarity = (e @ e.T).reshape(-1)  # every pair (centre, cell) from here on is one entry
     if decimals is not None:
         similarity = similarity.round(decimals)
@@ -49,7 +49,7 @@ def pesi(table: Float[np.ndarray, "h w d"], *, buckets: int = 60, decimals: int 
     distance = np.sqrt(down**2 + right**2)
     bucket = np.floor(np.arctan2(right, down) / (2 * np.pi / buckets)).astype(np.int64) % buckets
     centre = np.arange(cells)[:, None]
-    directed = spearman(distance.reshape(-1), similarity, (centre * buckets + bucket).reshape(-1), cells * buckets)
+    directed = spearman_within(distance.reshape(-1), similarity, (centre * buckets + bucket).reshape(-1), cells * buckets)
 
     levels = np.rint(distance).astype(np.int64)
     top = int(levels.max()) + 1
@@ -57,15 +57,18 @@ def pesi(table: Float[np.ndarray, "h w d"], *, buckets: int = 60, decimals: int 
     member = np.searchsorted(group, (centre * top + levels).reshape(-1))
     mean = np.bincount(member, similarity) / count
     std = np.sqrt(np.bincount(member, (similarity - mean[member]) ** 2) / count)
-    undirected = spearman((group % top).astype(np.float64), mean, group // top, cells)
+    undirected = spearman_within((group % top).astype(np.float64), mean, group // top, cells)
     asymmetry = np.bincount(group // top, std / mean) / np.bincount(group // top)
     return Pesi(float(1 - undirected.mean()), float(1 - directed.mean()), float(asymmetry.mean()))
 
 
-def spearman(
+def spearman_within(
     x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], group: Int[np.ndarray, " n"], groups: int
 ) -> Float[np.ndarray, " groups"]:
-    """The rank correlation of x and y within each group; 0 where a group has fewer than two members."""
+    """The formula above within each group, thousands at once; 0 where a group has fewer than two members.
+
+    With ties it differs from the correlation of ranks, which SciPy gives: the paper's printed values have it.
+    """
     n = np.bincount(group, minlength=groups).astype(np.float64)
     squares = np.bincount(group, (ranks(x, group) - ranks(y, group)) ** 2, groups)
     return np.where(n < 2, 0.0, 1 - 6 * squares / np.maximum(n * (n**2 - 1), 1))

@@ -13,7 +13,8 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.nn.dense import Dense
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.dtypes import wide
-from jaxemb.ops.equiangular import generate, unit
+from jaxemb.ops.equiangular import generate
+from jaxemb.ops.similarity import unit
 from jaxemb.types import Batch, Paper
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
@@ -82,11 +81,6 @@ class _TwoViews(Objective):
 def each_view(module: Any, z: Float[Array, "b m d"]) -> Float[Array, "b m k"]:
     """A projector in training on all views at once."""
     return module(z.reshape(-1, z.shape[-1]), train=True).reshape(*z.shape[:2], -1)
-
-
-def unit(z: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
-    """Rows of length 1."""
-    return z / jnp.sqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12))
 
 
 def refuse_negative(owner: Any, names: Sequence[str]) -> None:

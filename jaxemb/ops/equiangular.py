@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.similarity import unit
 
 FACTORS = (1.3, 1.5, 1.7, 2.0, 2.5)
 """Of the Welch bound, tried in this order where no goal is given."""
@@ -18,11 +19,6 @@ FACTORS = (1.3, 1.5, 1.7, 2.0, 2.5)
 
 class NotReached(ConfigError):
     """The vectors are still too close to each other."""
-
-
-def unit(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """Rows of length 1 (of at least 1e-12)."""
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 def coherence(basis: Float[Array, "n d"]) -> Float[Array, ""]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.grid import cells
+from jaxemb.ops.similarity import unit
 
 
 @functools.lru_cache(32)
@@ -47,8 +48,7 @@ def most_similar(
     """
     if not 1 <= k <= ids.shape[1]:
         raise ConfigError(f"k={k} must lie in 1 to {ids.shape[1]}, the patches of a window without its centre")
-    x = jax.lax.stop_gradient(features)
-    x = x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-8)
+    x = unit(jax.lax.stop_gradient(features))
     every = jnp.einsum("bnd,bmd->bnm", x, x)
     near = jnp.take_along_axis(every, jnp.asarray(ids)[None], axis=2)
     value, place = jax.lax.top_k(jnp.where(valid[None], near, -jnp.inf), k)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.dtypes import wide
+from jaxemb.ops.similarity import unit
 
 
 def sigreg(
@@ -59,8 +60,7 @@ def epps_pulley(
 
 def random_directions(key: Array, width: int, slices: int, dtype: str = "float32") -> Float[Array, "d s"]:
     """Unit columns, uniform on the sphere; to be drawn anew at each step, the same on all devices."""
-    a = jax.random.normal(key, (width, slices), jnp.dtype(dtype))
-    return a / jnp.linalg.norm(a, axis=0, keepdims=True)
+    return unit(jax.random.normal(key, (width, slices), jnp.dtype(dtype)), axis=0)
 
 
 def check_points(t_max: float, points: int) -> None:

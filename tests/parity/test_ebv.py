@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxemb.ops.equiangular import coherence, generate, hinge, unit, welch_bound
+from jaxemb.ops.equiangular import coherence, generate, hinge, welch_bound
+from jaxemb.ops.similarity import unit
 
 
 @pytest.fixture

@@ -37,13 +37,13 @@ def test_every_table(load):
 def test_directed_up_to_the_order_of_ties(load, monkeypatch):
     """The file ranks equal cosines by the rounding errors of the processor that wrote it (with another kernel of the same BLAS we
     get other digits, from the fifth decimal to the fourth): whoever breaks them lies between all one way and all the other."""
-    plain = module.spearman
+    plain = module.spearman_within
     for name, table, buckets, (_, directed, _) in cases(load("core_loope.npz")):
         ends = []
         for tilt in (TIE, -TIE):
-            monkeypatch.setattr(module, "spearman", lambda x, y, *groups, tilt=tilt: plain(x, y + tilt * x, *groups))
+            monkeypatch.setattr(module, "spearman_within", lambda x, y, *groups, tilt=tilt: plain(x, y + tilt * x, *groups))
             ends.append(pesi(table, buckets=buckets).directed)
-        monkeypatch.setattr(module, "spearman", plain)
+        monkeypatch.setattr(module, "spearman_within", plain)
         assert ends[0] < ends[1] < ends[0] + 0.01, name
         for value in (directed, *(pesi(table, buckets=buckets, decimals=d).directed for d in (None, 9))):
             assert ends[0] - RTOL <= value <= ends[1] + RTOL, name

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.log.pick import lines, pick, spearman, verdict
+from jaxemb.log.pick import lines, pick, rank_correlation, verdict
 
 
 @pytest.fixture
@@ -66,11 +66,11 @@ def test_a_plateau_needs_one_number_that_is_swept(sweep):
     "a, b, rank", [([1, 2, 3], [10, 20, 90], 1.0), ([1, 2, 3], [3, 2, 1], -1.0), ([1, 1, 2], [1, 2, 3], 3**0.5 / 2)]
 )
 def test_rank_correlation(a, b, rank):
-    assert spearman(np.array(a), np.array(b)) == pytest.approx(rank)
+    assert rank_correlation(np.array(a), np.array(b)) == pytest.approx(rank)
 
 
 def test_a_constant_has_no_rank_correlation():
-    assert math.isnan(spearman(np.ones(3), np.arange(3)))
+    assert math.isnan(rank_correlation(np.ones(3), np.arange(3)))
 
 
 def test_what_cannot_be_picked_from(sweep):

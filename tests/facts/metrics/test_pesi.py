@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.metrics.pesi import pesi, ranks, spearman
+from jaxemb.metrics.pesi import pesi, ranks, spearman_within
 from jaxemb.ops.curves import order
 
 
@@ -79,7 +79,7 @@ def test_scale_and_rotation_change_nothing():
 def test_ranks_within_groups():
     x, group = np.array([3.0, 1.0, 1.0, 5.0, 2.0]), np.array([7, 2, 2, 7, 2])
     np.testing.assert_array_equal(ranks(x, group), [0, 0.5, 0.5, 1, 2])
-    np.testing.assert_array_equal(spearman(x, -x, np.array([1, 0, 0, 1, 1]), 3), [1, -1, 0])
+    np.testing.assert_array_equal(spearman_within(x, -x, np.array([1, 0, 0, 1, 1]), 3), [1, -1, 0])
 
 
 def test_buckets_must_be_positive():

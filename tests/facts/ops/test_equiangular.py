@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.ops.equiangular import FACTORS, NotReached, coherence, generate, hinge, unit, welch_bound
+from jaxemb.ops.equiangular import FACTORS, NotReached, coherence, generate, hinge, welch_bound
+from jaxemb.ops.similarity import unit
 
 
 def test_no_more_vectors_than_dimensions_can_be_orthogonal():
