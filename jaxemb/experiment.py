@@ -67,6 +67,11 @@ class Experiment:
             raise ConfigError(f"batch {self.batch} cannot be cut into accumulate={self.accumulate} equal pieces")
         if self.ema and not all(0 <= m <= 1 for m in self.ema):
             raise ConfigError(f"ema must be two numbers in [0, 1], not {self.ema}")
+        if self.objective.needs_average() and self.ema is None:
+            raise ConfigError(
+                f"ema: the targets of {type(self.objective).__name__} come from an average of its parameters, and none is kept: "
+                "set ema=(0.996, 1.0), or (0.0, 0.0) for an average that is always the trained parameters themselves"
+            )
         if self.best and self.best.split("/")[0] not in self.evals:
             raise ConfigError(f"best={self.best!r}: there is no such evaluation{suggest(self.best.split('/')[0], self.evals)}")
 

@@ -48,11 +48,27 @@ class Features(NamedTuple):
     """b p d: the class token (first, if there is one) and the register tokens; None without either."""
 
 
+class Now(NamedTuple):
+    """What targets and losses may know of time. Made by the train step, one for each micro-batch."""
+
+    step: Any
+    """Updates done so far, int32 scalar; all micro-batches of an update have the same."""
+    total: int
+    """Updates of the whole training."""
+    key: Array
+    """A random key for numbers that teacher and student must share: both get this very key. What is the student's own, such as
+    dropout, comes from `self.make_rng("dropout")`."""
+
+
 class Loss(NamedTuple):
     """What an objective returns."""
 
     value: Array
     """Scalar, what the gradient is taken of."""
+    weight: Any = 1.0
+    """The denominator of `value`, where that is a mean over what differs between micro-batches, such as tokens that are no padding.
+    An update over micro-batches has the gradient of sum(value weight) / sum(weight). It follows from the batch alone, never from
+    parameters; where it is 0, value is 0, never 0/0."""
     logs: dict = {}
     """Scalars by name, written to metrics.jsonl."""
     views: dict = {}

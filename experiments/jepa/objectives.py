@@ -77,7 +77,7 @@ sigreg = replace(main, name="objectives_sigreg", objective=IJEPA(**masked, targe
 dmt = replace(main, name="objectives_dmt", objective=DMTJEPA(**masked))
 mae = replace(main, name="objectives_mae", objective=MAE(**pixels))
 supervised = replace(main, name="objectives_supervised", objective=Classify(encoder=encoder, classes=10))
-hard = replace(main, name="objectives_hard", objective=HardPatches(**pixels, steps=STEPS))
+hard = replace(main, name="objectives_hard", objective=HardPatches(**pixels))
 
 
 def compared(name: str, objective: Any) -> Experiment:

@@ -14,6 +14,7 @@ from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
 from jaxemb.train.start import untrained
+from jaxemb.types import Now
 
 LEVELS = ("green", "yellow", "red")
 
@@ -83,10 +84,15 @@ class Patient:
         return {name: self.encode(v, self.raw) for name, v in every.items() if v is not None}
 
     @functools.cached_property
+    def now(self) -> Now:
+        """The time of the checkpoint, with a fixed key."""
+        return Now(self.step, self.experiment.steps, jax.random.key(0))
+
+    @functools.cached_property
     def targets(self) -> Any:
         """What the teacher gives the batch to predict; None for objectives without."""
         variables = self.student if self.teacher is None else self.teacher
-        return jax.jit(lambda v, b: self.objective.apply(v, b, method="targets"))(variables, self.batch)
+        return jax.jit(lambda v, b: self.objective.apply(v, b, self.now, method="targets"))(variables, self.batch)
 
     def loss(self, batch: dict[str, np.ndarray], targets: Any) -> float:
         """The training loss of the trained parameters; the same random numbers at every call."""
@@ -97,7 +103,13 @@ class Patient:
         def loss(variables: Any, batch: Any, targets: Any) -> jax.Array:
             collections = [name for name in variables if name != "params"]
             out, _ = self.objective.apply(
-                variables, batch, targets, method="loss", rngs={"dropout": jax.random.key(0)}, mutable=[*collections, "losses"]
+                variables,
+                batch,
+                targets,
+                self.now,
+                method="loss",
+                rngs={"dropout": jax.random.key(0)},
+                mutable=[*collections, "losses"],
             )
             return out.value
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.types import Batch, Features, Loss, Paper
+from jaxemb.types import Batch, Features, Loss, Now, Paper
 
 
 class Objective(nn.Module):
@@ -17,28 +19,35 @@ class Objective(nn.Module):
 
     The order of a training step:
         host    batch = objective.prepare(batch, rng)           draws what must have fixed shapes, e.g. masks
-        device  targets = objective.targets(batch)              run with the EMA parameters, gradient stopped
-        device  loss = objective.loss(batch, targets)           run with the trained parameters, dropout on
+        device  targets = objective.targets(batch, now)         run with the EMA parameters, gradient stopped
+        device  loss = objective.loss(batch, targets, now)      run with the trained parameters, dropout on
     Evaluation sees `encode` alone.
     """
 
     paper: ClassVar[Paper | None] = None
+    teacher: ClassVar[bool] = False
+    """Whether `targets` are those of an average of the parameters, without which the method is another one or collapses."""
+
+    def needs_average(self) -> bool:
+        """Whether an experiment with this objective must keep an average (`ema`); one without is refused."""
+        return self.teacher
 
     def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
         """Host side, numpy only. `rng` differs between processes, `shared` is the same in all of them (for sizes, which
         fix array shapes). Shapes must be the same at every step, so that nothing recompiles."""
         return batch
 
-    def targets(self, batch: Batch) -> Any:
+    def targets(self, batch: Batch, now: Now) -> Any:
         """What the loss regresses on, if that comes from the (EMA) model itself. None: nothing does."""
         return None
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
-        """The training loss; random numbers from `self.make_rng("dropout")`."""
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
+        """The training loss; random numbers from `self.make_rng("dropout")`, those that `targets` must share from `now.key`."""
         raise TypeError(f"{type(self).__name__} does not define loss")
 
-    def encode(self, batch: Batch) -> Float[Array, "b d"]:
-        """The embedding of each example: what evaluation and users see. Deterministic."""
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
+        """The embedding of each example: what evaluation and users see. Deterministic. `role` is "query" or "document", for
+        objectives that embed the two in different ways."""
         raise TypeError(f"{type(self).__name__} does not define encode")
 
     def features(self, batch: Batch) -> Features:
@@ -47,4 +56,5 @@ class Objective(nn.Module):
 
     def __call__(self, batch: Batch) -> tuple[Loss, Array]:
         """Touches every parameter; what `init` runs."""
-        return self.loss(batch, self.targets(batch)), self.encode(batch)
+        now = Now(jnp.zeros((), jnp.int32), 1, jax.random.key(0))
+        return self.loss(batch, self.targets(batch, now), now), self.encode(batch)

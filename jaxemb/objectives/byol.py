@@ -13,7 +13,7 @@ from jaxemb.config import ConfigError
 from jaxemb.nn.projector import Projector
 from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view
 from jaxemb.ops.similarity import unit
-from jaxemb.types import Batch, Loss, Paper
+from jaxemb.types import Batch, Loss, Now, Paper
 
 
 class BYOL(_TwoViews):
@@ -27,6 +27,7 @@ class BYOL(_TwoViews):
     """
 
     paper: ClassVar[Paper | None] = Paper("Bootstrap Your Own Latent", 2020, "arxiv.org/abs/2006.07733")
+    teacher: ClassVar[bool] = True
     tiny: ClassVar[dict] = {"projector": SMALL, "predictor": SMALL}
 
     projector: Projector = field(default_factory=lambda: Projector((4096, 256)))
@@ -42,13 +43,13 @@ class BYOL(_TwoViews):
                 f"predictor.widths={self.predictor.widths} must end in the last of projector.widths={self.projector.widths}"
             )
 
-    def targets(self, batch: Batch) -> Float[Array, "b 2 k"]:
+    def targets(self, batch: Batch, now: Now) -> Float[Array, "b 2 k"]:
         """The teacher's projections of both views, of length 1."""
         return unit(each_view(self.projector, self.embed(batch)))
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         z = each_view(self.projector, self.embed(batch, train=True))
         p = unit(each_view(self.predictor, z))
         error = jnp.square(p - targets[:, ::-1]).sum(-1)
         # 1 / sqrt(k) for rows spread evenly over the sphere, 0 on collapse
-        return Loss(error.sum(1).mean(), {"target_std": targets.std((0, 1)).mean()}, {"projections": z})
+        return Loss(error.sum(1).mean(), logs={"target_std": targets.std((0, 1)).mean()}, views={"projections": z})

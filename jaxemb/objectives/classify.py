@@ -19,7 +19,7 @@ from jaxemb.objectives.base import Objective
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
-from jaxemb.types import Batch, Features, Loss
+from jaxemb.types import Batch, Features, Loss, Now
 
 
 class Classify(Objective):
@@ -28,7 +28,7 @@ class Classify(Objective):
         loss = -mean_i sum_c q_ic log softmax(W z_i + a)_c,   q = (1 - smoothing) onehot(label) + smoothing / classes
 
     Where the batch holds `labels_soft` (b v), from mixup or cutmix, they stand in for the one-hot rows. Of several labels each
-    has a head of its own, and the loss is their mean.
+    has a head of its own, and the loss is the mean over all labels of all rows. A label of -1 is unknown, and not counted.
     """
 
     encoder: nn.Module = field(default_factory=Transformer)
@@ -55,25 +55,29 @@ class Classify(Objective):
         # Zeros: the first loss is log(classes) whatever the features, and the first gradient reaches the head alone.
         self.head = Dense(sum(self._classes), kernel_init="zeros")
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         for name in self._labels:
             if name not in batch:
                 raise ConfigError(f"label={name!r} is not in the batch, which holds {', '.join(sorted(batch))}")
         if "labels_soft" in batch and len(self._labels) > 1:
             raise ConfigError(f"mixup and cutmix mix one label, not {self.label}")
         parts = jnp.split(self.logits(batch, train=True), np.cumsum(self._classes)[:-1], axis=-1)
-        losses, right = [], {}
+        losses, right, counts = [], {}, []
         for name, logits in zip(self._labels, parts, strict=True):
             logits = logits.astype(wide(logits))
             hard = jax.nn.one_hot(batch[name], logits.shape[-1], dtype=logits.dtype)
             soft = batch["labels_soft"].astype(logits.dtype) if "labels_soft" in batch else hard
             soft = (1 - self.smoothing) * soft + self.smoothing / logits.shape[-1]
-            losses.append(-(soft * jax.nn.log_softmax(logits)).sum(-1).mean())
-            right[name] = (logits.argmax(-1) == batch[name]).astype(logits.dtype).mean()
+            known = (batch[name] >= 0).astype(logits.dtype)
+            count = known.sum()
+            losses.append(-((soft * jax.nn.log_softmax(logits)).sum(-1) * known).sum())
+            right[name] = ((logits.argmax(-1) == batch[name]).astype(logits.dtype) * known).sum() / jnp.maximum(count, 1)
+            counts.append(count)
         logs = {"accuracy": jnp.stack([*right.values()]).mean()}
         if len(right) > 1:
             logs |= {f"accuracy_{name}": value for name, value in right.items()}
-        return Loss(jnp.stack(losses).mean(), logs, {})
+        weight = jnp.stack(counts).sum()
+        return Loss(jnp.stack(losses).sum() / jnp.maximum(weight, 1), weight, logs)
 
     def logits(self, batch: Batch, *, train: bool = False) -> Float[Array, "b v"]:
         """Of all labels, one after the other."""
@@ -90,7 +94,7 @@ class Classify(Objective):
     def features(self, batch: Batch) -> Features:
         return self._features(batch, train=False)
 
-    def encode(self, batch: Batch) -> Float[Array, "b d"]:
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The pooled features below the head."""
         return self.pooling(self.features(batch))
 

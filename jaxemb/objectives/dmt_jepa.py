@@ -13,7 +13,7 @@ from jaxemb.nn.aggregation import Aggregation
 from jaxemb.nn.block import ACTIVATIONS
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.ops.neighbours import most_similar, window_neighbours
-from jaxemb.types import Batch, Paper
+from jaxemb.types import Batch, Now, Paper
 
 STARTS = ("mean", "released", "zero")
 
@@ -69,8 +69,8 @@ class DMTJEPA(IJEPA):
         kind |= {"activation": ACTIVATIONS[e.activation], "width": e.width, "heads": e.heads}
         self.head = Aggregation(depth=self.head_depth, kind=self.attention, **kind)
 
-    def targets(self, batch: Batch) -> Float[Array, "b n d"]:
-        features = super().targets(batch)
+    def targets(self, batch: Batch, now: Now) -> Float[Array, "b n d"]:
+        features = super().targets(batch, now)
         return self.aggregate(features, self._grid(batch["images"])) if self.target_head else features
 
     def aggregate(self, features: Float[Array, "b n d"], grid: tuple[int, int]) -> Float[Array, "b n d"]:

@@ -14,7 +14,7 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.objectives.mae import MAE, standardise
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import squared
-from jaxemb.types import Batch, Loss, Paper
+from jaxemb.types import Batch, Loss, Now, Paper
 
 
 class HardPatches(MAE):
@@ -22,7 +22,7 @@ class HardPatches(MAE):
 
         teacher    h = predicted losses of all patches, from the whole image, by the EMA parameters
         masks      the int(n_hidden alpha) patches with the largest h, the rest of the n_hidden at random
-        alpha      alpha_0 + (alpha_T - alpha_0)(i + 1) / steps at update i = 0, 1, ..., then alpha_T
+        alpha      alpha_0 + (alpha_T - alpha_0)(i + 1) / T at update i = 0, ..., T - 1 of the experiment
         relative   -mean over ordered pairs (i, j) of hidden patches of an image with l_i != l_j, of the whole batch, of
                    y ln(sigmoid(d) + 1e-6) + (1 - y) ln(1 - sigmoid(d) + 1e-6),  y = [l_i > l_j],  d = s_i - s_j;
                    l are the true losses, without gradient, s the predicted ones
@@ -42,10 +42,10 @@ class HardPatches(MAE):
         "Bootstrap Masked Visual Modeling via Hard Patches Mining", 2025, "arxiv.org/abs/2312.13714"
     )
 
+    teacher: ClassVar[bool] = True
+
     alpha: tuple[float, float] = (0.0, 0.5)
     """Share of the hidden patches that are chosen as hard, at the first and the last update."""
-    steps: int = 10_000
-    """Updates from the first alpha to the last: those of the experiment (times `accumulate`: micro-batches are counted)."""
     learn: str = "relative"
     """"relative": which of two patches is harder; "absolute": how hard."""
     weight: float = 1.0
@@ -56,27 +56,20 @@ class HardPatches(MAE):
         choices(self, learn=LEARN)
         if not all(0 <= a <= 1 for a in self.alpha) or self.alpha[1] < self.alpha[0]:
             raise ConfigError(f"alpha must be two shares in [0, 1] that do not fall, is {self.alpha}")
-        if self.steps < 1:
-            raise ConfigError(f"steps must be at least 1, is {self.steps}")
         if self.weight < 0:
             raise ConfigError(f"weight must not be negative, is {self.weight}")
-
-    def setup(self) -> None:
-        # Updates so far; kept with the state. Without the collection (parameters alone) the schedule stands at its beginning.
-        known = self.has_variable("schedule", "step") or self.is_mutable_collection("schedule")
-        self.step = self.variable("schedule", "step", jnp.zeros, (), jnp.int32) if known else None
 
     def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
         self._hidden(batch["images"])
         return batch
 
-    def targets(self, batch: Batch) -> Float[Array, "b n"]:
+    def targets(self, batch: Batch, now: Now) -> Float[Array, "b n"]:
         """The predicted loss of every patch of an image that is wholly visible."""
         return _scalar(self._decode(batch["images"], None, None, ("difficulty",), False)[0])
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         images = batch["images"]
-        count = self._count(self._hidden(images))
+        count = self._count(self._hidden(images), now)
         noise = jax.random.uniform(self.make_rng("dropout"), targets.shape, targets.dtype)
         keep, hidden = hard_mask(targets, noise, count, self._hidden(images))
         pixels, scores = self._decode(images, keep, hidden, ("pixels", "difficulty"), True)
@@ -84,23 +77,18 @@ class HardPatches(MAE):
         learnt = LEARN[self.learn](_scalar(scores), jax.lax.stop_gradient(error))
         share = count.astype(error.dtype) / hidden.shape[1]
         logs = {"reconstruction": error.mean(), "prediction": learnt, "hard_share": share}
-        return Loss(error.mean() + self.weight * learnt, logs, {})
+        return Loss(error.mean() + self.weight * learnt, logs=logs)
 
     def _hidden(self, images: Any) -> int:
         rows, columns = self._grid(images)
         return rows * columns - self.masks.visible((rows, columns))
 
-    def _count(self, hidden: int) -> Int[Array, ""]:
-        """How many patches are chosen as hard at this update, which is counted."""
-        counts = hard_counts(hidden, self.steps, self.alpha)
-        if self.step is None:
-            return jnp.asarray(counts[0], jnp.int32)
+    def _count(self, hidden: int, now: Now) -> Int[Array, ""]:
+        """How many patches are chosen as hard at this update."""
+        counts = hard_counts(hidden, now.total, self.alpha)
         # Where the count rises, worked out in 64 bits on the host: on the device int() would be of a float32.
         rises = jnp.asarray(np.searchsorted(counts, np.arange(1, counts[-1] + 1)), jnp.int32)
-        count = (rises <= self.step.value).sum(dtype=jnp.int32)
-        if self.is_mutable_collection("schedule") and not self.is_initializing():
-            self.step.value = self.step.value + 1
-        return count
+        return (rises <= jnp.asarray(now.step, jnp.int32)).sum(dtype=jnp.int32)
 
 
 def _scalar(outputs: Float[Array, "b n q"]) -> Float[Array, "b n"]:

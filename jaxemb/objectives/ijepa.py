@@ -24,7 +24,7 @@ from jaxemb.ops.regression import smooth_l1, squared
 from jaxemb.ops.sigreg import random_directions, sigreg
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
-from jaxemb.types import Batch, Features, Loss, Paper
+from jaxemb.types import Batch, Features, Loss, Now, Paper
 
 SLICES = 1024
 """Random directions of SIGReg."""
@@ -44,6 +44,7 @@ class IJEPA(Objective):
     paper: ClassVar[Paper | None] = Paper(
         "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture", 2023, "arxiv.org/abs/2301.08243"
     )
+    teacher: ClassVar[bool] = True
     tiny: ClassVar[dict] = {"predictor": Predictor(width=32, depth=1), "masks": FixedBlocks()}
 
     encoder: Transformer = field(default_factory=Transformer)
@@ -72,30 +73,34 @@ class IJEPA(Objective):
         if not isinstance(self.encoder.stem, Patches):
             raise ConfigError(f"IJEPA needs an encoder of image patches, its stem is {type(self.encoder.stem).__name__}")
 
+    def needs_average(self) -> bool:
+        return not self.sigreg  # which keeps it from collapse without a teacher
+
     def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
         images = batch["images"]
         return {**batch, **self.masks(self._grid(images), len(images), rng, shared)}
 
-    def targets(self, batch: Batch) -> Float[Array, "b n d"]:
+    def targets(self, batch: Batch, now: Now) -> Float[Array, "b n d"]:
         """The teacher's features of every patch of the full image."""
         if self.target_layers == 1:
             return normalise(self.encoder(batch["images"]).tokens, 1e-5)
         layers = self.encoder(batch["images"], layers=tuple(range(-self.target_layers, 0))).layers
         return jnp.stack([normalise(x, 1e-5) for x in layers]).mean(0)
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         places = batch["targets"]
         b, t, n = places.shape
         wanted = jnp.take_along_axis(targets, places.reshape(b, t * n, 1), axis=1).reshape(b, 1, t, n, -1)
         predicted = self.predict(batch, train=True).astype(wanted.dtype)
         error = LOSSES[self.loss_name](predicted, jnp.broadcast_to(wanted, predicted.shape)).mean(-1)
         if "targets_mask" in batch:
-            weight = batch["targets_mask"][:, None].astype(error.dtype)
-            value = (error * weight).sum() / (weight.sum() * error.shape[1])
+            asked = batch["targets_mask"][:, None].astype(error.dtype)
+            weight = asked.sum()
+            value = (error * asked).sum() / (jnp.maximum(weight, 1) * error.shape[1])
         else:
-            value = error.mean()
+            value, weight = error.mean(), 1.0
         # Spread of the targets, over images at one place and feature, and over the patches of an image: both near 0 on collapse.
-        return Loss(value, {"target_std": targets.std(0).mean(), "target_patch_std": targets.std(1).mean()}, {})
+        return Loss(value, weight, {"target_std": targets.std(0).mean(), "target_patch_std": targets.std(1).mean()})
 
     def predict(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m t n d"]:
         """Predicted features of every target patch, from each of the m contexts of an image."""
@@ -147,7 +152,7 @@ class IJEPA(Objective):
     def features(self, batch: Batch) -> Features:
         return self.encoder(batch["images"])
 
-    def encode(self, batch: Batch) -> Float[Array, "b d"]:
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         return self.pooling(self.features(batch))
 
     def _grid(self, images: Any) -> tuple[int, int]:

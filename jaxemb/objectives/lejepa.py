@@ -14,7 +14,7 @@ from jaxemb.config import ConfigError
 from jaxemb.nn.projector import Projector
 from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view, refuse_negative
 from jaxemb.ops.sigreg import check_points, random_directions, sigreg
-from jaxemb.types import Batch, Loss, Paper
+from jaxemb.types import Batch, Loss, Now, Paper
 from jaxemb.views.base import Views
 from jaxemb.views.crops import CropViews
 
@@ -72,7 +72,7 @@ class LeJEPA(_TwoViews):
             return whole
         return jnp.concatenate([whole, self._embed(self.local(batch["images"], batch["local_seeds"]), train)], axis=1)
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         z = each_view(self.projector, self.embed(batch, train=True))
         return self.join(z, random_directions(self.make_rng("dropout"), z.shape[-1], self.slices, z.dtype.name))
 
@@ -81,7 +81,7 @@ class LeJEPA(_TwoViews):
         agree = invariance(z, self.views.count)
         normal = sigreg(z.reshape(-1, z.shape[-1]), directions, t_max=self.t_max, points=self.points)
         value = (1 - self.weight if self.convex else 1) * agree + self.weight * normal
-        return Loss(value, {"invariance": agree, "sigreg": normal}, {"projections": z})
+        return Loss(value, logs={"invariance": agree, "sigreg": normal}, views={"projections": z})
 
 
 def invariance(z: Float[Array, "b m k"], count: int) -> Float[Array, ""]:

@@ -20,7 +20,7 @@ from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import squared
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
-from jaxemb.types import Batch, Features, Loss, Paper
+from jaxemb.types import Batch, Features, Loss, Now, Paper
 
 
 class MAE(Objective):
@@ -55,10 +55,10 @@ class MAE(Objective):
         images = batch["images"]
         return {**batch, **self.masks(self._grid(images), len(images), rng, shared)}
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         hidden = batch["targets"][:, 0]
         error = self._error(batch["images"], hidden, self.predict(batch, train=True))
-        return Loss(error.mean(), {}, {})
+        return Loss(error.mean())
 
     def predict(self, batch: Batch, *, train: bool = False) -> Float[Array, "b n q"]:
         """The decoder's numbers for each hidden patch."""
@@ -78,7 +78,7 @@ class MAE(Objective):
     def features(self, batch: Batch) -> Features:
         return self.encoder(batch["images"])
 
-    def encode(self, batch: Batch) -> Float[Array, "b d"]:
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         return self.pooling(self.features(batch))
 
     def _error(self, images: Array, hidden: Int[Array, "b n"], p: Float[Array, "b n q"]) -> Float[Array, "b n"]:

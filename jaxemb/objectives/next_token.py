@@ -20,7 +20,7 @@ from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.token import Token
 from jaxemb.posemb.sincos import SinCos
-from jaxemb.types import Batch, Features, Loss
+from jaxemb.types import Batch, Features, Loss, Now
 
 
 def decoder(**fields: Any) -> Transformer:
@@ -57,11 +57,12 @@ class NextToken(Objective):
         if not self.tied:
             self.head = Dense(self._vocabulary, dtype=self.encoder.dtype, param_dtype=self.encoder.param_dtype)
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         nll = self._nll(batch, train=True)
-        weight = self._weight(batch, nll)
-        value = (nll * weight).sum() / jnp.maximum(weight.sum(), 1)
-        return Loss(value, {"bits_per_token": value / np.log(2)}, {})
+        counted = self._weight(batch, nll)
+        weight = counted.sum()
+        value = (nll * counted).sum() / jnp.maximum(weight, 1)
+        return Loss(value, weight, {"bits_per_token": value / np.log(2)})
 
     def logits(self, batch: Batch, *, train: bool = False) -> Float[Array, "b n v"]:
         """Of the token that follows each one; those of the last token are for going on with the sequence."""
@@ -79,7 +80,7 @@ class NextToken(Objective):
     def features(self, batch: Batch) -> Features:
         return self._features(batch, train=False)
 
-    def encode(self, batch: Batch) -> Float[Array, "b d"]:
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         return self.pooling(self.features(batch))
 
     @property

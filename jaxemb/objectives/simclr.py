@@ -14,7 +14,7 @@ from jaxemb.config import ConfigError
 from jaxemb.nn.projector import Projector
 from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view
 from jaxemb.ops.similarity import unit
-from jaxemb.types import Batch, Loss, Paper
+from jaxemb.types import Batch, Loss, Now, Paper
 
 
 class SimCLR(_TwoViews):
@@ -39,10 +39,10 @@ class SimCLR(_TwoViews):
         if self.temperature <= 0:
             raise ConfigError(f"temperature must be above 0, is {self.temperature}")
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         z = each_view(self.projector, self.embed(batch, train=True))
         value, accuracy = nt_xent(z, self.temperature)
-        return Loss(value, {"accuracy": accuracy}, {"projections": z})
+        return Loss(value, logs={"accuracy": accuracy}, views={"projections": z})
 
 
 def nt_xent(z: Float[Array, "n 2 k"], temperature: float) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -63,7 +63,7 @@ class _TwoViews(Objective):
         encoder: Any = self.encoder
         return encoder(batch["images"], train=False)
 
-    def encode(self, batch: Batch) -> Float[Array, "b d"]:
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The pooled features below the projector."""
         return self.pooling(self.features(batch))
 

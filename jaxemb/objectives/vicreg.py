@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from jaxemb.nn.projector import Projector
 from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view, refuse_negative
-from jaxemb.types import Batch, Loss, Paper
+from jaxemb.types import Batch, Loss, Now, Paper
 
 
 class VICReg(_TwoViews):
@@ -41,7 +41,7 @@ class VICReg(_TwoViews):
         super().__post_init__()
         refuse_negative(self, ("invariance_weight", "variance_weight", "covariance_weight"))
 
-    def loss(self, batch: Batch, targets: Any) -> Loss:
+    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         z = each_view(self.projector, self.embed(batch, train=True))
         terms = {
             "invariance": jnp.square(z[:, 0] - z[:, 1]).mean(),
@@ -50,7 +50,7 @@ class VICReg(_TwoViews):
         }
         weights = self.invariance_weight, self.variance_weight, self.covariance_weight
         value = jnp.stack([w * term for w, term in zip(weights, terms.values(), strict=True)]).sum()
-        return Loss(value, terms, {"projections": z})
+        return Loss(value, logs=terms, views={"projections": z})
 
 
 def variance(z: Float[Array, "n k"]) -> Float[Array, ""]:

@@ -15,7 +15,7 @@ from jaxemb.config import ConfigError
 from jaxemb.ops.paths import parameter_paths
 from jaxemb.ops.tract import cosine
 from jaxemb.train.state import TrainState
-from jaxemb.types import Batch
+from jaxemb.types import Batch, Now
 
 
 def first_layer_cosine(objective: Any, state: TrainState, batch: Batch, layer: str = "encoder/stem/proj") -> Array:
@@ -29,7 +29,9 @@ def first_layer_cosine(objective: Any, state: TrainState, batch: Batch, layer: s
     if f"{layer}/kernel" not in (paths := parameter_paths(params)):
         there = ", ".join(p[:-7] for p in paths if p.endswith("/kernel"))
         raise ConfigError(f"first_layer={layer!r} has no kernel; there are {there}")
-    targets = jax.lax.stop_gradient(objective.apply(state.variables("ema"), batch, method="targets"))
+    dropout, shared = jax.random.split(jax.random.fold_in(state.key, state.step))
+    now = Now(state.step, 1, shared)
+    targets = jax.lax.stop_gradient(objective.apply(state.variables("ema"), batch, now, method="targets"))
 
     def loss(params: Any, shift: Array) -> tuple[Array, Array]:
         found = []
@@ -43,8 +45,9 @@ def first_layer_cosine(objective: Any, state: TrainState, batch: Batch, layer: s
 
         with nn.intercept_methods(shifted):
             mutable = [*(name for name in variables if name != "params"), "losses"]
-            rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
-            out, _ = objective.apply({**variables, "params": params}, batch, targets, method="loss", rngs=rngs, mutable=mutable)
+            out, _ = objective.apply(
+                {**variables, "params": params}, batch, targets, now, method="loss", rngs={"dropout": dropout}, mutable=mutable
+            )
         if len(found) != 1:
             raise ConfigError(f"first_layer={layer!r} runs {len(found)} times in one loss; its step is defined for once")
         return out.value, found[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import optax
 from jaxemb.ops.ema import ema_update
 from jaxemb.ops.tract import MOMENTS, deferred
 from jaxemb.train.state import TrainState
-from jaxemb.types import Batch
+from jaxemb.types import Batch, Loss, Now
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -26,30 +27,79 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
     horizon = optim.stretch * steps  # not cut to a whole number, unlike those of lr and decay: as released
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        def loss(params: Any, stats: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, tuple[tuple[dict, Any], Any]]:
+        def run(params: Any, stats: Any, part: Batch, key: jax.Array) -> tuple[Loss, Any]:
+            dropout, shared = jax.random.split(key)
+            now = Now(state.step, steps, shared)
             teacher = {"params": params if state.ema is None else state.ema, **stats}
-            targets = jax.lax.stop_gradient(objective.apply(teacher, part, method="targets"))
+            targets = jax.lax.stop_gradient(objective.apply(teacher, part, now, method="targets"))
             mutable = [*stats, "losses", *([MOMENTS] if accumulate > 1 else [])]
-            out, new = objective.apply(
-                {"params": params, **stats}, part, targets, method="loss", rngs={"dropout": key}, mutable=mutable
+            return objective.apply(
+                {"params": params, **stats}, part, targets, now, method="loss", rngs={"dropout": dropout}, mutable=mutable
             )
-            terms, moments = auxiliary(new.pop("losses", {})), new.pop(MOMENTS, {})
-            return out.value + sum(terms.values()), (({**out.logs, **terms}, moments), new)
 
-        gradient = over_parts(jax.value_and_grad(loss, has_aux=True), accumulate)
-        (value, ((logs, moments), stats)), grads = gradient(
-            state.params, state.stats, batch, jax.random.fold_in(state.key, state.step)
-        )
-        grads = deferred(grads, moments)
+        key = jax.random.fold_in(state.key, state.step)
+        found, stats, grads = gradient(run, state.params, state.stats, batch, key, accumulate)
+        grads = deferred(grads, found.moments)
         updates, opt = tx.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         average = state.ema
         if ema is not None:
             average = ema_update(state.ema, params, momentum_at(state.step, ema, horizon))
-        metrics = {"loss": value, **logs, "lr": optim.lr_at(state.step + 1, steps), "grad_norm": optax.tree.norm(grads)}
+        metrics = {"loss": found.value, **found.logs, "lr": optim.lr_at(state.step + 1, steps), "grad_norm": optax.tree.norm(grads)}
         return state.replace(step=state.step + 1, params=params, stats=stats, ema=average, opt=opt), metrics
 
     return step
+
+
+class Found(NamedTuple):
+    """What a loss says beside its gradient."""
+
+    value: Any
+    logs: Any
+    moments: Any
+
+
+def gradient(run: Callable, params: Any, stats: Any, batch: Batch, key: jax.Array, parts: int) -> tuple[Found, Any, Any]:
+    """(what the loss says, the new statistics, the gradient) of sum(value weight) / sum(weight) + mean of the sown terms.
+
+    `run` is (params, stats, part, key) -> (Loss, what was sown), and `parts` the number of micro-batches, one after the other in
+    memory. The sum of the weights comes first: it follows from the batch alone, so that XLA computes nothing else for it.
+    Statistics of the batch (BatchNorm, contrastive negatives) are those of a micro-batch.
+    """
+
+    def scaled(params: Any, stats: Any, part: Batch, key: jax.Array, share: Any) -> tuple[jax.Array, tuple[Found, Any]]:
+        out, sown = run(params, stats, part, key)
+        terms, moments = auxiliary(sown.pop("losses", {})), sown.pop(MOMENTS, {})
+        if parts > 1:
+            out = out._replace(value=out.value * share, logs=jax.tree.map(lambda x: x * share, out.logs))
+            terms, moments = jax.tree.map(lambda x: x / parts, (terms, moments))
+        value = out.value + sum(terms.values())
+        return value, (Found(value, {**out.logs, **terms}, moments), sown)
+
+    differentiate = jax.grad(scaled, has_aux=True)
+    if parts == 1:
+        grads, (found, stats) = differentiate(params, stats, batch, key, 1.0)
+        return found, stats, grads
+
+    def one(carry: Any, xs: Any) -> tuple[Any, None]:
+        stats, total = carry
+        grads, (found, stats) = differentiate(params, stats, *xs)
+        return (stats, jax.tree.map(jnp.add, total, (grads, found))), None
+
+    pieces = (jax.tree.map(functools.partial(cut, parts=parts), dict(batch)), jax.random.split(key, parts))
+    weights = jax.lax.map(lambda xs: jax.lax.stop_gradient(jnp.asarray(run(params, stats, *xs)[0].weight)), pieces)
+    shares = weights / jnp.where(weights.sum() > 0, weights.sum(), jnp.ones_like(weights[0]))
+    first = jax.tree.map(lambda x: x[0], (*pieces, shares))
+    grads, (found, _) = jax.eval_shape(differentiate, params, stats, *first)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (grads, found))
+    (stats, (grads, found)), _ = jax.lax.scan(one, (stats, zeros), (*pieces, shares))
+    return found, stats, grads
+
+
+def cut(x: jax.Array, parts: int) -> jax.Array:
+    """Micro-batches along a new leading axis. Every one takes its share from all over the batch, so that each device keeps working
+    on its own rows."""
+    return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
 
 
 def auxiliary(sown: Any) -> dict[str, jax.Array]:
@@ -64,35 +114,3 @@ def auxiliary(sown: Any) -> dict[str, jax.Array]:
 def momentum_at(i: Any, ema: tuple[float, float], horizon: int | float) -> jax.Array:
     """Momentum of the average after update i = 0, 1, ...: first + i (last - first) / horizon."""
     return ema[0] + (ema[1] - ema[0]) * jnp.asarray(i, jnp.result_type(float)) / horizon
-
-
-def over_parts(gradient: Callable, parts: int) -> Callable:
-    """The mean of a gradient function over `parts` micro-batches, one after the other in memory.
-
-    For a loss that is a mean over examples this is the gradient of the whole batch; statistics of the batch (BatchNorm,
-    contrastive negatives) are those of a micro-batch. The second moment of TrAct is that of the whole batch, since `logs` carries
-    the matrices along; with `tract_pieces` > 1 that of each piece of each micro-batch. One for each micro-batch, as where code
-    that knows nothing of the other micro-batches accumulates, is `tract_pieces` = parts without accumulation.
-    """
-    if parts == 1:
-        return gradient
-
-    def cut(x: jax.Array) -> jax.Array:
-        # Every part takes its share from all over the batch, so that each device keeps working on its own rows.
-        return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
-
-    def accumulated(params: Any, stats: Any, batch: Batch, key: jax.Array) -> Any:
-        def one(carry: Any, xs: Any) -> tuple[Any, None]:
-            stats, total = carry
-            (value, (logs, stats)), grads = gradient(params, stats, *xs)
-            return (stats, jax.tree.map(jnp.add, total, (value, logs, grads))), None
-
-        pieces = (jax.tree.map(cut, dict(batch)), jax.random.split(key, parts))
-        first = jax.tree.map(lambda x: x[0], pieces)
-        (value, (logs, _)), grads = jax.eval_shape(gradient, params, stats, *first)
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (value, logs, grads))
-        (stats, total), _ = jax.lax.scan(one, (stats, zeros), pieces)
-        value, logs, grads = jax.tree.map(lambda x: x / parts, total)
-        return (value, (logs, stats)), grads
-
-    return accumulated

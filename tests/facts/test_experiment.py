@@ -15,7 +15,11 @@ from jaxemb.evals.knn import KNN
 from jaxemb.experiment import Experiment, find, find_all, replace
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.byol import BYOL
 from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.hard_patches import HardPatches
+from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.objectives.lejepa import LeJEPA
 from jaxemb.train.optim import Optim
 
 FILE = """
@@ -72,6 +76,11 @@ def test_an_experiment_comes_back_equal():
     assert from_json(json.loads(json.dumps(to_json(x)))) == x
 
 
+def test_what_keeps_from_collapse_without_a_teacher_needs_no_average():
+    for objective in (IJEPA(sigreg=0.02), LeJEPA()):
+        assert experiment(objective=objective, ema=None).ema is None
+
+
 def test_overrides_reach_into_an_experiment():
     x = override(experiment(), ["steps=1e3", "optim.lr=3", "evals.knn.k=5", "sharding=()", "data.size=16", "ema=None"])
     assert (x.steps, x.optim.lr, x.evals["knn"].k, x.sharding, x.data.size, x.ema) == (1000, 3.0, 5, (), 16, None)
@@ -85,6 +94,9 @@ def test_overrides_reach_into_an_experiment():
         ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"keep": 0}, "keep must be at least 1"),
         ({"batch": 10, "accumulate": 4}, "batch 10 cannot be cut into accumulate=4 equal pieces"),
+        ({"ema": None, "objective": BYOL()}, r"ema: the targets of BYOL come from an average .* set ema=\(0.996, 1.0\), or"),
+        ({"ema": None, "objective": IJEPA()}, "ema: the targets of IJEPA come from an average"),
+        ({"ema": None, "objective": HardPatches()}, "ema: the targets of HardPatches come from an average"),
         ({"ema": (0.9, 1.1)}, r"ema must be two numbers in \[0, 1\], not \(0.9, 1.1\)"),
         ({"best": "nkn/top1"}, "no such evaluation; did you mean 'knn'"),
     ],

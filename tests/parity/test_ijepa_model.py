@@ -13,6 +13,9 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.posemb.learned import Learned
 from jaxemb.posemb.sincos import SinCos, sincos
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
 
 FILE = "core_ijepa_model.npz"
 
@@ -132,13 +135,13 @@ def test_context_predictions_targets_loss_and_gradients(case, precision):
         precision.check(np.concatenate(every), arrays[f"{n}_ctx_out"], f"{n}_ctx_out")
         p = model.apply({"params": student}, batch, method="predict")
         precision.check(reference_order(p), arrays[f"{n}_pred_out"], f"{n}_pred_out")
-        y = model.apply({"params": teacher}, batch, method="targets")
+        y = model.apply({"params": teacher}, batch, NOW, method="targets")
         wanted = np.stack([np.take_along_axis(np.asarray(y), ids[:, :, None], 1) for ids in target])  # t b n d
         wanted = np.repeat(wanted[:, None], len(context), axis=1).reshape(arrays[f"{n}_target"].shape)
         precision.check(wanted, arrays[f"{n}_target"], f"{n}_target")
 
         def loss(params, batch=batch, y=y):
-            return model.apply({"params": params}, batch, y, method="loss").value
+            return model.apply({"params": params}, batch, y, NOW, method="loss").value
 
         value, g = jax.value_and_grad(loss)(student)
         precision.check(value, arrays[f"{n}_loss"], f"{n}_loss")

@@ -8,6 +8,9 @@ from jaxemb.nn.projector import Projector
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.byol import BYOL
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = Transformer(stem=Patches(4), width=8, depth=1, heads=2)
 MODEL = BYOL(encoder=ENCODER, projector=Projector((6, 5)), predictor=Projector((7, 5)))
@@ -24,9 +27,9 @@ def variables():
 
 
 def test_targets_are_the_teachers_projections_of_the_same_views(variables):
-    y = MODEL.apply({"params": variables["params"]}, prepared(), method="targets")  # no statistics are needed
+    y = MODEL.apply({"params": variables["params"]}, prepared(), NOW, method="targets")  # no statistics are needed
     np.testing.assert_allclose(jnp.square(y).sum(-1), 1, rtol=1e-5)
-    z = MODEL.apply(variables, prepared(), y, method="loss").views["projections"]
+    z = MODEL.apply(variables, prepared(), y, NOW, method="loss").views["projections"]
     np.testing.assert_allclose(y, z / np.linalg.norm(z, axis=-1, keepdims=True), rtol=1e-4, atol=1e-5)
 
 
@@ -35,9 +38,9 @@ def test_each_view_is_compared_with_the_other(variables):
     y = y / jnp.linalg.norm(y, axis=-1, keepdims=True)
 
     def value(y):
-        return float(MODEL.apply(variables, prepared(), y, method="loss").value)
+        return float(MODEL.apply(variables, prepared(), y, NOW, method="loss").value)
 
-    z = MODEL.apply(variables, prepared(), y, method="loss").views["projections"]
+    z = MODEL.apply(variables, prepared(), y, NOW, method="loss").views["projections"]
     p, _ = MODEL.predictor.apply(
         {"params": variables["params"]["predictor"], "batch_stats": variables["batch_stats"]["predictor"]},
         z.reshape(8, 5),
@@ -53,7 +56,7 @@ def test_each_view_is_compared_with_the_other(variables):
 
 def test_monitor_sees_collapse(variables):
     y = jnp.full((4, 2, 5), 5**-0.5)
-    assert float(MODEL.apply(variables, prepared(), y, method="loss").logs["target_std"]) == pytest.approx(0, abs=1e-6)
+    assert float(MODEL.apply(variables, prepared(), y, NOW, method="loss").logs["target_std"]) == pytest.approx(0, abs=1e-6)
 
 
 def test_one_object_for_both_is_two_modules():

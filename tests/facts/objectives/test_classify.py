@@ -8,6 +8,9 @@ from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
 
 BATCH = {"images": jax.random.normal(jax.random.key(0), (4, 8, 8, 3)), "labels": jnp.array([0, 1, 2, 2])}
 MODEL = Classify(encoder=Transformer(stem=Patches(4), width=16, depth=1, heads=2), classes=3)
@@ -21,7 +24,7 @@ def with_head(kernel):
 
 def test_first_loss_is_the_logarithm_of_the_classes():
     params = jax.jit(MODEL.init)(jax.random.key(1), BATCH)
-    assert float(MODEL.apply(params, BATCH, None, method="loss").value) == pytest.approx(np.log(3), rel=1e-6)
+    assert float(MODEL.apply(params, BATCH, None, NOW, method="loss").value) == pytest.approx(np.log(3), rel=1e-6)
 
 
 def test_cross_entropy_smoothing_and_soft_labels_by_hand():
@@ -31,13 +34,13 @@ def test_cross_entropy_smoothing_and_soft_labels_by_hand():
     hard = np.eye(3)[np.asarray(BATCH["labels"])]
 
     def loss(model, **more):
-        return float(model.apply(params, {**BATCH, **more}, None, method="loss").value)
+        return float(model.apply(params, {**BATCH, **more}, None, NOW, method="loss").value)
 
     assert loss(MODEL) == pytest.approx(-(hard * log_p).sum(-1).mean(), rel=1e-5)
     assert loss(MODEL.clone(smoothing=0.1)) == pytest.approx(-((0.9 * hard + 0.1 / 3) * log_p).sum(-1).mean(), rel=1e-5)
     soft = np.array([[0.5, 0.5, 0], [0, 1, 0], [0.2, 0, 0.8], [0, 0, 1]], np.float32)
     assert loss(MODEL, labels_soft=jnp.asarray(soft)) == pytest.approx(-(soft * log_p).sum(-1).mean(), rel=1e-5)
-    accuracy = MODEL.apply(params, BATCH, None, method="loss").logs["accuracy"]
+    accuracy = MODEL.apply(params, BATCH, None, NOW, method="loss").logs["accuracy"]
     assert float(accuracy) == (logits.argmax(-1) == np.asarray(BATCH["labels"])).mean()
 
 
@@ -46,13 +49,13 @@ def test_several_labels_have_a_head_each():
     kernel = jax.random.normal(jax.random.key(2), (16, 5))
     both = MODEL.clone(label=("labels", "size"), classes=(3, 2))
     alone = (MODEL.clone(), kernel[:, :3]), (MODEL.clone(label="size", classes=2), kernel[:, 3:])
-    out = both.apply(with_head(kernel), batch, None, method="loss")
-    each = [model.apply(with_head(k), batch, None, method="loss") for model, k in alone]
+    out = both.apply(with_head(kernel), batch, None, NOW, method="loss")
+    each = [model.apply(with_head(k), batch, None, NOW, method="loss") for model, k in alone]
     assert float(out.value) == pytest.approx(np.mean([float(e.value) for e in each]), rel=1e-6)
     assert float(out.logs["accuracy"]) == pytest.approx(np.mean([float(e.logs["accuracy"]) for e in each]))
     assert float(out.logs["accuracy_size"]) == float(each[1].logs["accuracy"])
     with pytest.raises(ConfigError, match="mixup and cutmix mix one label, not"):
-        both.apply(with_head(kernel), {**batch, "labels_soft": jnp.eye(3)}, None, method="loss")
+        both.apply(with_head(kernel), {**batch, "labels_soft": jnp.eye(3)}, None, NOW, method="loss")
 
 
 def test_encode_is_below_the_head():

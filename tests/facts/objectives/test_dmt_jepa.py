@@ -10,6 +10,10 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.dmt_jepa import DMTJEPA
 from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
+
 
 ENCODER = Transformer(stem=Patches(2), width=16, depth=1, heads=2, kernel_init="xavier")
 FIELDS = {"encoder": ENCODER, "predictor": Predictor(width=16, depth=1), "masks": FixedBlocks()}
@@ -28,7 +32,7 @@ def variables(batch):
 
 
 def targets(objective, variables, batch):
-    return jax.jit(lambda v, b: objective.apply(v, b, method="targets"))(variables, batch)
+    return jax.jit(lambda v, b: objective.apply(v, b, NOW, method="targets"))(variables, batch)
 
 
 def test_equal_features_give_one_target(variables):
@@ -76,13 +80,13 @@ def test_the_head_of_the_teacher_has_no_gradient_and_that_of_the_context_has(bat
     fixed = targets(objective, variables, batch)
 
     def loss(params):
-        return objective.apply({"params": params}, batch, fixed, method="loss", rngs={"dropout": jax.random.key(0)}).value
+        return objective.apply({"params": params}, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value
 
     grads = jax.jit(jax.grad(loss))(variables["params"])
     assert all(np.any(np.asarray(g)) for g in jax.tree.leaves(grads["head"]["blocks_0"]["proj"]))
     alone = DMTJEPA(**FIELDS, context_head=False)
     grads = jax.jit(
-        jax.grad(lambda p: alone.apply({"params": p}, batch, fixed, method="loss", rngs={"dropout": jax.random.key(0)}).value)
+        jax.grad(lambda p: alone.apply({"params": p}, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value)
     )(variables["params"])
     assert not any(np.any(np.asarray(g)) for g in jax.tree.leaves(grads["head"]))
 
@@ -91,7 +95,9 @@ def test_without_heads_it_is_ijepa(batch, variables):
     plain, none = IJEPA(**FIELDS), DMTJEPA(**FIELDS, target_head=False, context_head=False)
     np.testing.assert_array_equal(targets(none, variables, batch), targets(plain, variables, batch))
     fixed = targets(plain, variables, batch)
-    values = [o.apply(variables, batch, fixed, method="loss", rngs={"dropout": jax.random.key(0)}).value for o in (plain, none)]
+    values = [
+        o.apply(variables, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value for o in (plain, none)
+    ]
     assert float(values[0]) == float(values[1])
 
 

@@ -8,6 +8,9 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.equiangular import Equiangular
 from jaxemb.ops.equiangular import coherence
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=1, heads=2)
 BATCH = {"images": jax.random.normal(jax.random.key(1), (3, 8, 8, 3)), "labels": jnp.array([0, 5, 11])}
@@ -52,7 +55,7 @@ def test_it_learns_three_examples():
     @jax.jit
     def step(params):
         value, grads = jax.value_and_grad(
-            lambda p: objective.apply({"params": p}, BATCH, None, method="loss", rngs={"dropout": jax.random.key(0)}).value
+            lambda p: objective.apply({"params": p}, BATCH, None, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value
         )(params)
         return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), value
 

@@ -11,6 +11,10 @@ from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
+
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=2, heads=2)
 MODEL = IJEPA(encoder=ENCODER, predictor=Predictor(width=8, depth=1), masks=FixedBlocks())
@@ -27,7 +31,7 @@ def params():
 
 
 def test_targets_are_normalised_features_of_the_whole_image(params):
-    y = MODEL.apply(params, prepared(), method="targets")
+    y = MODEL.apply(params, prepared(), NOW, method="targets")
     tokens = MODEL.apply(params, prepared(), method="features").tokens
     np.testing.assert_allclose(y, normalise(tokens, 1e-5), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(y.mean(-1), 0, atol=1e-5)
@@ -35,7 +39,7 @@ def test_targets_are_normalised_features_of_the_whole_image(params):
 
 def test_targets_may_average_layers(params):
     model = MODEL.clone(target_layers=2)
-    y = model.apply(params, prepared(), method="targets")
+    y = model.apply(params, prepared(), NOW, method="targets")
     layers = ENCODER.apply({"params": params["params"]["encoder"]}, jnp.asarray(RAW["images"]), layers=(0, 1)).layers
     np.testing.assert_allclose(y, (normalise(layers[0], 1e-5) + normalise(layers[1], 1e-5)) / 2, rtol=1e-4, atol=1e-5)
 
@@ -43,26 +47,26 @@ def test_targets_may_average_layers(params):
 @pytest.mark.parametrize("loss_name", ["smooth_l1", "l2"])
 def test_loss_is_the_mean_over_target_patches(params, loss_name):
     model, batch = MODEL.clone(loss_name=loss_name), prepared()
-    y = model.apply(params, batch, method="targets")
+    y = model.apply(params, batch, NOW, method="targets")
     p = np.asarray(model.apply(params, batch, method="predict"))[:, 0]
     e = np.abs(p - np.take_along_axis(np.asarray(y), batch["targets"].reshape(3, -1, 1), 1).reshape(p.shape))
     each = np.where(e < 1, e**2 / 2, e - 0.5) if loss_name == "smooth_l1" else e**2
-    assert float(model.apply(params, batch, y, method="loss").value) == pytest.approx(each.mean(), rel=1e-4)
+    assert float(model.apply(params, batch, y, NOW, method="loss").value) == pytest.approx(each.mean(), rel=1e-4)
 
 
 def test_padding_counts_for_nothing(params):
     """Padded contexts and targets, with whatever ids, leave predictions of the others and the loss unchanged."""
     batch = prepared()
-    y = MODEL.apply(params, batch, method="targets")
-    plain = MODEL.apply(params, batch, y, method="loss").value
+    y = MODEL.apply(params, batch, NOW, method="targets")
+    plain = MODEL.apply(params, batch, y, NOW, method="loss").value
     padded = dict(batch)
     for name in ("context", "targets"):
         ids = batch[name]
         padded[name] = jnp.concatenate([ids, jnp.full((*ids.shape[:-1], 2), 7, ids.dtype)], axis=-1)
         padded[f"{name}_mask"] = jnp.concatenate([jnp.ones(ids.shape, bool), jnp.zeros((*ids.shape[:-1], 2), bool)], axis=-1)
     for model in (MODEL, MODEL.clone(joint=True)):
-        unpadded = plain if model is MODEL else model.apply(params, batch, y, method="loss").value
-        assert float(model.apply(params, padded, y, method="loss").value) == pytest.approx(float(unpadded), rel=1e-5)
+        unpadded = plain if model is MODEL else model.apply(params, batch, y, NOW, method="loss").value
+        assert float(model.apply(params, padded, y, NOW, method="loss").value) == pytest.approx(float(unpadded), rel=1e-5)
 
 
 def test_separate_sequences_do_not_see_each_others_targets(params):
@@ -76,10 +80,10 @@ def test_separate_sequences_do_not_see_each_others_targets(params):
 
 def test_several_contexts_are_averaged_over(params):
     one, two = prepared(seed=0), prepared(seed=1)
-    y = MODEL.apply(params, one, method="targets")
+    y = MODEL.apply(params, one, NOW, method="targets")
     both = {**one, "context": jnp.concatenate([one["context"], two["context"]], axis=1)}
-    separate = [float(MODEL.apply(params, {**one, "context": b["context"]}, y, method="loss").value) for b in (one, two)]
-    assert float(MODEL.apply(params, both, y, method="loss").value) == pytest.approx(np.mean(separate), rel=1e-5)
+    separate = [float(MODEL.apply(params, {**one, "context": b["context"]}, y, NOW, method="loss").value) for b in (one, two)]
+    assert float(MODEL.apply(params, both, y, NOW, method="loss").value) == pytest.approx(np.mean(separate), rel=1e-5)
 
 
 def test_hidden_patches_are_never_computed():
@@ -94,8 +98,8 @@ def test_hidden_patches_are_never_computed():
 
 def test_monitors_see_collapse(params):
     batch = {**prepared(), "images": jnp.zeros_like(RAW["images"])}
-    y = MODEL.apply(params, batch, method="targets")
-    logs = MODEL.apply(params, batch, y, method="loss").logs
+    y = MODEL.apply(params, batch, NOW, method="targets")
+    logs = MODEL.apply(params, batch, y, NOW, method="loss").logs
     assert float(logs["target_std"]) == pytest.approx(0, abs=1e-6) and float(logs["target_patch_std"]) > 0.01
 
 
@@ -103,8 +107,8 @@ def test_half_precision_keeps_a_float32_loss():
     half = MODEL.clone(encoder=ENCODER.clone(dtype="bfloat16"))
     batch = prepared()
     params = jax.jit(half.init)(jax.random.key(1), batch)
-    y = half.apply(params, batch, method="targets")
-    loss = half.apply(params, batch, y, method="loss").value
+    y = half.apply(params, batch, NOW, method="targets")
+    loss = half.apply(params, batch, y, NOW, method="loss").value
     assert y.dtype == loss.dtype == jnp.float32 and bool(jnp.isfinite(loss))
 
 

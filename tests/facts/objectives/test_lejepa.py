@@ -11,7 +11,11 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.lejepa import LeJEPA, invariance
+from jaxemb.types import Now
 from jaxemb.views.crops import CropViews
+
+NOW = Now(0, 1, jax.random.key(0))
+
 
 ENCODER = Transformer(stem=Patches(4), width=8, depth=1, heads=2)
 MODEL = LeJEPA(encoder=ENCODER, projector=Projector((6, 5)), views=CropViews(count=3), slices=16)
@@ -44,7 +48,7 @@ def test_loss_is_the_sum_of_its_parts(model):
     variables = jax.jit(model.init)(jax.random.key(1), prepared(model))
     convex = model.local is not None
     model = model.clone(weight=0.25, convex=convex)
-    out = jax.jit(lambda v, b: model.apply(v, b, None, method="loss", rngs=RNGS))(variables, prepared(model))
+    out = jax.jit(lambda v, b: model.apply(v, b, None, NOW, method="loss", rngs=RNGS))(variables, prepared(model))
     assert out.views["projections"].shape == (4, 3, 5)
     agree, normal = (float(out.logs[k]) for k in ("invariance", "sigreg"))
     assert agree == pytest.approx(float(invariance(out.views["projections"], model.views.count)), rel=1e-5)
@@ -62,7 +66,7 @@ def test_ijepa_takes_sigreg_as_a_term():
     def run(batch, rngs, **fields):
         model = plain.clone(**fields)
         y = jnp.zeros((4, 4, 8))
-        out, new = jax.jit(lambda p, b: model.apply(p, b, y, method="loss", rngs=rngs, mutable=["losses"]))(params, batch)
+        out, new = jax.jit(lambda p, b: model.apply(p, b, y, NOW, method="loss", rngs=rngs, mutable=["losses"]))(params, batch)
         return float(out.value), [float(x) for x in jax.tree.leaves(new)]
 
     expected, nothing = run(batch, {})

@@ -9,6 +9,10 @@ from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, Tokens, patchify
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.mae import MAE, standardise
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
+
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=1, heads=2)
 MODEL = MAE(encoder=ENCODER, decoder=Decoder(width=8, depth=1, heads=2))
@@ -46,7 +50,7 @@ def test_loss_is_the_mean_over_hidden_patches(params):
         if model.norm_pixels:
             y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, ddof=1, keepdims=True) + 1e-6)
         expected = np.square(np.asarray(p) - y).mean()
-        assert float(model.apply(params, batch, None, method="loss").value) == pytest.approx(expected, rel=1e-5)
+        assert float(model.apply(params, batch, None, NOW, method="loss").value) == pytest.approx(expected, rel=1e-5)
 
 
 def test_hidden_patches_are_never_computed(params):

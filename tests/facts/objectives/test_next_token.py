@@ -7,6 +7,9 @@ from jaxemb.config import ConfigError
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.next_token import NextToken, decoder
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = decoder(stem=NextToken.tiny["encoder"].stem, width=16, depth=1, heads=2)
 MODEL = NextToken(encoder=ENCODER)
@@ -20,7 +23,7 @@ def params():
 
 
 def loss(model, params, batch=BATCH):
-    return model.apply(params, batch, None, method="loss")
+    return model.apply(params, batch, None, NOW, method="loss")
 
 
 def test_loss_by_hand_from_the_table(params):

@@ -8,6 +8,9 @@ from jaxemb.nn.projector import Projector
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.simclr import SimCLR, nt_xent
+from jaxemb.types import Now
+
+NOW = Now(0, 1, jax.random.key(0))
 
 MODEL = SimCLR(encoder=Transformer(stem=Patches(4), width=8, depth=1, heads=2), projector=Projector((6, 5)))
 RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
@@ -44,12 +47,12 @@ def test_gradient_is_finite_and_for_zero_projections_too():
 
 def test_loss_reads_the_projections_of_both_views():
     variables = jax.jit(MODEL.init)(jax.random.key(1), prepared())
-    out = MODEL.apply(variables, prepared(), None, method="loss")
+    out = MODEL.apply(variables, prepared(), None, NOW, method="loss")
     value, accuracy = nt_xent(out.views["projections"], 0.1)
     assert float(out.value) == pytest.approx(float(value)) and float(out.logs["accuracy"]) == float(accuracy)
     one = {k: v[:1] for k, v in prepared().items()}
     with pytest.raises(ConfigError, match="SimCLR compares the examples of a batch: it needs at least 2"):
-        MODEL.apply(variables, one, None, method="loss")
+        MODEL.apply(variables, one, None, NOW, method="loss")
 
 
 def test_bad_temperature_is_named():

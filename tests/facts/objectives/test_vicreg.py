@@ -9,7 +9,11 @@ from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.vicreg import VICReg, covariance, variance
+from jaxemb.types import Now
 from jaxemb.views.crops import CropViews
+
+NOW = Now(0, 1, jax.random.key(0))
+
 
 MODEL = VICReg(encoder=Transformer(stem=Patches(4), width=8, depth=1, heads=2), projector=Projector((6, 5)))
 RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
@@ -41,7 +45,7 @@ def test_collapse_costs_variance_and_copies_cost_covariance():
 
 def test_loss_is_the_weighted_sum(variables):
     model = MODEL.clone(invariance_weight=2.0, variance_weight=3.0, covariance_weight=5.0)
-    out = model.apply(variables, prepared(), None, method="loss")
+    out = model.apply(variables, prepared(), None, NOW, method="loss")
     expected = np.dot([2, 3, 5], [float(out.logs[k]) for k in ("invariance", "variance", "covariance")])
     assert float(out.value) == pytest.approx(expected, rel=1e-5)
     z = out.views["projections"]
@@ -70,7 +74,7 @@ def test_a_resnet_is_an_encoder_too():
     assert set(variables["batch_stats"]) == {"encoder", "projector"}
 
     def loss(variables, batch):
-        return model.apply(variables, batch, None, method="loss", mutable=["batch_stats"])
+        return model.apply(variables, batch, None, NOW, method="loss", mutable=["batch_stats"])
 
     out, new = jax.eval_shape(loss, variables, prepared(model))
     assert out.value.shape == () and new["batch_stats"] == variables["batch_stats"]
@@ -79,7 +83,7 @@ def test_a_resnet_is_an_encoder_too():
 def test_one_example_is_too_few(variables):
     one = prepared(raw={"images": RAW["images"][:1]})
     with pytest.raises(ConfigError, match=r"it needs at least 2 in a \(micro-\)batch, not 1"):
-        MODEL.apply(variables, one, None, method="loss")
+        MODEL.apply(variables, one, None, NOW, method="loss")
     jax.eval_shape(MODEL.init, jax.random.key(0), one)  # shapes of parameters are found from one example
 
 

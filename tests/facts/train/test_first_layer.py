@@ -23,7 +23,9 @@ from jaxemb.train.first_layer import first_layer_cosine
 from jaxemb.train.optim import Optim
 from jaxemb.train.state import TrainState
 from jaxemb.train.step import make_step
-from jaxemb.types import Features
+from jaxemb.types import Features, Now
+
+NOW = Now(0, 1, jax.random.key(0))
 
 X = jax.random.normal(jax.random.key(0), (8, 6)) * 10.0 ** jnp.arange(-2.0, 1.0, 0.5)[None]
 BATCH = {"images": X, "labels": jnp.arange(8) % 3}
@@ -52,7 +54,7 @@ def first_step(optim, objective, accumulate=1, batch=BATCH):
 
 
 def gradient(objective, batch=BATCH):
-    return jax.jit(jax.grad(lambda p: objective.apply({"params": p}, batch, None, method="loss").value))(params_of(objective))
+    return jax.jit(jax.grad(lambda p: objective.apply({"params": p}, batch, None, NOW, method="loss").value))(params_of(objective))
 
 
 def grad_z(batch=BATCH):

@@ -17,11 +17,11 @@ class Mean(Objective):
     def setup(self):
         self.w = self.param("w", nn.initializers.zeros, (2,))
 
-    def targets(self, batch):
+    def targets(self, batch, now):
         return self.w
 
-    def loss(self, batch, targets):
-        return Loss(jnp.square(self.w[None] - batch["x"]).mean(0).sum(), {"teacher": targets.sum()})
+    def loss(self, batch, targets, now):
+        return Loss(jnp.square(self.w[None] - batch["x"]).mean(0).sum(), logs={"teacher": targets.sum()})
 
     def encode(self, batch):
         return batch["x"] * self.w[None]
@@ -34,18 +34,18 @@ class Noisy(Mean):
         super().setup()
         self.seen = self.variable("stats", "seen", lambda: jnp.zeros(()))
 
-    def loss(self, batch, targets):
+    def loss(self, batch, targets, now):
         self.seen.value = self.seen.value + 1
         noise = jax.random.normal(self.make_rng("dropout"), ())
-        return Loss(super().loss(batch, targets).value, {"noise": noise})
+        return Loss(super().loss(batch, targets, now).value, logs={"noise": noise})
 
 
 X = {"x": jnp.arange(12.0).reshape(6, 2)}
 SGD = Optim("sgd", lr=0.25, schedule="constant")
 
 
-def start(objective, ema=False):
-    return create(objective, SGD.make(10), X, seed=0, ema=ema)
+def start(objective, ema=False, batch=X):
+    return create(objective, SGD.make(10), batch, seed=0, ema=ema)
 
 
 def test_one_update_by_hand():
@@ -81,6 +81,62 @@ def test_accumulation_equals_the_whole_batch(parts):
     assert float(m["loss"]) == pytest.approx(float(n["loss"]))
 
 
+class Sows(nn.Module):
+    """Twice the weight as a loss of its own."""
+
+    @nn.compact
+    def __call__(self):
+        w = self.param("w", lambda _: jnp.ones(()))
+        self.sow("losses", "own", 2 * w)
+        return w
+
+
+class Counted(Mean):
+    """The mean over the rows that `mask` keeps, as a language model's over its tokens; and a term that a module sows."""
+
+    def setup(self):
+        super().setup()
+        self.a = Sows()
+
+    def loss(self, batch, targets, now):
+        self.a()
+        mask = batch["mask"].astype(jnp.float32)
+        error = (jnp.square(self.w[None] - batch["x"]).sum(1) * mask).sum()
+        return Loss(error / jnp.maximum(mask.sum(), 1), mask.sum(), {"error": error / jnp.maximum(mask.sum(), 1)})
+
+
+@pytest.mark.parametrize("kept", [[1, 1, 1, 0, 1, 0], [1, 0, 1, 0, 0, 0], [0] * 6], ids=["uneven", "an empty part", "nothing"])
+def test_accumulation_weights_means_by_their_denominators(kept):
+    batch = {**X, "mask": jnp.array(kept, bool)}
+    (whole, m), (pieces, n) = (
+        make_step(Counted(), SGD, steps=10, accumulate=k)(start(Counted(), batch=batch), batch) for k in (1, 2)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), whole.params, pieces.params)
+    for name in ("loss", "error", "own", "grad_norm"):
+        assert float(m[name]) == pytest.approx(float(n[name]), rel=1e-6), name
+
+
+def test_teacher_and_student_share_the_key_of_now_and_know_the_time():
+    class Timed(Mean):
+        def targets(self, batch, now):
+            return jax.random.normal(now.key, ()), now.step, now.total
+
+        def loss(self, batch, targets, now):
+            drawn, step, total = targets
+            own = jax.random.normal(self.make_rng("dropout"), ())
+            same = (drawn == jax.random.normal(now.key, ())) & (step == now.step)
+            logs = {"same": same, "step": step, "total": total, "differs": own != drawn, "drawn": drawn}
+            return Loss(self.w.sum(), logs={name: jnp.asarray(x).astype(jnp.float32) for name, x in logs.items()})
+
+    for accumulate in (1, 2):
+        step = make_step(Timed(), SGD, steps=10, accumulate=accumulate)
+        state, first = step(start(Timed()), X)
+        _, second = step(state, X)
+        for i, logs in enumerate((first, second)):
+            assert [float(logs[n]) for n in ("same", "step", "total", "differs")] == [1, i, 10, 1]
+        assert float(first["drawn"]) != float(second["drawn"])
+
+
 def test_statistics_are_carried_and_keys_differ_by_step():
     step = make_step(Noisy(), SGD, steps=10)
     state = start(Noisy())
@@ -97,24 +153,14 @@ def test_every_micro_batch_moves_the_statistics_and_has_noise_of_its_own():
     assert float(new.stats["stats"]["seen"]) == float(state.stats["stats"]["seen"]) + 3
 
 
-class Sows(nn.Module):
-    """Twice the weight as a loss of its own."""
-
-    @nn.compact
-    def __call__(self):
-        w = self.param("w", lambda _: jnp.ones(()))
-        self.sow("losses", "own", 2 * w)
-        return w
-
-
 class Composed(Objective):
     """Two modules that sow under one name, of which one runs twice."""
 
     def setup(self):
         self.a, self.b = Sows(), Sows()
 
-    def loss(self, batch, targets):
-        return Loss(self.a() + self.a() + self.b(), {})
+    def loss(self, batch, targets, now):
+        return Loss(self.a() + self.a() + self.b())
 
     def encode(self, batch):
         return batch["x"]
