@@ -328,7 +328,7 @@ def choices(owner: Any, **valid: Iterable[Any]) -> None:
             raise ConfigError(f"{type(owner).__name__}.{field}={value!r}{suggest(str(value), map(str, names))}")
 
 
-def within(owner: Any, **limits: tuple[float, float]) -> None:
+def within(owner: Any, **limits: tuple[int | float, int | float]) -> None:
     """Refuses numbers of `owner` outside of [lowest, highest]: `within(self, heads=(1, 1024))`. NaN is outside, None passes."""
     for field, (low, high) in limits.items():
         value = getattr(owner, field)

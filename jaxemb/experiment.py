@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
-from jaxemb import packages
-from jaxemb.config import ConfigError, suggest
+from jaxemb import packages, patterns
+from jaxemb.config import ConfigError, suggest, within
 from jaxemb.data.base import Data
 from jaxemb.evals.base import Eval
 from jaxemb.files import is_regular
@@ -18,6 +19,9 @@ from jaxemb.train.init import Init
 from jaxemb.train.optim import Optim
 
 __all__ = ["Experiment", "find", "replace"]
+
+NAME = re.compile(r"[^\W_][\w.,+=-]{0,99}")
+LETTERS = "valid: up to 100 letters, digits and _ . , + = -, the first a letter or digit"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,24 @@ class Experiment:
             )
         if self.best and self.best.split("/")[0] not in self.evals:
             raise ConfigError(f"best={self.best!r}: there is no such evaluation{suggest(self.best.split('/')[0], self.evals)}")
+        within(self, steps=(1, 10**12), batch=(1, 10**8), log_every=(1, 10**12), save_every=(1, 10**12), keep=(1, 10**6))
+        within(self, seed=(0, 2**32 - 1))
+        self._check_names()
+        for regex, _ in self.sharding:
+            try:
+                patterns.check(regex)
+            except patterns.PatternError as e:
+                raise ConfigError(f"sharding: {e}") from None
+
+    def _check_names(self) -> None:
+        """Names that become those of folders and files."""
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(f"name={packages.shorten(self.name)}: it names the run folder; {LETTERS}")
+        for name, e in self.evals.items():
+            if not NAME.fullmatch(name):
+                raise ConfigError(f"evals: {packages.shorten(name)} names files and figures; {LETTERS}")
+            if e.every < 1 and e.every != -1:
+                raise ConfigError(f"evals.{name}.every must be at least 1, or -1 for the end alone, not {e.every}")
 
 
 def find(target: str) -> Experiment:

@@ -29,6 +29,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxemb import files
+
 OURS = frozenset(
     "contrastive data diffusion evals experiment graph index layers masks nn objectives ops pooling posemb preprocess static "
     "tables train transforms".split()
@@ -58,7 +60,7 @@ def use_project(folder: str | Path) -> Path:
     root = Path(folder).expanduser().resolve()
     if not root.is_dir():
         raise Refused(f"there is no project folder {str(folder)!r}")
-    if (root / "config.json").is_file():
+    if is_run(root):
         raise Refused(
             f"{folder} is a run folder: its own code is never run; name the folder of your project, which holds experiments/"
         )
@@ -69,6 +71,15 @@ def use_project(folder: str | Path) -> Path:
             if place.is_dir() and str(place) not in sys.path:
                 sys.path.insert(0, str(place))
     return root
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a stored config."""
+    try:
+        found = files.read_json(folder / "config.json")
+    except files.FileError:
+        return False
+    return isinstance(found, dict) and "@" in found
 
 
 def projects() -> tuple[Path, ...]:
@@ -296,7 +307,7 @@ def allowed_near(path: Path) -> frozenset[str]:
 
 def use_file(root: Path) -> None:
     """The project of a file that the user named."""
-    if not (root / "config.json").is_file():
+    if not is_run(root):
         use_project(root)
 
 

@@ -1,7 +1,7 @@
 """Regular expressions of configs: checked before they run, since Python's engine can take for ever on a line of a stranger's.
 
 What makes it take for ever is a repeat inside a repeat, `(a+)+`, or a choice inside a repeat, `(a|a)*`: refused. Of repeats one
-after the other, `.*a.*b`, at most four are taken: paths of parameters have less than two hundred characters.
+after the other, `.*a.*b`, at most three are taken: paths of parameters have less than two hundred characters.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from re import _constants as codes  # pyright: ignore[reportAttributeAccessIssue
 from re import _parser as parser  # pyright: ignore[reportAttributeAccessIssue]
 from typing import Any
 
-LONGEST, REPEATS, MANY = 300, 4, 8
+LONGEST, REPEATS, MANY = 300, 3, 8
 """Characters of a pattern; its repeats that may match more than `MANY` times."""
 
 REPEATED = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxemb.config import ConfigError
-from jaxemb.log.compare import read_json
+from jaxemb.files import read_json
 from jaxemb.log.plot import pyplot, read_metrics
 from jaxemb.log.table import table
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxemb import files
 from jaxemb.config import ConfigError
-from jaxemb.log.plot import choose_figures, group_by_seed, read_metrics
+from jaxemb.log.plot import choose_figures, group_by_seed, read_config, read_metrics
 
 
 class Column(NamedTuple):
@@ -92,7 +93,7 @@ def write_csv(file: Path, found: Sequence[Column]) -> Path:
 
 
 def _about(runs: Sequence[Path]) -> dict[str, str]:
-    configs, environments = ([read_json(run / name) for run in runs] for name in ("config.json", "env.json"))
+    configs, environments = [read_config(run) for run in runs], [read_environment(run) for run in runs]
     without_seed = json.dumps({k: v for k, v in configs[0].items() if k != "seed"}, sort_keys=True)
 
     def each(name: str) -> str:
@@ -104,15 +105,19 @@ def _about(runs: Sequence[Path]) -> dict[str, str]:
         "config": hashlib.blake2b(without_seed.encode(), digest_size=6).hexdigest(),
         "commit": " ".join(commits),
         "machine": each("machine"),
-        "devices": " | ".join(dict.fromkeys(f"{len(e['devices'])} x {e['devices'][0]}" for e in environments)),
-        "jax": " ".join(dict.fromkeys(e["versions"].get("jax", "") for e in environments)),
+        "devices": " | ".join(dict.fromkeys(f"{len(e['devices'])} x {e['devices'][0]}" for e in environments if e["devices"])),
+        "jax": " ".join(dict.fromkeys(str(e["versions"].get("jax", "")) for e in environments)),
         "command": each("command"),
     }
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A file of a run folder; a ConfigError where it is missing or damaged."""
+def read_environment(run: Path) -> dict[str, Any]:
+    """env.json of a run; a ConfigError where it is missing or damaged."""
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as e:
-        raise ConfigError(f"{file} cannot be read: {e}") from e
+        found = files.read_json(run / "env.json")
+    except files.FileError as e:
+        raise ConfigError(str(e)) from e
+    if not isinstance(found, dict):
+        raise ConfigError(f"{files.printable(run / 'env.json')} is damaged: it holds no object")
+    kinds = {"devices": list, "versions": dict}
+    return found | {name: found[name] if isinstance(found.get(name), kind) else kind() for name, kind in kinds.items()}

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxemb.config import ConfigError, flatten
-from jaxemb.log.compare import Column, columns, read_json, spread
+from jaxemb.log.compare import Column, columns, spread
+from jaxemb.log.plot import read_config
 
 
 class Candidate(NamedTuple):
@@ -94,7 +95,7 @@ def _by_seed(column: Column, figure: str) -> dict[int, float]:
     if figure not in column.figures:
         there = sorted(name for name in column.figures if "/" in name)
         raise ConfigError(f"{column.experiment} has no figure {figure!r}; it has {', '.join(there)}")
-    return dict(zip([read_json(run / "config.json")["seed"] for run in column.runs], column.figures[figure], strict=True))
+    return dict(zip([read_config(run)["seed"] for run in column.runs], column.figures[figure], strict=True))
 
 
 def _chosen(signal: np.ndarray, candidates: Sequence[Candidate], plateau: float) -> int:
@@ -111,7 +112,7 @@ def _chosen(signal: np.ndarray, candidates: Sequence[Candidate], plateau: float)
 
 def _differing(found: Sequence[Column]) -> list[dict[str, Any]]:
     """Of each setting, the fields that not all have alike."""
-    configs = [flatten(read_json(c.runs[0] / "config.json")) for c in found]
+    configs = [flatten(read_config(c.runs[0])) for c in found]
     configs = [{k: v for k, v in config.items() if k not in ("name", "seed")} for config in configs]
     every = dict.fromkeys(name for config in configs for name in config)
     changed = [n for n in every if len({json.dumps(c.get(n), default=str) for c in configs}) > 1]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxemb import files
 from jaxemb.config import ConfigError, flatten, suggest
 from jaxemb.run.metrics import read_metrics as read_rows
 
@@ -28,9 +29,8 @@ class PlotError(ValueError):
 
 def read_metrics(run: Path) -> dict[str, Series]:
     """metrics.jsonl as one series a figure."""
-    path = run / "metrics.jsonl"
-    if not path.is_file():
-        raise PlotError(f"{run} is no run folder: it has no metrics.jsonl")
+    if not files.is_regular(run / "metrics.jsonl"):
+        raise PlotError(f"{files.printable(run)} is no run folder: it has no metrics.jsonl")
     series: dict[str, Series] = {}
     for row in read_rows(run):
         for name, value in row.items():
@@ -43,18 +43,25 @@ def group_by_seed(runs: Sequence[Path]) -> dict[str, list[Path]]:
     """Runs whose configs differ in the seed alone, under the name of the experiment (with the folder where names collide)."""
     groups: dict[str, list[Path]] = {}
     for run in runs:
-        path = run / "config.json"
-        if not path.is_file():
-            raise PlotError(f"{run} is no run folder: it has no config.json")
-        try:
-            config = flatten(json.loads(path.read_text()))
-        except ValueError as e:
-            raise PlotError(f"{path} is damaged: {e}") from e
+        if not files.is_regular(run / "config.json"):
+            raise PlotError(f"{files.printable(run)} is no run folder: it has no config.json")
+        config = flatten(read_config(run))
         same = {k: v for k, v in config.items() if k != "seed" and v is not None}  # runs of older versions lack newer fields
         groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(run)
     names = [json.loads(key)["name"] for key in groups]
     named = [n if names.count(n) == 1 else f"{n} ({g[0].name})" for n, g in zip(names, groups.values(), strict=True)]
     return dict(zip(named, groups.values(), strict=True))
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """config.json of a run, which has a name and a seed."""
+    try:
+        config = files.read_json(run / "config.json")
+    except files.FileError as e:
+        raise PlotError(str(e)) from e
+    if not isinstance(config, dict) or not isinstance(config.get("name"), str) or type(config.get("seed", 0)) is not int:
+        raise PlotError(f"{files.printable(run / 'config.json')} is damaged: it holds no experiment with a name and a seed")
+    return {"seed": 0} | config
 
 
 def band(series: Sequence[Mapping[Any, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -180,7 +187,10 @@ def at_star(pattern: str, name: str) -> float | None:
         return None
     before, after = map(re.escape, pattern.split("*"))
     found = re.fullmatch(before + r"([0-9.]+)" + after, name)
-    return float(found[1]) if found else None
+    try:
+        return float(found[1]) if found else None
+    except ValueError:  # a version, 1.2.3
+        return None
 
 
 def _line(axis: Any, i: int, label: str, count: int, x: Any, mean: Any, low: Any, high: Any) -> None:
@@ -280,6 +290,7 @@ def pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a $ in the name of a figure is a $
     import matplotlib.pyplot as plt
 
     return plt

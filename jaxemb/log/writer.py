@@ -30,7 +30,7 @@ class Writer:
             return
         rows = [r for r in read_metrics(self.folder) if step is not None and r["step"] <= step]
         if rows:  # the clock goes on where the rows that stay end
-            self._began -= rows[-1].get("seconds", 0)
+            self._began -= rows[-1].get("seconds") or 0
         path = self.folder / "metrics.jsonl"
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -8,8 +8,8 @@ A step is a folder of items, so that an evaluation reads only what it needs:
 
 from __future__ import annotations
 
-import json
 import math
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxemb import files
 from jaxemb.ops.paths import by_path, map_paths
 from jaxemb.run.manifest import fault, manifest_path, seal
 
@@ -128,7 +129,7 @@ class Checkpoints:
         """All steps with a folder, ascending, intact or not."""
         if not self.folder.is_dir():
             return []
-        return sorted(int(p.name) for p in self.folder.iterdir() if p.is_dir() and p.name.isdigit())
+        return sorted(int(p.name) for p in self.folder.iterdir() if p.is_dir() and re.fullmatch("[0-9]{1,12}", p.name))
 
     def sealed(self) -> list[int]:
         """The steps whose save came to its end."""
@@ -242,7 +243,10 @@ class Checkpoints:
                 except (ValueError, KeyError) as e:
                     message = f"checkpoint {step} in {self.folder}: its {item!r} does not fit this experiment: {str(e)[:500]}"
                     raise CheckpointError(message) from e
-        meta = json.loads((self.folder / str(step) / "meta" / "metadata").read_text())
+        try:
+            meta = files.read_json(self.folder / str(step) / "meta" / "metadata")
+        except files.FileError as e:
+            raise CheckpointError(f"checkpoint {step}: {e}") from e
         return Restored(step, items, meta)
 
     def _compare(self, step: int, item: str, tree: Any) -> None:

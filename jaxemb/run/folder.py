@@ -14,10 +14,12 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxemb import files
 from jaxemb.config import flatten, from_json, to_json
 from jaxemb.run.checkpoint import Checkpoints
 from jaxemb.run.environment import environment
@@ -40,7 +42,7 @@ class Run:
 
     def __init__(self, path: str | Path):
         head, _, tail = str(path).rpartition("@")
-        with_step = bool(head) and tail.isdigit() and not Path(path).is_dir()
+        with_step = bool(head and re.fullmatch("[0-9]{1,12}", tail)) and not files.is_folder(path)
         self.path = Path(head if with_step else path)
         self.step = int(tail) if with_step else None
         """The step that the path names, if it does."""
@@ -50,15 +52,18 @@ class Run:
     def config(self) -> dict[str, Any]:
         """config.json as it stands."""
         file = self.path / "config.json"
-        if not file.is_file():
+        if not files.is_regular(file):
             here = sorted(str(p.parent) for p in Path("runs").glob("*/config.json"))
             known = f"; runs here: {', '.join(here)}" if here else ""
-            what = "has no config.json, so it is no run folder" if self.path.is_dir() else "does not exist"
-            raise RunError(f"{self.path} {what}{known}")
+            what = "has no config.json, so it is no run folder" if files.is_folder(self.path) else "does not exist"
+            raise RunError(f"{files.printable(self.path)} {what}{known}")
         try:
-            return json.loads(file.read_text())
-        except ValueError as e:
-            raise RunError(f"{file} is damaged: {e}") from e
+            doc = files.read_json(file)
+        except files.FileError as e:
+            raise RunError(str(e)) from e
+        if not isinstance(doc, dict) or "@" not in doc:
+            raise RunError(f"{file} is damaged: it holds no object with a class under '@'")
+        return doc
 
     def experiment(self) -> Experiment:
         """The experiment, rebuilt from config.json."""
@@ -74,7 +79,7 @@ class Run:
 
     def figures(self, step: int) -> dict[str, float]:
         """All that metrics.jsonl says about a step."""
-        return {k: v for row in self.metrics() if row["step"] == step for k, v in row.items() if k != "step"}
+        return {k: v for row in self.metrics() if row["step"] == step for k, v in row.items() if k != "step" and v is not None}
 
     # ---- the training side -------------------------------------------------------------------------------------------------------
 
@@ -118,11 +123,13 @@ class Run:
     def _environment(self) -> dict[str, Any]:
         file = self.path / "env.json"
         try:
-            before = json.loads(file.read_text())
-            earlier = [*before.pop("earlier", []), before]
-        except (OSError, ValueError):
-            earlier = []
-        return environment() | {"earlier": earlier}
+            before = files.read_json(file)
+        except files.FileError:  # none yet, or damaged: this start's is written all the same
+            before = None
+        if not isinstance(before, dict):
+            return environment() | {"earlier": []}
+        earlier = before.pop("earlier", [])
+        return environment() | {"earlier": [*(earlier if isinstance(earlier, list) else []), before]}
 
 
 def write_json(file: Path, doc: Any) -> None:

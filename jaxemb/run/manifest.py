@@ -11,6 +11,8 @@ import json
 import os
 from pathlib import Path
 
+from jaxemb import files
+
 
 def manifest_path(folder: Path, step: int) -> Path:
     """Beside the step's folder, not inside."""
@@ -34,19 +36,20 @@ def seal(folder: Path, step: int) -> None:
 
 def fault(folder: Path, step: int) -> str | None:
     """What is wrong with a step, in words; None if every byte is as it was written."""
+    if not files.is_regular(manifest_path(folder, step)):
+        return "it has no manifest, so its save was cut off"
     try:
-        entries = json.loads(manifest_path(folder, step).read_text())
-        for name, (size, checksum) in entries.items():
+        for name, (size, checksum) in files.read_json(manifest_path(folder, step)).items():
             file = folder / str(step) / name
-            if not file.is_file():
-                return f"{name} is missing"
+            if ".." in Path(name).parts or Path(name).is_absolute():
+                return f"its manifest names {files.printable(name)}, which lies outside"
+            if not files.is_regular(file):
+                return f"{files.printable(name)} is missing"
             if file.stat().st_size != size:
                 return f"{name} has {file.stat().st_size} bytes instead of {size}"
             if digest(file) != checksum:
                 return f"the bytes of {name} have changed"
-    except FileNotFoundError:
-        return "it has no manifest, so its save was cut off"
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OSError):
         return "its manifest is damaged"
     return None
 

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import math
 from pathlib import Path
 from typing import Any
 
+from jaxemb import files
+
+LARGEST = 2**31
+"""Bytes of a metrics.jsonl that are read."""
+
+LONGEST = 200
+"""Characters in the name of a figure."""
+
+log = logging.getLogger("jaxemb")
+
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line that a killed process left half-written is left out."""
+    """The lines of metrics.jsonl: numbers and None by name, with the step.
+
+    A last line that a killed process left half-written is left out; damaged ones before it as well, and said. What is no
+    number, or not finite, is None.
+    """
     path = folder / "metrics.jsonl"
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    if not files.is_regular(path):
+        return []
+    lines = files.read_text(path, LARGEST).split("\n")
+    rows = [row for line in lines if (row := read_row(line)) is not None]
+    if bad := [i for i, line in enumerate(lines[:-1], 1) if line.strip() and read_row(line) is None]:
+        log.warning("%s: %d damaged lines are left out, the first is line %d", files.printable(path), len(bad), bad[0])
     return rows
+
+
+def read_row(line: str) -> dict[str, Any] | None:
+    """A line, or None where it is no object with a step."""
+    try:
+        row = files.parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or type(row.get("step")) is not int or row["step"] < 0:
+        return None
+    figures = {name: value for name, value in row.items() if name.isprintable() and 0 < len(name) <= LONGEST and name != "step"}
+    number = {name: type(v) in (int, float) and math.isfinite(v) for name, v in figures.items()}
+    return {"step": row["step"]} | {name: float(v) if number[name] else None for name, v in figures.items()}

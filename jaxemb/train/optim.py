@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxemb import patterns
 from jaxemb.config import ConfigError, suggest
 from jaxemb.ops.paths import map_paths, parameter_paths
 
@@ -215,9 +216,9 @@ def _is_optimiser(name: str, f: Callable[..., Any]) -> bool:
 
 def _check_regex(name: str, regex: str) -> None:
     try:
-        re.compile(regex)
-    except re.error as e:
-        raise ConfigError(f"optim.{name}: {regex!r} is no regular expression: {e}") from None
+        patterns.check(regex)
+    except patterns.PatternError as e:
+        raise ConfigError(f"optim.{name}: {e}") from None
 
 
 def _real() -> Any:

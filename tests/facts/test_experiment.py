@@ -99,6 +99,18 @@ def test_overrides_reach_into_an_experiment():
         ({"ema": None, "objective": HardPatches()}, "ema: the targets of HardPatches come from an average"),
         ({"ema": (0.9, 1.1)}, r"ema must be two numbers in \[0, 1\], not \(0.9, 1.1\)"),
         ({"best": "nkn/top1"}, "no such evaluation; did you mean 'knn'"),
+        ({"name": ""}, "name='': it names the run folder; valid: up to 100 letters"),
+        ({"name": "../../home"}, "it names the run folder"),
+        ({"name": ".."}, "it names the run folder"),
+        ({"name": "a\nb"}, r"name='a\\nb': it names"),
+        ({"name": "x@5"}, "it names the run folder"),
+        ({"name": "x" * 101}, "it names the run folder"),
+        ({"evals": {"../x": KNN()}}, "evals: '../x' names files and figures"),
+        ({"evals": {"knn": KNN(every=0)}}, "evals.knn.every must be at least 1, or -1 for the end alone, not 0"),
+        ({"sharding": (("(", "replicate"),)}, r"sharding: '\(' is no regular expression"),
+        ({"sharding": (("(.|.)*!", "replicate"),)}, "sharding: .* a choice inside of a repeat, which can run for ever"),
+        ({"seed": -1}, r"Experiment.seed=-1: valid: 0 to 4,294,967,295"),
+        ({"steps": 10**13}, "Experiment.steps=10000000000000: valid: 1 to 1,000,000,000,000"),
     ],
 )
 def test_contradictions_are_refused(changes, message):
@@ -149,11 +161,11 @@ def test_a_pattern_finds_several_in_their_order_and_each_once(folder):
 
 
 def test_classes_of_the_file_are_found_again_from_its_stored_config(folder):
-    (folder / "config.json").write_text(json.dumps(to_json(find("experiments/found/probe.py"))))
+    (folder / "run.json").write_text(json.dumps(to_json(find("experiments/found/probe.py"))))
     code = """
         import json
         from jaxemb.config import from_json
-        x = from_json(json.load(open("config.json")))
+        x = from_json(json.load(open("run.json")))
         print(type(x.objective.pooling).__module__, x.objective.pooling.gain)
     """
     env = {**os.environ, "JAXEMB_PROJECT": str(folder)}

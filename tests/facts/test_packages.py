@@ -65,6 +65,8 @@ def test_experiments_of_the_current_folder_are_not_imported(world, monkeypatch):
         from_json({"@": "experiments.evil.own:Own"})
     with pytest.raises(Refused, match="is a run folder: its own code is never run"):
         use_project(".")
+    with pytest.raises(Refused, match="there is no project folder 'nowhere'"):
+        use_project("nowhere")
     assert not world.sign.exists()
 
 

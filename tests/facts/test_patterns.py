@@ -37,7 +37,7 @@ def test_what_experiments_write_passes(regex):
         ("((a{1,30})b?){1,30}!", "a repeat inside of a repeat"),
         ("(?=(a+)+!)", "a repeat inside of a repeat"),
         (r"(.)(\1)*", "a choice inside of a repeat"),
-        (".*.*.*.*.*!", "more than 4 repeats"),
+        (".*.*.*.*!", "more than 3 repeats"),
         ("(", "is no regular expression"),
         ("a{99999999999}", "is no regular expression"),
         ("[[a]]", "is no regular expression"),
@@ -50,9 +50,9 @@ def test_what_could_run_for_ever_is_refused(regex, message):
         check(regex)
 
 
-@pytest.mark.parametrize("regex", [".*.*.*.*!", "a*b*c*.*!", r"(\w+)/(\w+)/(\w+)/(\w+)!", "[a-z/]*[a-z/]*[a-z/]*!"])
+@pytest.mark.parametrize("regex", [".*.*.*!", r"(\w+)/(\w+)/(\w+)!", "[a-z/]*[a-z/]*[a-z/]*!"])
 def test_what_passes_ends(regex):
     """The worst that is taken, on a path of the usual length that it does not match."""
     began = time.perf_counter()
-    assert not re.search(check(regex), PATH[:100])
+    assert not re.search(check(regex), PATH)
     assert time.perf_counter() - began < 5

@@ -139,7 +139,7 @@ def test_files_that_cannot_be_written_or_read_are_named(fake, tmp_path):
     with pytest.raises(ConfigError, match="file/out.csv cannot be written: (Not a directory|File exists)"):
         write_csv(tmp_path / "file" / "out.csv", columns([run]))
     (run / "env.json").unlink()
-    with pytest.raises(ConfigError, match="a/env.json cannot be read: .*No such file"):
+    with pytest.raises(ConfigError, match="there is no file .*a/env.json"):
         write_csv(tmp_path / "out.csv", columns([run]))
     assert not (tmp_path / "out.csv").exists()
 
