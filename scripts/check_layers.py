@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LAYERS = (
-    ("types", "config", "packages", "files"),
+    ("types", "config", "packages", "files", "patterns"),
     ("ops",),
     ("layers", "metrics", "preprocess", "masks"),
     ("posemb", "pooling", "contrastive", "views"),

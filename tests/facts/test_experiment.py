@@ -105,7 +105,7 @@ def test_overrides_reach_into_an_experiment():
         ({"name": "a\nb"}, r"name='a\\nb': it names"),
         ({"name": "x@5"}, "it names the run folder"),
         ({"name": "x" * 101}, "it names the run folder"),
-        ({"evals": {"../x": KNN()}}, "evals: '../x' names files and figures"),
+        ({"evals": {"../x": KNN()}, "best": None}, "evals: '../x' names files and figures"),
         ({"evals": {"knn": KNN(every=0)}}, "evals.knn.every must be at least 1, or -1 for the end alone, not 0"),
         ({"sharding": (("(", "replicate"),)}, r"sharding: '\(' is no regular expression"),
         ({"sharding": (("(.|.)*!", "replicate"),)}, "sharding: .* a choice inside of a repeat, which can run for ever"),
