@@ -41,7 +41,7 @@ main = Experiment(
         joint=True,
         target_layers=4,
     ),
-    data=Images("cifar10", augment=(RandomResizedCrop(scale=(0.3, 1.0)), Flip())),
+    data=Images("cifar10", valid_share=0.0, augment=(RandomResizedCrop(scale=(0.3, 1.0)), Flip())),
     optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
     ema=(0.99, 1.0),
     steps=7_000,

@@ -31,7 +31,7 @@ main = Experiment(
         loss_name="l2",
         joint=True,
     ),
-    data=Digits(),
+    data=Digits(valid_share=0.0),
     optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
     ema=(0.99, 1.0),
     steps=2_000,

@@ -32,7 +32,7 @@ def experiment(name: str, objective: SimCLR | VICReg, lr: float = 2e-3) -> Exper
     return Experiment(
         name=name,
         objective=objective,
-        data=Digits(),
+        data=Digits(valid_share=0.0),
         optim=Optim("adamw", lr=lr, lr_final=0.0, warmup=0.05, decay=1e-4),
         steps=400,
         batch=256,

@@ -57,7 +57,7 @@ views: dict[str, Any] = {"encoder": encoder, "projector": Projector((512, 512, 1
 main = ijepa = Experiment(
     name="objectives_ijepa",
     objective=IJEPA(**masked, target_layers=4),
-    data=Images("cifar10", augment=(RandomResizedCrop(scale=(0.3, 1.0)), Flip())),
+    data=Images("cifar10", valid_share=0.0, augment=(RandomResizedCrop(scale=(0.3, 1.0)), Flip())),
     optim=Optim("adamw", lr=2e-3, lr_start=2e-4, lr_final=2e-5, warmup=0.1, decay=0.05, clip=3.0),
     ema=(0.99, 1.0),
     steps=STEPS,
@@ -83,7 +83,7 @@ hard = replace(main, name="objectives_hard", objective=HardPatches(**pixels))
 def compared(name: str, objective: Any) -> Experiment:
     """Views are made from images as they are. RankMe is of the projector's output, as its paper has it, as well."""
     evals = {**main.evals, "rankme_projector": RankMe(of="project", samples=5_000, every=1500)}
-    return replace(main, name=f"objectives_{name}", objective=objective, data=Images("cifar10"), evals=evals)
+    return replace(main, name=f"objectives_{name}", objective=objective, data=Images("cifar10", valid_share=0.0), evals=evals)
 
 
 simclr = compared("simclr", SimCLR(**views, temperature=0.2))

@@ -38,7 +38,7 @@ def experiment(name: str, pos: PosEmb) -> Experiment:
     return Experiment(
         name=f"posemb_{name}",
         objective=Classify(encoder=encoder, classes=10),
-        data=Images("cifar10", size=32, augment=(RandomResizedCrop((0.5, 1.0)), Flip())),
+        data=Images("cifar10", size=32, valid_share=0.0, augment=(RandomResizedCrop((0.5, 1.0)), Flip())),
         optim=Optim("adamw", lr=2e-3, lr_final=2e-5, warmup=0.1, decay=0.05, clip=1.0),
         steps=500,
         batch=64,

@@ -36,7 +36,7 @@ def experiment(name: str, pos: PosEmb) -> Experiment:
     return Experiment(
         name=f"language_{name}",
         objective=NextToken(encoder=encoder, tied=False),
-        data=Text(length=LENGTH),
+        data=Text(length=LENGTH, valid_share=0.0),
         optim=Optim("adamw", lr=2e-3, lr_final=2e-4, warmup=100, decay=0.05, clip=1.0),
         steps=1_000,
         batch=32,

@@ -39,7 +39,7 @@ def experiment(name: str, pos: PosEmb) -> Experiment:
     return Experiment(
         name=f"three_cell_{name}",
         objective=Classify(encoder=encoder, pooling=Token(), classes=(2,) * 6, label=LABELS, inputs="cells"),
-        data=ThreeCell(grid=14),
+        data=ThreeCell(grid=14, valid_share=0.0),
         optim=Optim("adam", lr=1e-3, warmup=50),
         steps=700,
         batch=256,
@@ -77,5 +77,5 @@ dense = replace(
         encoder=replace(sincos2d.objective.encoder, stem=Patches(16)),
         inputs="images",
     ),
-    data=ThreeCell(grid=14, form="dense"),
+    data=ThreeCell(grid=14, form="dense", valid_share=0.0),
 )

@@ -28,7 +28,7 @@ def experiment(optim: str, tract: float | None, epochs: int, width: int, prefix:
     return Experiment(
         name=f"tract_{prefix}{optim}_{'plain' if tract is None else 'tract'}_{epochs}",
         objective=Classify(encoder=ResNet(18, "cifar_pool", width=width, tract=tract), classes=10),
-        data=Images("cifar10", size=32, augment=(PadCrop(4), Flip())),
+        data=Images("cifar10", size=32, valid_share=0.0, augment=(PadCrop(4), Flip())),
         optim=OPTIMS[optim],
         steps=epochs * EPOCH,
         batch=128,

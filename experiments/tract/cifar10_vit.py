@@ -42,7 +42,7 @@ def experiment(name: str, stem: Patches, epochs: int, width: int, heads: int) ->
     return Experiment(
         name=f"tract_{name}",
         objective=Classify(encoder=encoder, classes=10, smoothing=0.1),
-        data=Images("cifar10", size=32, augment=(PadCrop(4), Flip())),
+        data=Images("cifar10", size=32, valid_share=0.0, augment=(PadCrop(4), Flip())),
         optim=Optim("adam", lr=RATES.get(epochs, 1e-3)),
         steps=epochs * EPOCH,
         batch=128,

@@ -19,7 +19,7 @@ from jaxemb.objectives.classify import Classify
 from jaxemb.train.optim import Optim
 
 RATES, LAMBDAS = (0.05, 0.1, 0.2, 0.4, 0.8), (0.01, 0.03, 0.1, 0.3, 1.0)
-INPUTS = {"unit": Digits(mean=(0.0,), std=(1.0,)), "standard": Digits()}
+INPUTS = {"unit": Digits(mean=(0.0,), std=(1.0,), valid_share=0.0), "standard": Digits(valid_share=0.0)}
 NETWORKS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "mlp": (MLP, {"widths": (128, 128)}, 5),
     "cnn": (CNN, {"widths": (32, 32), "sizes": (5, 3)}, 3),

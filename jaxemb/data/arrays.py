@@ -14,18 +14,26 @@ from jaxemb.config import suggest
 from jaxemb.data.base import DataError
 from jaxemb.data.image_data import ImageData
 from jaxemb.data.pipeline import Table
+from jaxemb.data.split import carve, check_share, none_held_out
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrays(ImageData):
     """An .npz with `images` (uint8, n H W c or n H W), perhaps `labels` (whole numbers, n), `images_test`, `labels_test`.
 
-    Without `images_test` every tenth image is held out for evaluation. Without labels they are -1. Any number of channels goes,
+    Without `images_test` every tenth image is held out for testing. Without labels they are -1. Any number of channels goes,
     when the fields `channels`, `mean` and `std` say so.
     """
 
     path: str
     """The file."""
+    _: dataclasses.KW_ONLY
+    valid_share: float = 0.1
+    """Share of the training images, evenly spaced, that is held out for validation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share(self.valid_share)
 
     def examples(self, split: str) -> Table:
         file = Path(self.path).expanduser()
@@ -34,15 +42,20 @@ class Arrays(ImageData):
                 f"there is no file {self.path!r} (looked for {file.absolute()}); set data.path to an .npz with `images`"
             )
         columns = _load(str(file), file.stat().st_mtime_ns)
-        train, test = _columns(columns, self.path, "", self.channels), None
-        if "images_test" in columns:
-            test = _columns(columns, self.path, "_test", self.channels)
-        if split == "test" and test is None and len(train) < 10:
-            raise DataError(f"{self.path}: {len(train)} images are too few to hold out every tenth; add `images_test`")
-        if test is not None:
-            return test if split == "test" else train
-        held_out = np.arange(len(train)) % 10 == 9
-        return Table(**train[held_out if split == "test" else ~held_out])
+        rest = _columns(columns, self.path, "", self.channels)
+        if "images_test" in columns and split == "test":
+            return _columns(columns, self.path, "_test", self.channels)
+        ids = np.arange(len(rest))
+        if "images_test" not in columns:
+            if split == "test" and len(rest) < 10:
+                raise DataError(f"{self.path}: {len(rest)} images are too few to hold out every tenth; add `images_test`")
+            if split == "test":
+                return Table(**rest[ids % 10 == 9])
+            ids = ids[ids % 10 != 9]
+        held = ids[carve(len(ids), self.valid_share)[split]]
+        if not len(held):
+            raise none_held_out(self.path, self.valid_share)
+        return Table(**rest[held])
 
 
 @functools.lru_cache(2)

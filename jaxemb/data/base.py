@@ -1,35 +1,25 @@
-"""The family of data sets: where examples come from and how they become arrays. No JAX here: workers import this."""
+"""The family of data sets: where examples come from, splits, the order of training. No JAX here: workers import this."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
-
+from jaxemb.data.split import Split
+from jaxemb.preprocess.base import ArraySpec, DataError, Preprocess, Spec
 from jaxemb.types import Paper
 
-
-class DataError(ValueError):
-    """A data set that is missing or broken: says what was looked for, where, and how to get it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ArraySpec:
-    """Shape (without the batch axis) and dtype of one array of an example."""
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
+__all__ = ["ArraySpec", "BatchIterator", "Data", "DataError", "Spec", "Split"]
 
 
 @runtime_checkable
 class BatchIterator(Protocol):
     """An endless stream of batches whose place can be written down and found again exactly."""
 
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
-    def __next__(self) -> dict[str, np.ndarray]: ...
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
+    def __next__(self) -> dict[str, Any]: ...
     def get_state(self) -> dict[str, Any]: ...
     def set_state(self, state: dict[str, Any]) -> None: ...
 
@@ -38,15 +28,30 @@ class BatchIterator(Protocol):
 class Data(abc.ABC):
     """A source of examples. Fields are the whole description: opening files happens in the methods, never in `__init__`.
 
-    Arrays by name: `images` float32 H W c (normalised), `labels` int32 (scalar), further labels under their own names.
+    Arrays by name: `images` float32 H W c (normalised), `tokens` int32 n, `mask` bool n, `labels` int32 (scalar; -1: not
+    labelled), further labels under their own names. Data with two towers nest them: {"query": {...}, "document": {...}}.
     """
 
     paper: ClassVar[Paper | None] = None
 
     @property
     @abc.abstractmethod
-    def spec(self) -> Mapping[str, ArraySpec]:
-        """The arrays of one training example; known without opening a file."""
+    def preprocess(self) -> Preprocess:
+        """How an input of a user becomes an example without labels, exactly as `split` would give it."""
+
+    def restored(self, assets: Any) -> Data:
+        """These data with the state of their preprocessing as a run saved it in its folder `assets`."""
+        return self
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> Spec:
+        """The arrays of one training example; known without opening a file. Of several lengths: the longest."""
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        """Of every shape that a training batch may have, `spec` last; each is compiled once."""
+        return (self.spec,)
 
     @abc.abstractmethod
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> BatchIterator:
@@ -54,12 +59,9 @@ class Data(abc.ABC):
         (process index, process count). The same seed gives the same batches; the iterator can be saved and resumed."""
 
     @abc.abstractmethod
-    def arrays(self, split: str, *, limit: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-        """A whole split ("train" or "test") without augmentation, for evaluation; at most `limit` examples, drawn with `seed`."""
-
-    @abc.abstractmethod
-    def preprocess(self, item: Any) -> dict[str, np.ndarray]:
-        """One input of a user (an array, a file name) as an example without labels, exactly as `arrays` would give it."""
+    def split(self, name: str) -> Split:
+        """ "train", "valid" or "test" without augmentation, for evaluation. No row is in two of them: to choose by "valid" leaves
+        "test" unseen. "train" holds what `batches` draws from."""
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         """Names of the classes of a label, empty when there are none."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxemb.data.image_data import ImageData
 from jaxemb.data.pipeline import Table
+from jaxemb.data.split import check_share, none_held_out
 from jaxemb.types import Paper
 
 COUNT_TEST = 360
@@ -20,7 +21,7 @@ class Digits(ImageData):
     """1797 handwritten digits of 8x8 pixels (UCI, in scikit-learn): the first 1437 train, the last 360 test.
 
     Cut in file order, as scikit-learn's own example does: neighbours in the file come from the same hand, and a random cut
-    would put them on both sides.
+    would put them on both sides. The last tenth of the 1437, 143 digits, is held out for validation, for the same reason.
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -29,6 +30,12 @@ class Digits(ImageData):
 
     size: int = 8
     channels: int = 1
+    valid_share: float = 0.1
+    """Share of the training digits, the last ones, that is held out for validation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share(self.valid_share)
 
     @property
     def usual_statistics(self):
@@ -36,7 +43,11 @@ class Digits(ImageData):
 
     def examples(self, split: str) -> Table:
         images, labels = _load()
-        part = slice(None, -COUNT_TEST) if split == "train" else slice(-COUNT_TEST, None)
+        first = len(labels) - COUNT_TEST
+        valid = int(first * self.valid_share)
+        if split == "valid" and not valid:
+            raise none_held_out("the digits", self.valid_share)
+        part = {"train": slice(first - valid), "valid": slice(first - valid, first), "test": slice(first, None)}[split]
         return Table(images=np.repeat(images[part], self.channels, axis=-1), labels=labels[part])
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:

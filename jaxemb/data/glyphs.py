@@ -15,6 +15,8 @@ from jaxemb.data.pipeline import Table
 
 CORNERS = 4
 """Of the lattice on which strokes begin and end, along a side."""
+STREAMS = {"train": 0, "test": 1, "valid": 3}
+"""2 is that of the signs."""
 CHUNK = 512
 """Images drawn at once."""
 
@@ -32,6 +34,8 @@ class Glyphs(ImageData):
     strokes: int = 4
     train_each: int = 20
     """Training images of a class."""
+    valid_each: int = 5
+    """Drawn apart from the others, as those of the test are."""
     test_each: int = 10
     noise: float = 0.1
     """Standard deviation of the pixel noise; pixels lie in [0, 1]."""
@@ -40,9 +44,12 @@ class Glyphs(ImageData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.classes, self.strokes, self.train_each, self.test_each) < 1 or min(self.noise, self.data_seed) < 0:
+        if (
+            min(self.classes, self.strokes, self.train_each, self.valid_each, self.test_each) < 1
+            or min(self.noise, self.data_seed) < 0
+        ):
             raise ConfigError(
-                "Glyphs: classes, strokes, train_each and test_each must be at least 1; noise and data_seed at least 0"
+                "Glyphs: classes, strokes, train_each, valid_each and test_each must be at least 1; noise and data_seed at least 0"
             )
         if self.size < 8:
             raise ConfigError(f"Glyphs are drawn on 8 pixels or more, not size={self.size}")
@@ -52,8 +59,8 @@ class Glyphs(ImageData):
         return (0.3,) * self.channels, (0.36,) * self.channels
 
     def examples(self, split: str) -> Table:
-        each = self.test_each if split == "test" else self.train_each
-        images, labels = _drawn(self.size, self.classes, self.strokes, each, self.noise, self.data_seed, int(split == "test"))
+        each = {"train": self.train_each, "valid": self.valid_each, "test": self.test_each}[split]
+        images, labels = _drawn(self.size, self.classes, self.strokes, each, self.noise, self.data_seed, STREAMS[split])
         return Table(images=np.repeat(images, self.channels, axis=-1), labels=labels)
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
@@ -61,10 +68,10 @@ class Glyphs(ImageData):
 
 
 @functools.lru_cache(4)
-def _drawn(size: int, classes: int, strokes: int, each: int, noise: float, seed: int, test: int) -> tuple[Any, Any]:
+def _drawn(size: int, classes: int, strokes: int, each: int, noise: float, seed: int, stream: int) -> tuple[Any, Any]:
     chains = signs(classes, strokes, np.random.default_rng([seed, 2]))
     labels = np.repeat(np.arange(classes, dtype=np.int32), each)
-    rng = np.random.default_rng([seed, test])
+    rng = np.random.default_rng([seed, stream])
     order = rng.permutation(len(labels))
     labels = labels[order]
     parts = [render(chains[labels[i : i + CHUNK]], size, noise, rng) for i in range(0, len(labels), CHUNK)]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
 from jaxemb.config import ConfigError
+<<<<<<< HEAD
 from jaxemb.data.base import ArraySpec, Augment, Data, DataError
+=======
+from jaxemb.data.augment import Augment
+from jaxemb.data.base import ArraySpec, Data, Spec, Split
+>>>>>>> b691953 (Preprocessing leaves the data sets and has a state that is saved; every data set has a lazy split for validation; lines in buckets and packed rows of text)
 from jaxemb.data.mixing import Mix
 from jaxemb.data.pipeline import Example, Examples, Stream, Table, stream
-from jaxemb.data.pixels import IMAGENET, fit, normalise, to_pixels
+from jaxemb.data.split import check_split
+from jaxemb.preprocess.images import ImagePreprocess
+from jaxemb.preprocess.pixels import IMAGENET, fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,7 @@ class ImageData(Data):
 
     @abc.abstractmethod
     def examples(self, split: str) -> Examples:
-        """An opened split, "train" or "test", with random access; opened once a process."""
+        """An opened split, "train", "valid" or "test", with random access; opened once a process."""
 
     @property
     def label_keys(self) -> tuple[str, ...]:
@@ -81,26 +86,27 @@ class ImageData(Data):
         return self.mean or mean, self.std or std
 
     @property
-    def spec(self) -> Mapping[str, ArraySpec]:
-        spec = {"images": ArraySpec((self.size, self.size, self.channels))}
-        spec |= {k: ArraySpec((), "int32") for k in self.label_keys}
+    def preprocess(self) -> ImagePreprocess:
+        mean, std = self.statistics
+        return ImagePreprocess(size=self.size, channels=self.channels, mean=mean, std=std)
+
+    @property
+    def spec(self) -> Spec:
+        spec = {**self.preprocess.spec} | {k: ArraySpec((), "int32") for k in self.label_keys}
         return spec | ({"labels_soft": ArraySpec((self._mixes[0].classes,))} if self._mixes else {})
 
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> Stream:
         return stream(self, size, seed, shard)
 
-    def arrays(self, split: str, *, limit: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-        if split not in ("train", "test"):
-            raise DataError(f"there is no split {split!r}; valid: train, test")
-        examples = self.examples(split)
-        rows = np.arange(len(examples))
-        if limit is not None:
-            if limit < 1:
-                raise DataError(f"limit={limit}: at least 1, or None for all of the split {split!r}")
-            rows = np.sort(np.random.default_rng(seed).choice(rows, min(limit, len(rows)), replace=False))
+    def split(self, name: str) -> Split:
+        check_split(name)
+        examples, preprocess = self.examples(name), self.preprocess
 
-        columns = self._fitted(examples, rows)
-        return {**columns, "images": normalise(columns["images"], *self.statistics)}
+        def read(ids: np.ndarray) -> Example:
+            columns = self._fitted(examples, ids)
+            return {**columns, "images": preprocess.normalised(columns["images"])}
+
+        return Split(read, len(examples), examples.labels)
 
     def _fitted(self, examples: Examples, rows: np.ndarray) -> Example:
         """The rows as arrays, images fitted to the size but still uint8."""
@@ -113,7 +119,3 @@ class ImageData(Data):
         with ThreadPoolExecutor(4) as pool:  # decoding and resizing release the interpreter lock
             loaded = [e for part in pool.map(load, np.array_split(rows, -(-len(rows) // 64))) for e in part]
         return {k: np.stack([e[k] for e in loaded]) for k in loaded[0]}
-
-    def preprocess(self, item: Any) -> dict[str, np.ndarray]:
-        pixels = fit(to_pixels(item, self.channels, self.size), self.size)
-        return {"images": normalise(pixels, *self.statistics)}

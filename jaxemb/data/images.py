@@ -14,7 +14,8 @@ from jaxemb.config import suggest
 from jaxemb.data.base import DataError
 from jaxemb.data.image_data import ImageData
 from jaxemb.data.pipeline import Example, Kept
-from jaxemb.data.pixels import HEADROOM, IMAGENET, shrink
+from jaxemb.data.split import carve, check_share, none_held_out
+from jaxemb.preprocess.pixels import HEADROOM, IMAGENET, shrink
 
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -39,15 +40,25 @@ class Images(ImageData):
     train: str = "train"
     """What is trained on, in the notation of TFDS, e.g. "train[:90%]"."""
     test: str = "test"
-    """What is evaluated on, e.g. "validation"."""
+    """What is tested on, e.g. "validation"."""
+    valid: str | None = None
+    """What is validated on, e.g. "train[90%:]"; None: `valid_share` of `train`, which is then not trained on."""
+    valid_share: float = 0.1
+    """Share of the training images, evenly spaced, that is held out for validation where `valid` names none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share(self.valid_share)
 
     @property
     def usual_statistics(self):
         return STATISTICS.get(self.name.split("/")[0].split(":")[0], IMAGENET)
 
     def examples(self, split: str) -> Kept:
-        part = self.train if split == "train" else self.test
-        return _open(self.name, self._folder, part, self.label, self.channels, self.size, self.memory)
+        opened = functools.partial(_open, self.name, self._folder, self.label, self.channels, self.size, self.memory)
+        if split == "test" or (split == "valid" and self.valid):
+            return opened(self.test if split == "test" else self.valid or "", None, 0.0)
+        return opened(self.train, split, 0.0 if self.valid else self.valid_share)
 
     @property
     def _folder(self) -> str:
@@ -94,8 +105,11 @@ def _near(name: str, known: list[str]) -> str:
     return f"; near it: {', '.join(near)}" if near else f"; it has {len(known)}, see https://www.tensorflow.org/datasets/catalog"
 
 
-@functools.lru_cache(4)
-def _open(name: str, folder: str, split: str, label: str | None, channels: int, size: int, memory: int) -> Kept:
+@functools.lru_cache(6)
+def _open(
+    name: str, folder: str, label: str | None, channels: int, size: int, memory: int, split: str, half: str | None, share: float
+) -> Kept:
+    """A split in the notation of TFDS; of it the `half` "train" or "valid" where it is shared with validation."""
     import tensorflow_datasets as tfds
 
     builder = _builder(name, folder)
@@ -114,14 +128,19 @@ def _open(name: str, folder: str, split: str, label: str | None, channels: int, 
         image = _decode(record[pictures[0]], channels, index, where)
         return {"images": shrink(image, HEADROOM * size), "labels": np.int32(record[label] if label is not None else -1)}
 
+    ids = np.arange(len(source)) if half is None else carve(len(source), share)[half]
+    if not len(ids):
+        raise none_held_out(where, share)
+
     def read(indices: Sequence[int]) -> list[Example]:
+        indices = [int(ids[i]) for i in indices]
         try:
             records = source.__getitems__(indices)
         except Exception as e:  # array_record and protobuf raise whatever they meet in a broken file
             raise DataError(f"{where} cannot be read, prepare the data set anew: {e}") from e
         return [one(i, record) for i, record in zip(indices, records, strict=True)]
 
-    return Kept(read, len(source), memory * 2**20)
+    return Kept(read, len(ids), memory * 2**20, {} if label is not None else {"labels": np.full(len(ids), -1, np.int32)})
 
 
 def _decode(encoded: bytes, channels: int, index: int, where: str) -> np.ndarray:

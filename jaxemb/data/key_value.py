@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxemb.config import ConfigError
-from jaxemb.data.base import ArraySpec, Data, DataError
-from jaxemb.data.stream import Drawn, choose, rows
+from jaxemb.data.base import ArraySpec, Data, Spec, Split
+from jaxemb.data.split import check_split
+from jaxemb.data.stream import Drawn, drawn_split
+from jaxemb.preprocess.tokens import TokenIds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,16 +39,22 @@ class KeyValue(Data):
     values: int = 8
     fillers: int = 16
     count_train: int = 10_000
-    """Rows of `arrays("train")`; training batches are always fresh."""
+    """Rows of `split("train")`; training batches are always fresh."""
+    count_valid: int = 1_000
     count_test: int = 2_000
     data_seed: int = 0
-    """Of the rows of `arrays`; they come from streams of their own, so training never sees the test rows."""
+    """Of the rows of the splits; they come from streams of their own, so training never sees those of validation and test."""
 
     def __post_init__(self) -> None:
-        if min(self.pairs, self.fillers, self.count_train, self.count_test) < 1 or self.values < 2 or self.decoys < 0:
+        if (
+            min(self.pairs, self.fillers, self.count_train, self.count_valid, self.count_test) < 1
+            or self.values < 2
+            or self.decoys < 0
+        ):
             raise ConfigError(
-                "pairs, fillers, count_train and count_test must be at least 1, values at least 2 and decoys at least 0, not "
-                f"{self.pairs}, {self.fillers}, {self.count_train}, {self.count_test}, {self.values} and {self.decoys}"
+                "pairs, fillers, count_train, count_valid and count_test must be at least 1, values at least 2, decoys at least 0; "
+                f"pairs={self.pairs}, fillers={self.fillers}, counts {self.count_train}, {self.count_valid} and {self.count_test}, "
+                f"values={self.values}, decoys={self.decoys}"
             )
         if self.keys < self.pairs:
             raise ConfigError(f"keys={self.keys} must be at least pairs={self.pairs}: the keys of an example differ")
@@ -62,23 +69,20 @@ class KeyValue(Data):
         return 1 + self.keys + self.values + self.fillers
 
     @property
-    def spec(self) -> Mapping[str, ArraySpec]:
-        return {"tokens": ArraySpec((self.length,), "int32"), "labels": ArraySpec((), "int32")}
+    def spec(self) -> Spec:
+        return {**self.preprocess.spec, "labels": ArraySpec((), "int32")}
 
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> Drawn:
         return Drawn(self._draw, size, seed=seed, shard=shard)
 
-    def arrays(self, split: str, *, limit: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-        count = self.count_test if split == "test" else self.count_train
-        return rows(self._draw, split, self.data_seed, choose(count, limit, seed, split).tolist())
+    def split(self, name: str) -> Split:
+        check_split(name)
+        count = {"train": self.count_train, "valid": self.count_valid, "test": self.count_test}[name]
+        return drawn_split(self._draw, name, self.data_seed, count)
 
-    def preprocess(self, item: Any) -> dict[str, np.ndarray]:
-        ids = np.asarray(item)
-        if ids.shape != (self.length,) or not np.issubdtype(ids.dtype, np.integer):
-            raise DataError(f"an input is length={self.length} whole numbers, not {ids.dtype} of shape {ids.shape}")
-        if ids.min() < 0 or ids.max() >= self.vocabulary:
-            raise DataError(f"ids lie in 0 to {self.vocabulary - 1}, not {ids.min()} to {ids.max()}")
-        return {"tokens": ids.astype(np.int32)}
+    @property
+    def preprocess(self) -> TokenIds:
+        return TokenIds(length=self.length, vocabulary=self.vocabulary)
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         return tuple(f"value {v}" for v in range(self.values)) if label == "labels" else ()

@@ -18,7 +18,7 @@ import numpy as np
 from jaxemb.data.augment import ImageAugment
 from jaxemb.data.base import DataError
 from jaxemb.data.mixing import Mix
-from jaxemb.data.pixels import fit, normalise
+from jaxemb.preprocess.pixels import fit, normalise
 
 if TYPE_CHECKING:
     from jaxemb.data.image_data import ImageData
@@ -28,6 +28,10 @@ Example = dict[str, Any]
 """One example: `images` uint8 H W c of any size, and int32 labels by name."""
 
 
+SCENES = ("train", "test", "valid")
+"""The streams that drawn images come from: their order is the number that goes into the seed."""
+
+
 @runtime_checkable
 class Examples(Protocol):
     """An opened split: examples with random access."""
@@ -35,6 +39,9 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any) -> Example: ...
     def rows(self, indices: Sequence[int]) -> list[Example]: ...
+    def labels(self, ids: np.ndarray) -> Mapping[str, np.ndarray]:
+        """The arrays that can be had without opening an image."""
+        ...
 
 
 class Table:
@@ -53,12 +60,23 @@ class Table:
         """Several examples."""
         return [self[i] for i in indices]
 
+    def labels(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """All but the images."""
+        return {k: v[ids] for k, v in self.columns.items() if k != "images"}
+
 
 class Kept:
     """Examples read from storage, many at once where that is asked for, and kept in memory up to a budget in bytes."""
 
-    def __init__(self, read: Callable[[Sequence[int]], list[Example]], count: int, budget: int):
+    def __init__(
+        self,
+        read: Callable[[Sequence[int]], list[Example]],
+        count: int,
+        budget: int,
+        labels: Mapping[str, np.ndarray] | None = None,
+    ):
         self._read, self._left = read, budget
+        self._labels = labels or {}
         self._kept: list[Example | None] = [None] * count
 
     def __len__(self) -> int:
@@ -75,6 +93,10 @@ class Kept:
             if (size := example["images"].nbytes) <= self._left:  # two threads may both count one image: harmless
                 self._kept[i], self._left = example, self._left - size
         return [fresh[i] if i in fresh else self._kept[i] for i in indices]  # pyright: ignore[reportReturnType]
+
+    def labels(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Those that are known without reading."""
+        return {k: v[ids] for k, v in self._labels.items()}
 
     def load(self) -> None:
         """Reads ahead everything, if a first sample says that it fits into the budget."""

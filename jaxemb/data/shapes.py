@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.data.image_data import ImageData
-from jaxemb.data.pipeline import Table
+from jaxemb.data.pipeline import SCENES, Table
 
 FACTORS = {
     "shape": ("disc", "square", "triangle", "cross", "ring", "star"),
@@ -34,9 +34,10 @@ class Shapes(ImageData):
     label: str = "shape"
     """The factor that becomes `labels`; every factor also stands under its own name."""
     count_train: int = 20_000
+    count_valid: int = 2_000
     count_test: int = 4_000
     data_seed: int = 0
-    """Of the scenes; another one gives other images of the same kind. Training and test scenes come from separate streams."""
+    """Of the scenes; another one gives other images of the same kind. The scenes of each split come from a stream of their own."""
     noise: float = 0.06
     """Standard deviation of the pixel noise; pixels lie in [0, 1]."""
     clutter: float = 1.0
@@ -48,8 +49,8 @@ class Shapes(ImageData):
             raise ConfigError(f"label: there is no factor {self.label!r}{suggest(self.label, FACTORS)}")
         if self.channels != 3 or self.size < 16:
             raise ConfigError(f"Shapes are drawn in colour on 16 pixels or more, not channels={self.channels}, size={self.size}")
-        if min(self.count_train, self.count_test) < 1 or min(self.noise, self.clutter, self.data_seed) < 0:
-            raise ConfigError("count_train and count_test must be at least 1; noise, clutter and data_seed at least 0")
+        if min(self.count_train, self.count_valid, self.count_test) < 1 or min(self.noise, self.clutter, self.data_seed) < 0:
+            raise ConfigError("count_train, count_valid and count_test must be at least 1; noise, clutter and data_seed at least 0")
 
     @property
     def label_keys(self) -> tuple[str, ...]:
@@ -60,9 +61,8 @@ class Shapes(ImageData):
         return (0.39, 0.39, 0.39), (0.214, 0.214, 0.214)
 
     def examples(self, split: str) -> Table:
-        test = split == "test"
-        count = self.count_test if test else self.count_train
-        columns = _scenes(self.size, count, (self.data_seed, int(test)), self.noise, self.clutter)
+        count = {"train": self.count_train, "valid": self.count_valid, "test": self.count_test}[split]
+        columns = _scenes(self.size, count, (self.data_seed, SCENES.index(split)), self.noise, self.clutter)
         return Table(**columns, labels=columns[self.label])
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:

@@ -11,25 +11,35 @@ from typing import Any
 
 import numpy as np
 
-from jaxemb.data.base import DataError
+from jaxemb.data.split import Split
+from jaxemb.preprocess.base import DataError
 
-Draw = Callable[[np.random.Generator], dict[str, Any]]
-"""Draws one example: arrays and numpy scalars by name."""
-STREAMS = {"batches": 0, "train": 1, "test": 2}
-"""`batches` is what training sees; `train` and `test` are the fixed rows of `Data.arrays`."""
+Draw = Callable[..., dict[str, Any]]
+"""Draws one example, arrays and numpy scalars by name, from a generator (and from what was chosen for its batch)."""
+STREAMS = {"batches": 0, "train": 1, "test": 2, "valid": 4, "choices": 5}
+"""`batches` and `choices` make what training sees; the others are the fixed rows of `Data.split`. 3 is ThreeCell's."""
 
 
 class Drawn:
     """The iterator over batches of drawn examples, with a place that can be written down as JSON."""
 
-    def __init__(self, draw: Draw, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)):
-        """`size` examples for process `shard[0]` of `shard[1]`."""
+    def __init__(
+        self,
+        draw: Draw,
+        size: int,
+        *,
+        seed: int,
+        shard: tuple[int, int] = (0, 1),
+        choose: Callable[[np.random.Generator], Any] | None = None,
+    ):
+        """`size` examples for process `shard[0]` of `shard[1]`. `choose` draws what all examples of a batch share, on whichever
+        process they are: their length."""
         self._index, self._count = shard
         if size < 1 or not 0 <= self._index < self._count:
             raise DataError(f"a batch needs size >= 1 and a shard (process, processes), not size={size}, shard={shard}")
         if not 0 <= seed < 2**32:
             raise DataError(f"seed must lie in [0, 2**32), not {seed}")
-        self._draw, self._seed, self._size = draw, seed, size
+        self._draw, self._seed, self._size, self._choose = draw, seed, size, choose
         self._facts = {"seed": seed, "batch": size * self._count}
         self._place = 0
 
@@ -38,8 +48,10 @@ class Drawn:
 
     def __next__(self) -> dict[str, np.ndarray]:
         first = self._place * self._size * self._count + self._index
+        shared = (self._choose(generator("choices", self._seed, self._place)),) if self._choose else ()
         self._place += 1
-        return rows(self._draw, "batches", self._seed, range(first, first + self._size * self._count, self._count))
+        places = range(first, first + self._size * self._count, self._count)
+        return rows(lambda rng: self._draw(rng, *shared), "batches", self._seed, places)
 
     def get_state(self) -> dict[str, Any]:
         """The number of batches so far, and what that number refers to: the same in every process."""
@@ -69,12 +81,6 @@ def generator(stream: str, seed: int, place: int) -> np.random.Generator:
     return np.random.default_rng([STREAMS[stream], seed, place])  # not [seed, place]: numpy takes [a, b] and [a, b, 0] for one
 
 
-def choose(count: int, limit: int | None, seed: int, split: str) -> np.ndarray:
-    """Which of `count` rows `Data.arrays` gives: all in order, or at most `limit` of them, drawn with `seed`."""
-    if split not in ("train", "test"):
-        raise DataError(f"there is no split {split!r}; valid: train, test")
-    if limit is None:
-        return np.arange(count)
-    if limit < 1:
-        raise DataError(f"limit={limit}: at least 1, or None for all of the split {split!r}")
-    return np.sort(np.random.default_rng(seed).choice(count, min(limit, count), replace=False))
+def drawn_split(draw: Draw, name: str, seed: int, count: int) -> Split:
+    """The first `count` examples of a stream."""
+    return Split(lambda ids: rows(draw, name, seed, ids.tolist()), count)

@@ -1,29 +1,40 @@
-"""A text file of one's own, as windows of tokens for a language model."""
+"""A text file of one's own, as rows of tokens: windows, lines, or lines packed into full rows."""
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.data.base import ArraySpec, Data, DataError
-from jaxemb.data.stream import Drawn, choose
+from jaxemb.data.base import ArraySpec, Data, DataError, Spec, Split
+from jaxemb.data.packing import pack, packed_rows
+from jaxemb.data.split import check_share, check_split, none_held_out
+from jaxemb.data.stream import Drawn
+from jaxemb.preprocess.base import saved
+from jaxemb.preprocess.text import BPE, FILE, Bytes, TextPreprocess, Tokenizer
 
-TOKENIZERS = ("bytes", "bpe")
+ROWS = ("windows", "lines", "packed")
 
 
 @dataclasses.dataclass(frozen=True)
 class Text(Data):
-    """Windows of `length` tokens. Training: at places drawn anew each time; evaluation: one after the other, no overlap.
+    """Rows of at most `length` tokens of a text file; what a row is, `rows` says.
 
-    An array `tokens`; a row of n tokens holds n - 1 predictions of the next one (see objectives/next_token.py). Without `test_path`
-    the last `test_share` of the file is the test text; it is cut off before windows are, so no window lies in both. What is left at
-    the end of a split and does not fill a window is not evaluated.
+        "windows"   `length` tokens from anywhere, whatever lies between: for language models. Training: at places drawn anew each
+                    time; a split: one after the other, no overlap, and what does not fill the last window is left out
+        "lines"     each line that is not empty is an example, cut to `length` and padded to the smallest of `buckets` that fits;
+                    all rows of a batch share a bucket, drawn by the number of its lines
+        "packed"    lines one after the other in a row of `length`, the last one cut: no padding but at the end of a split
+
+    Arrays: `tokens`; of lines `mask`, False where a token is padding; of packed rows `segments`, 1, 2, ... by line and 0 for
+    padding, and `positions`, which begin again with each line. Splits: without `test_path` the last `test_share` of the file is for
+    testing; of the rest the last `valid_share` is for validation. Both are cut off first, so no row lies in two splits.
     """
 
     path: str = ""
@@ -32,69 +43,145 @@ class Text(Data):
     test_path: str | None = None
     """A file with the test text; None: the end of `path`."""
     test_share: float = 0.1
+    valid_share: float = 0.1
+    """Of the training text, its end."""
     length: int = 128
-    """Tokens of a window."""
-    tokenizer: str = "bytes"
-    """"bytes": an id a byte, of any file. "bpe": byte pairs merged by their frequency in the training text, which must be UTF-8; no
-    token crosses the end of a line (Sennrich et al. 2016)."""
-    vocabulary: int = 256
-    """Number of ids, the 256 bytes included: the stem is `Tokens(data.vocabulary)`."""
+    """Tokens of a row at most."""
+    rows: str = "windows"
+    buckets: tuple[int, ...] = ()
+    """Of lines: rising lengths, the last of them `length`; each is compiled once. Empty: all rows have `length`."""
+    tokenizer: Tokenizer = Bytes()
+    """How text is cut: `Bytes()`, `BPE(vocabulary)`. The stem is `Tokens(data.vocabulary)`."""
 
     def __post_init__(self) -> None:
         if self.length < 2:
             raise ConfigError(f"length must be at least 2, a token and the next, not {self.length}")
         if not 0 < self.test_share < 1:
             raise ConfigError(f"test_share must lie between 0 and 1, not {self.test_share}")
-        choices(self, tokenizer=TOKENIZERS)
-        if (self.tokenizer == "bytes") != (self.vocabulary == 256) or self.vocabulary < 256:
-            raise ConfigError(f"vocabulary must be 256 for bytes and more for bpe, not {self.vocabulary} for {self.tokenizer}")
+        check_share(self.valid_share)
+        choices(self, rows=ROWS)
+        if self.buckets and self.rows != "lines":
+            raise ConfigError(f"buckets are for rows='lines', not for {self.rows!r}, whose rows all have length={self.length}")
+        TextPreprocess(length=self.length, tokenizer=self.tokenizer, buckets=self.buckets)  # checks the buckets
 
     @property
-    def spec(self) -> Mapping[str, ArraySpec]:
-        return {"tokens": ArraySpec((self.length,), "int32")}
+    def vocabulary(self) -> int:
+        """Number of ids."""
+        return self.tokenizer.ids
+
+    @property
+    def preprocess(self) -> TextPreprocess:
+        learned = self.tokenizer.state(lambda: self._text("train"))
+        return TextPreprocess(length=self.length, tokenizer=self.tokenizer, buckets=self.buckets, learned=learned)
+
+    def restored(self, assets: Any) -> Text:
+        """With the tokenizer that the run was trained with, whatever has become of the text since."""
+        if not isinstance(self.tokenizer, BPE):
+            return self
+        saved(assets)  # raises where a file has changed
+        return dataclasses.replace(self, tokenizer=dataclasses.replace(self.tokenizer, file=f"{assets}/{FILE}"))
+
+    @property
+    def spec(self) -> Spec:
+        return self.specs[-1]
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        lengths = self.buckets or (self.length,)
+        names = {"windows": {}, "lines": {"mask": "bool"}, "packed": {"segments": "int32", "positions": "int32"}}[self.rows]
+        return tuple({name: ArraySpec((n,), dtype) for name, dtype in {"tokens": "int32", **names}.items()} for n in lengths)
 
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> Drawn:
+        return Drawn(getattr(self, f"_draw_{self.rows}")(), size, seed=seed, shard=shard, choose=self._bucket_of())
+
+    def split(self, name: str) -> Split:
+        check_split(name)
+        if self.rows == "windows":
+            ids = self._ids(name)
+            windows = ids[: len(ids) // self.length * self.length].reshape(-1, self.length)
+            return Split(lambda rows: {"tokens": windows[rows].astype(np.int32)}, len(windows))
+        lines, preprocess = self._lines(name), self.preprocess
+        if self.rows == "lines":
+            return Split(lambda rows: preprocess.padded([lines[i] for i in rows]), len(lines))
+        table = packed_rows(lines, self.length)
+        return Split(lambda rows: {name: x[rows] for name, x in table.items()}, len(table["tokens"]))
+
+    def bytes_per_token(self, split: str = "test") -> float:
+        """Bytes of the text for each of its tokens: what makes figures of two tokenizers comparable."""
+        return len(self._text(split)) / len(self._ids(split))
+
+    # ---- training rows -----------------------------------------------------------------------------------------------------------
+
+    def _draw_windows(self) -> Callable:
         ids = self._ids("train")
 
         def draw(rng: np.random.Generator) -> dict[str, Any]:
             start = rng.integers(len(ids) - self.length + 1)
             return {"tokens": ids[start : start + self.length].astype(np.int32)}
 
-        return Drawn(draw, size, seed=seed, shard=shard)
+        return draw
 
-    def arrays(self, split: str, *, limit: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-        choose(1, None, seed, split)  # a wrong name is refused before a file is opened
-        ids = self._ids(split)
-        windows = ids[: len(ids) // self.length * self.length].reshape(-1, self.length)
-        return {"tokens": windows[choose(len(windows), limit, seed, split)].astype(np.int32)}
+    def _draw_lines(self) -> Callable:
+        groups, preprocess = self._groups(), self.preprocess
 
-    def preprocess(self, item: Any) -> dict[str, np.ndarray]:
-        """A string: its first `length` tokens, or all of them and padding, where `mask` is False."""
-        if not isinstance(item, str) or not item:
-            raise DataError(f"an input is a string with at least one character, not {item!r}")
-        ids = self._encode(item.encode())[: self.length].astype(np.int32)
-        return {"tokens": np.pad(ids, (0, self.length - len(ids))), "mask": np.arange(self.length) < len(ids)}
+        def draw(rng: np.random.Generator, bucket: int) -> dict[str, Any]:
+            line = groups[bucket][rng.integers(len(groups[bucket]))]
+            padded = dataclasses.replace(preprocess, length=bucket, buckets=()).padded([line])
+            return {name: x[0] for name, x in padded.items()}
 
-    def bytes_per_token(self, split: str = "test") -> float:
-        """Bytes of the text for each of its tokens: what makes figures of two tokenizers comparable."""
-        return len(self._text(split)) / len(self._ids(split))
+        return draw
+
+    def _draw_packed(self) -> Callable:
+        lines = self._lines("train")
+
+        def draw(rng: np.random.Generator) -> dict[str, Any]:
+            chosen: list[np.ndarray] = []
+            while sum(map(len, chosen)) < self.length:
+                chosen.append(lines[rng.integers(len(lines))])
+            return pack(chosen, self.length)
+
+        return draw
+
+    def _bucket_of(self) -> Callable | None:
+        """Draws the bucket of a batch."""
+        if self.rows != "lines":
+            return None
+        groups = self._groups()
+        ends = np.cumsum([len(lines) for lines in groups.values()])
+        return lambda rng: list(groups)[bisect.bisect_right(ends.tolist(), int(rng.integers(ends[-1])))]
+
+    def _groups(self) -> dict[int, list[np.ndarray]]:
+        """The training lines by their bucket."""
+        groups: dict[int, list[np.ndarray]] = {}
+        preprocess = self.preprocess
+        for line in self._lines("train"):
+            groups.setdefault(preprocess.bucket(len(line)), []).append(line)
+        return dict(sorted(groups.items()))
+
+    # ---- the text ----------------------------------------------------------------------------------------------------------------
 
     def _ids(self, split: str) -> np.ndarray:
-        ids = self._encode(self._text(split))
+        text = self._text(split)
+        ids = _encoded(text, self.preprocess)
         if len(ids) < self.length:
             where = self.test_path if split == "test" and self.test_path else self.path
             raise DataError(f"{where}: the {split} text has {len(ids)} tokens, too few for a window of length={self.length}")
         return ids
 
-    def _encode(self, text: bytes) -> np.ndarray:
-        if self.tokenizer == "bytes":
-            return np.frombuffer(text, np.uint8)
-        return _merged(text, self._text("train"), self.vocabulary)
+    def _lines(self, split: str) -> list[np.ndarray]:
+        return _encoded_lines(self._text(split), f"{self.path}, {split}", self.preprocess)
 
     def _text(self, split: str) -> bytes:
-        if self.test_path is None:
-            return _cut(*_found(self.path, "path"), self.test_share)[split == "test"]
-        return _read(*(_found(self.test_path, "test_path") if split == "test" else _found(self.path, "path")))
+        path, changed = _found(self.path, "path")
+        if split == "test" and self.test_path is not None:
+            return _read(*_found(self.test_path, "test_path"))
+        parts = _cut(
+            path, changed, 0.0 if self.test_path is not None else self.test_share, self.valid_share, self.rows != "windows"
+        )
+        text = parts[("train", "valid", "test").index(split)]
+        if split == "valid" and not text:
+            raise none_held_out(self.path, self.valid_share)
+        return text
 
 
 def _found(path: str, field: str) -> tuple[str, int]:
@@ -115,40 +202,31 @@ def _read(path: str, changed: int) -> bytes:
 
 
 @functools.lru_cache(4)
-def _cut(path: str, changed: int, test_share: float) -> tuple[bytes, bytes]:
-    """The text before and after the cut, which no character of UTF-8 straddles."""
+def _cut(path: str, changed: int, test_share: float, valid_share: float, lines: bool) -> tuple[bytes, bytes, bytes]:
+    """Training, validation and test text, cut where no character of UTF-8, or no line, is broken."""
     text = _read(path, changed)
-    at = round(len(text) * (1 - test_share))
-    while at < len(text) and text[at] & 0xC0 == 0x80:
-        at += 1
-    return text[:at], text[at:]
+
+    def after(at: int) -> int:
+        if lines:
+            end = text.find(b"\n", at)
+            return len(text) if end < 0 else end + 1
+        while at < len(text) and text[at] & 0xC0 == 0x80:
+            at += 1
+        return at
+
+    test = after(round(len(text) * (1 - test_share))) if test_share else len(text)
+    valid = after(round(test * (1 - valid_share))) if valid_share else test
+    return text[:valid], text[valid:test], text[test:]
 
 
-@functools.lru_cache(2)
-def _trained(text: bytes, vocabulary: int) -> Any:
-    """Byte-level BPE on this text: the same text gives the same merges."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(_lines(text), trainer)
-    return tokenizer
+@functools.lru_cache(6)
+def _encoded(text: bytes, preprocess: TextPreprocess) -> np.ndarray:
+    return preprocess.ids(text)
 
 
-@functools.lru_cache(4)
-def _merged(text: bytes, train: bytes, vocabulary: int) -> np.ndarray:
-    """The ids of a text under the merges of the training text."""
-    found = _trained(train, vocabulary).encode_batch_fast(_lines(text))
-    ids = np.concatenate([np.asarray(line.ids, np.int32) for line in found]) if found else np.zeros(0, np.int32)
-    ids.flags.writeable = False
-    return ids
-
-
-def _lines(text: bytes) -> list[str]:
-    try:
-        return text.decode().splitlines(keepends=True)
-    except UnicodeDecodeError as e:
-        raise DataError(f"tokenizer='bpe' needs text in UTF-8, and byte {e.start} is not: tokenizer='bytes' reads anything") from e
+@functools.lru_cache(6)
+def _encoded_lines(text: bytes, where: str, preprocess: TextPreprocess) -> list[np.ndarray]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{where}: the text has no line that is not empty")
+    return [preprocess.ids(line)[: preprocess.length] for line in lines]

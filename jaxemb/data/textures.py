@@ -11,8 +11,8 @@ from jaxtyping import Float32, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.data.image_data import ImageData
-from jaxemb.data.pipeline import Table
-from jaxemb.data.stream import choose
+from jaxemb.data.pipeline import SCENES, Table
+from jaxemb.data.split import Split
 
 ANGLES, PERIODS = 4, 2
 TEXTURES = tuple(f"{45 * a} degrees, {name}" for a in range(ANGLES) for name in ("fine", "coarse"))
@@ -25,17 +25,18 @@ class Textures(ImageData):
     """Voronoi cells, each filled with one of eight gratings (four angles, two periods) of random phase, contrast and colours.
 
     Colours say nothing about a texture: only structure within a patch does. Arrays: `images`; `labels`, the number of regions less
-    two; and from `arrays` alone, where no augmentation moves the pixels, `regions` (H W), the texture of every pixel.
+    two; and from `split` alone, where no augmentation moves the pixels, `regions` (H W), the texture of every pixel.
     """
 
     count_train: int = 10_000
+    count_valid: int = 1_000
     count_test: int = 2_000
     regions: tuple[int, int] = (2, 4)
     """Fewest and most regions of an image."""
     noise: float = 0.05
     """Standard deviation of the pixel noise; pixels lie in [0, 1]. At .25 it drowns the gratings in single patches of 4 x 4."""
     data_seed: int = 0
-    """Of the scenes. Training and test scenes come from separate streams."""
+    """Of the scenes. The scenes of each split come from a stream of their own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,8 +44,8 @@ class Textures(ImageData):
             raise ConfigError(f"Textures are drawn in colour on 8 pixels or more, not channels={self.channels}, size={self.size}")
         if not 1 <= self.regions[0] <= self.regions[1]:
             raise ConfigError(f"regions must be (fewest, most) with 1 <= fewest <= most, not {self.regions}")
-        if min(self.count_train, self.count_test) < 1 or min(self.noise, self.data_seed) < 0:
-            raise ConfigError("count_train and count_test must be at least 1; noise and data_seed at least 0")
+        if min(self.count_train, self.count_valid, self.count_test) < 1 or min(self.noise, self.data_seed) < 0:
+            raise ConfigError("count_train, count_valid and count_test must be at least 1; noise and data_seed at least 0")
 
     @property
     def usual_statistics(self):
@@ -54,10 +55,10 @@ class Textures(ImageData):
         images, labels, _ = self._drawn(split)
         return Table(images=images, labels=labels)
 
-    def arrays(self, split: str, *, limit: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-        found = super().arrays(split, limit=limit, seed=seed)
-        maps = self._drawn(split)[2]
-        return {**found, "regions": maps[choose(len(maps), limit, seed, split)]}
+    def split(self, name: str) -> Split:
+        rows, maps = super().split(name), self._drawn(name)[2]
+        labels = self.examples(name).labels
+        return Split(lambda ids: {**rows[ids], "regions": maps[ids]}, len(rows), lambda ids: {**labels(ids), "regions": maps[ids]})
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         if label == "regions":
@@ -65,9 +66,8 @@ class Textures(ImageData):
         return tuple(f"{n} regions" for n in range(self.regions[0], self.regions[1] + 1)) if label == "labels" else ()
 
     def _drawn(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        test = split == "test"
-        count = self.count_test if test else self.count_train
-        return _scenes(self.size, count, (self.data_seed, int(test)), self.regions, self.noise)
+        count = {"train": self.count_train, "valid": self.count_valid, "test": self.count_test}[split]
+        return _scenes(self.size, count, (self.data_seed, SCENES.index(split)), self.regions, self.noise)
 
 
 @functools.lru_cache(4)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.data.base import ArraySpec, Data, DataError
-from jaxemb.data.stream import STREAMS, Drawn, choose, rows
+from jaxemb.data.base import ArraySpec, Data, DataError, Spec, Split
+from jaxemb.data.split import check_share, check_split, none_held_out
+from jaxemb.data.stream import Drawn, drawn_split
+from jaxemb.preprocess.base import Items, Preprocess
 from jaxemb.types import Paper
 
 LABELS = ("nearer_blue", "nearer_green", "clockwise", "larger_green", "larger_blue", "sum_outside")
@@ -20,6 +21,39 @@ LABELS = ("nearer_blue", "nearer_green", "clockwise", "larger_green", "larger_bl
 FORMS = ("sparse", "dense")
 LARGEST = 16
 """Cells a side: the triples of a larger grid, of which there are grid^6, are too many to keep (67 MB here)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellsPreprocess(Preprocess):
+    """(row, column) of a red, a green and a blue cell, as they are or as a picture."""
+
+    grid: int
+    form: str
+    patch: int
+
+    @property
+    def spec(self) -> Spec:
+        side = self.grid * self.patch
+        return {"cells": ArraySpec((3, 2), "int32")} if self.form == "sparse" else {"images": ArraySpec((side, side, 3))}
+
+    def __call__(self, items: Items, role: str = "document") -> dict[str, np.ndarray]:
+        rows = [self.one(self._checked(np.asarray(item))) for item in items]
+        return {name: np.stack([row[name] for row in rows]) for name in self.spec}
+
+    def one(self, cells: Int[np.ndarray, "3 2"]) -> dict[str, np.ndarray]:
+        """The arrays of one board."""
+        return {"cells": cells} if self.form == "sparse" else {"images": picture(cells, self.grid, self.patch)}
+
+    def _checked(self, cells: np.ndarray) -> np.ndarray:
+        if cells.shape != (3, 2) or not np.issubdtype(cells.dtype, np.integer):
+            raise DataError(
+                f"an input is (row, column) of a red, a green and a blue cell, not {cells.dtype} of shape {cells.shape}"
+            )
+        if cells.min() < 0 or cells.max() >= self.grid:
+            raise DataError(f"rows and columns lie in 0 to {self.grid - 1}, not {cells.min()} to {cells.max()}")
+        if len({tuple(c) for c in cells.tolist()}) < 3:
+            raise DataError(f"the three cells must differ: {cells.tolist()}")
+        return cells.astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,11 +81,14 @@ class ThreeCell(Data):
     """Pixels along the side of a cell, of the dense form."""
     held_out: float = 0.2
     """Share of the triples of each case that are for testing; training never sees them."""
+    valid_share: float = 0.1
+    """Share of the other triples that are for validation; training does not see them either."""
     count_train: int = 10_000
-    """Rows of `arrays("train")`; training batches are always fresh."""
+    """Rows of `split("train")`; training batches are always fresh."""
+    count_valid: int = 2_000
     count_test: int = 9_000
     data_seed: int = 0
-    """Of the rows of `arrays`, and of which triples are held out."""
+    """Of the rows of `split`, and of which triples are held out."""
 
     def __post_init__(self) -> None:
         if not 3 <= self.grid <= LARGEST:
@@ -59,54 +96,44 @@ class ThreeCell(Data):
                 f"grid={self.grid} must lie in 3 to {LARGEST}: smaller ones lack a case, larger ones have too many triples"
             )
         choices(self, form=FORMS)
-        if min(self.patch, self.count_train, self.count_test) < 1:
+        if min(self.patch, self.count_train, self.count_valid, self.count_test) < 1:
             raise ConfigError(
-                f"patch, count_train and count_test must be at least 1, not {self.patch}, {self.count_train} and {self.count_test}"
+                "patch, count_train, count_valid and count_test must be at least 1, not "
+                f"{self.patch}, {self.count_train}, {self.count_valid} and {self.count_test}"
             )
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out={self.held_out} must lie between 0 and 1")
+        check_share(self.valid_share)
         if not 0 <= self.data_seed < 2**32:
             raise ConfigError(f"data_seed must lie in [0, 2**32), not {self.data_seed}")
 
     @property
-    def spec(self) -> Mapping[str, ArraySpec]:
-        side = self.grid * self.patch
-        inputs = {"cells": ArraySpec((3, 2), "int32")} if self.form == "sparse" else {"images": ArraySpec((side, side, 3))}
-        return inputs | dict.fromkeys(LABELS, ArraySpec((), "int32"))
+    def preprocess(self) -> CellsPreprocess:
+        return CellsPreprocess(grid=self.grid, form=self.form, patch=self.patch)
+
+    @property
+    def spec(self) -> Spec:
+        return {**self.preprocess.spec} | dict.fromkeys(LABELS, ArraySpec((), "int32"))
 
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> Drawn:
         return Drawn(self._draw, size, seed=seed, shard=shard)
 
-    def arrays(self, split: str, *, limit: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-        count = self.count_test if split == "test" else self.count_train
-        chosen = choose(count, limit, seed, split)
-        draw = functools.partial(self._draw, test=split == "test")
-        return rows(draw, split, self.data_seed, chosen.tolist())
-
-    def preprocess(self, item: Any) -> dict[str, np.ndarray]:
-        cells = np.asarray(item)
-        if cells.shape != (3, 2) or not np.issubdtype(cells.dtype, np.integer):
-            raise DataError(
-                f"an input is (row, column) of a red, a green and a blue cell, not {cells.dtype} of shape {cells.shape}"
-            )
-        if cells.min() < 0 or cells.max() >= self.grid:
-            raise DataError(f"rows and columns lie in 0 to {self.grid - 1}, not {cells.min()} to {cells.max()}")
-        if len({tuple(c) for c in cells.tolist()}) < 3:
-            raise DataError(f"the three cells must differ: {cells.tolist()}")
-        return self._inputs(cells.astype(np.int32))
+    def split(self, name: str) -> Split:
+        check_split(name)
+        if name == "valid" and not self.valid_share:
+            raise none_held_out("the triples", self.valid_share)
+        count = {"train": self.count_train, "valid": self.count_valid, "test": self.count_test}[name]
+        return drawn_split(functools.partial(self._draw, split=name), name, self.data_seed, count)
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         return ("no", "yes") if label in LABELS else ()
 
-    def _draw(self, rng: np.random.Generator, test: bool = False) -> dict[str, Any]:
-        cases = _split(self.grid, self.held_out, self.data_seed)[int(test)]
+    def _draw(self, rng: np.random.Generator, split: str = "train") -> dict[str, Any]:
+        cases = _split(self.grid, self.held_out, self.valid_share, self.data_seed)[split]
         case = cases[rng.integers(len(cases))]
         red, rest = divmod(int(case[rng.integers(len(case))]), self.grid**4)
         triple = [divmod(cell, self.grid) for cell in (red, *divmod(rest, self.grid**2))]
-        return self._inputs(np.array(triple, np.int32)) | labels(geometry(*triple), self.grid)
-
-    def _inputs(self, cells: Int[np.ndarray, "3 2"]) -> dict[str, np.ndarray]:
-        return {"cells": cells} if self.form == "sparse" else {"images": picture(cells, self.grid, self.patch)}
+        return self.preprocess.one(np.array(triple, np.int32)) | labels(geometry(*triple), self.grid)
 
 
 class Geometry(NamedTuple):
@@ -177,13 +204,14 @@ def triples(grid: int) -> list[Int[np.ndarray, " n"]]:
 
 
 @functools.lru_cache(2)
-def _split(grid: int, held_out: float, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The triples of each case for training, and those for testing."""
-    rng = np.random.default_rng([len(STREAMS), seed])  # a stream of its own
-    train, test = [], []
+def _split(grid: int, held_out: float, valid_share: float, seed: int) -> dict[str, list[np.ndarray]]:
+    """The triples of each case by split."""
+    rng = np.random.default_rng([3, seed])  # a stream of its own, see STREAMS
+    found: dict[str, list[np.ndarray]] = {"train": [], "valid": [], "test": []}
     for ids in triples(grid):
         rng.shuffle(ids)
-        cut = min(max(round(held_out * len(ids)), 1), len(ids) - 1)
-        test.append(ids[:cut])
-        train.append(ids[cut:])
-    return train, test
+        test = min(max(round(held_out * len(ids)), 1), len(ids) - 1)
+        valid = min(max(round(valid_share * (len(ids) - test)), 1), len(ids) - test - 1) if valid_share else 0
+        for split, part in zip(("test", "valid", "train"), np.split(ids, [test, test + valid]), strict=True):
+            found[split].append(part)
+    return found

@@ -54,7 +54,7 @@ class Patient:
     @functools.cached_property
     def raw(self) -> dict[str, np.ndarray]:
         """Training examples as the encoder sees them, without augmentation or masks."""
-        return self.data.arrays("train", limit=self.samples, seed=0)
+        return self.data.split("train").sample(self.samples, seed=0)[:]
 
     @functools.cached_property
     def batch(self) -> dict[str, np.ndarray]:

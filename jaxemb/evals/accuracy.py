@@ -24,7 +24,7 @@ class Accuracy(Eval):
     """Test rows at most, drawn with the seed."""
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        test = data.arrays("test", limit=self.test, seed=seed)
+        test = data.split("test").sample(self.test, seed=seed)[:]
         if self.label not in test:
             raise ConfigError(f"label={self.label!r} is not in the data{suggest(self.label, test)}")
         labels = test[self.label]

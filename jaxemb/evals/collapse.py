@@ -35,7 +35,7 @@ class Collapse(Eval):
     samples: int = 2_000
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        z = np.asarray(rows_of(encode, self.of)(data.arrays("train", limit=self.samples, seed=seed)))
+        z = np.asarray(rows_of(encode, self.of)(data.split("train").sample(self.samples, seed=seed)[:]))
         rank = rankme(z)
         figures = {"rankme": rank, "rankme_share": rank / min(z.shape), "spread": spread(z), "cosine": mean_cosine(z)}
         alpha = alpha_req(z)

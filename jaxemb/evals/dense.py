@@ -37,7 +37,7 @@ class DensePatches(Eval):
     """Of purity."""
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = (data.arrays(s, limit=n, seed=seed) for s, n in (("train", self.train), ("test", self.test)))
+        train, test = (data.split(s).sample(n, seed=seed)[:] for s, n in (("train", self.train), ("test", self.test)))
         if self.label not in train or train[self.label].ndim != 3:
             raise ConfigError(f"label={self.label!r} must be an array n H W of the data{suggest(self.label, set(train))}")
         features = ask(encode, "features")

@@ -32,7 +32,7 @@ class Labelled(Eval):
 
     def splits(self, data: Data, seed: int) -> tuple[Arrays, Arrays]:
         """Training and test rows; an error where they do not have the labels."""
-        train, test = (data.arrays(s, limit=limit, seed=seed) for s, limit in (("train", self.train), ("test", self.test)))
+        train, test = (data.split(s).sample(limit, seed=seed)[:] for s, limit in (("train", self.train), ("test", self.test)))
         for name in names(self.label):
             if name not in train:
                 raise ConfigError(f"label={name!r} is not in the data{suggest(name, set(train) - {'images'})}")

@@ -43,7 +43,7 @@ class LiDAR(Eval):
             raise ConfigError(f"LiDAR needs 2 images of 2 views or more, not samples={self.samples} of {self.views.count}")
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        arrays = data.arrays("train", limit=self.samples, seed=seed)
+        arrays = data.split("train").sample(self.samples, seed=seed)[:]
         if "images" not in arrays:
             raise ConfigError(f"LiDAR makes views of images, the data hold {', '.join(arrays)}")
         views = self.views

@@ -28,7 +28,7 @@ class Perplexity(Eval):
             raise ConfigError(f"tokens must be at least 1, not {self.tokens}")
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        test = data.arrays("test", seed=seed)
+        test = data.split("test")[:]
         if "tokens" not in test:
             raise ConfigError(f"Perplexity needs 'tokens', the data hold {', '.join(test)}")
         length = test["tokens"].shape[1]

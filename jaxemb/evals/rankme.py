@@ -34,5 +34,5 @@ class RankMe(Eval):
     """Subtract the mean embedding first; not the paper's definition."""
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        z = np.asarray(rows_of(encode, self.of)(data.arrays("train", limit=self.samples, seed=seed)))
+        z = np.asarray(rows_of(encode, self.of)(data.split("train").sample(self.samples, seed=seed)[:]))
         return {"rankme": rankme(z, centre=self.centre), "width": float(min(z.shape)), "std": float(z.std(0).mean())}

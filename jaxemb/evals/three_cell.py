@@ -45,7 +45,7 @@ class ThreeCellAccuracy(Eval):
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
         logits = ask(encode, "logits")
-        rows = data.arrays("test", limit=self.test, seed=seed)
+        rows = data.split("test").sample(self.test, seed=seed)[:]
         if missing := [name for name in LABELS if name not in rows]:
             raise ConfigError(f"ThreeCellAccuracy needs the labels of ThreeCell; the data have no {', '.join(missing)}")
         given = np.asarray(logits(rows))

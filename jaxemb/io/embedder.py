@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +102,8 @@ class Embedder:
             from rich.progress import track
 
             starts = track(starts, "encoding")
-        with ThreadPoolExecutor(4) as pool:
-            for start in starts:
-                rows = list(pool.map(self.experiment.data.preprocess, inputs[start : start + size]))
-                yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        for start in starts:
+            yield self.experiment.data.preprocess(inputs[start : start + size])
 
     def _nothing(self) -> dict[str, np.ndarray]:
         spec = self.experiment.data.spec

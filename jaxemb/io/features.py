@@ -55,7 +55,7 @@ def draw_attention(run: str, out: Path, *, count: int = 8) -> Path:
 def _images(run: str, data: Data, count: int) -> dict[str, np.ndarray]:
     if "images" not in data.spec:
         raise ConfigError(f"maps are drawn of images, the data of {run} hold {', '.join(data.spec)}")
-    return {"images": data.arrays("test", limit=count, seed=0)["images"]}
+    return {"images": data.split("test").sample(count, seed=0)[:]["images"]}
 
 
 def _pixels(data: Data, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -11,7 +11,9 @@ from jaxemb.config import from_json, to_json
 from jaxemb.data.augment import Flip, RandomResizedCrop
 from jaxemb.data.base import DataError
 from jaxemb.data.image_data import ImageData
+from jaxemb.data.split import SPLITS
 from jaxemb.discover import members
+from jaxemb.preprocess.base import Preprocess
 
 MEMBERS = {m.name: m.cls for m in members("data")}
 
@@ -39,14 +41,14 @@ CIFAR10 = {"size": 8, "name": "cifar10", "train": "train[:50]", "test": "test[:2
 FIELDS = {
     "Arrays": lambda folder, _: {"size": 8} | write_npz(folder, IMAGES),
     "Digits": lambda *_: {"size": 8},
-    "Glyphs": lambda *_: {"size": 16, "classes": 5, "train_each": 10, "test_each": 4},
+    "Glyphs": lambda *_: {"size": 16, "classes": 5, "train_each": 10, "valid_each": 3, "test_each": 4},
     "ImageFolder": lambda folder, _: {"size": 8} | write_folder(folder, IMAGES),
     "Images": lambda _, fixture: CIFAR10 | {"data_dir": str(fixture("tfds_dir"))},
-    "KeyValue": lambda *_: {"length": 16, "count_train": 40, "count_test": 20},
-    "Shapes": lambda *_: {"size": 16, "count_train": 50, "count_test": 20},
-    "Textures": lambda *_: {"size": 16, "count_train": 50, "count_test": 20},
+    "KeyValue": lambda *_: {"length": 16, "count_train": 40, "count_valid": 15, "count_test": 20},
+    "Shapes": lambda *_: {"size": 16, "count_train": 50, "count_valid": 15, "count_test": 20},
+    "Textures": lambda *_: {"size": 16, "count_train": 50, "count_valid": 15, "count_test": 20},
     "Text": lambda folder, _: write_text(folder),
-    "ThreeCell": lambda *_: {"grid": 4, "count_train": 50, "count_test": 20},
+    "ThreeCell": lambda *_: {"grid": 4, "count_train": 50, "count_valid": 15, "count_test": 20},
 }
 """How a small data set of each member is made: fields, from a folder for its files and a way to ask for a fixture."""
 ITEMS = {
@@ -137,7 +139,7 @@ def test_a_state_of_another_stream_is_refused(make):
 
 def test_shards_are_disjoint_and_together_one_epoch(make):
     data = make.of_images()
-    whole = Counter(x.tobytes() for x in data.arrays("train")["images"])
+    whole = Counter(x.tobytes() for x in data.split("train")[:]["images"])
     count = whole.total()
     seen = Counter()
     for process in (0, 1):
@@ -158,48 +160,75 @@ def test_a_global_batch_is_the_same_on_any_number_of_processes(make):
 
 def test_epochs_differ_in_order(make):
     data = make.of_images()
-    count = len(data.arrays("train")["images"])
+    count = len(data.split("train")[:]["images"])
     stream = data.batches(1, seed=0)
     first, second = (np.concatenate([b["images"] for b in take(stream, count)]) for _ in range(2))
     assert Counter(x.tobytes() for x in first) == Counter(x.tobytes() for x in second)
     assert not np.array_equal(first, second)
 
 
-def test_arrays_are_deterministic_and_splits_disjoint(make):
+def test_splits_are_deterministic_and_disjoint(make):
     data = make()
-    train, test = data.arrays("train"), data.arrays("test")
-    assert same(train, data.arrays("train")) and same(test, data.arrays("test"))
-    assert not {x.tobytes() for x in train[main(data)]} & {x.tobytes() for x in test[main(data)]}
-    for name, spec in data.spec.items():
-        assert (test[name].shape[1:], test[name].dtype) == (spec.shape, spec.dtype)
+    splits = {name: data.split(name)[:] for name in SPLITS}
+    seen = [{x.tobytes() for x in arrays[main(data)]} for arrays in splits.values()]
+    assert all(seen) and not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+    for name, arrays in splits.items():
+        assert same(arrays, make().split(name)[:])
+        for key, spec in data.spec.items():
+            assert (arrays[key].shape[1:], arrays[key].dtype) == (spec.shape, spec.dtype)
 
 
-def test_arrays_up_to_a_limit(make):
+def test_training_draws_from_the_training_split_alone(make):
     data = make()
-    few, again, other = (data.arrays("train", limit=8, seed=s) for s in (0, 0, 1))
-    assert len(few[main(data)]) == 8 and same(few, again) and not same(few, other)
-    assert same(data.arrays("train", limit=len(data.arrays("train")[main(data)])), data.arrays("train"))
-    assert same(data.arrays("train", limit=10**6), data.arrays("train"))  # a limit is an upper one
+    held = {x.tobytes() for name in ("valid", "test") for x in data.split(name)[:][main(data)]}
+    drawn = {x.tobytes() for b in take(data.batches(4, seed=0), 60) for x in b[main(data)]}
+    assert not drawn & held
+
+
+def test_a_split_has_random_access(make):
+    split = make().split("train")
+    every = split[:]
+    assert len(split) == len(every[next(iter(every))])
+    assert same(split[2:5], {name: x[2:5] for name, x in every.items()})
+    assert same(split[3], {name: x[3] for name, x in every.items()}) and same(split[-1], {name: x[-1] for name, x in every.items()})
+    assert same(split[np.array([4, 1])], {name: x[[4, 1]] for name, x in every.items()})
+    assert {name: x.shape for name, x in split[:0].items()} == {name: (0, *x.shape[1:]) for name, x in every.items()}
+    for name in split.names:
+        assert np.array_equal(split.column(name), every[name])
+
+
+def test_samples_of_a_split(make):
+    split = make().split("train")
+    few, again, other = (split.sample(8, seed=s)[:] for s in (0, 0, 1))
+    assert len(split.sample(8)) == 8 and same(few, again) and not same(few, other)
+    for limit in (None, len(split), 10**6):  # a limit is an upper one
+        assert same(split.sample(limit)[:], split[:])
     with pytest.raises(DataError, match="limit=0: at least 1"):
-        data.arrays("train", limit=0)
+        split.sample(0)
 
 
-def test_preprocess_gives_what_arrays_gives(make):
+def test_preprocess_gives_what_a_split_gives(make):
     data = make()
     if not make.images:
-        for row in data.arrays("test")[main(data)][:3]:
-            assert np.array_equal(data.preprocess(ITEMS[make.name](row))[main(data)], row)
+        rows = data.split("test")[:3][main(data)]
+        assert np.array_equal(data.preprocess([ITEMS[make.name](row) for row in rows])[main(data)], rows)
         return
-    for raw, row in zip((data.examples("test")[i] for i in range(3)), data.arrays("test", limit=None)["images"]):
+    for raw, row in zip((data.examples("test")[i] for i in range(3)), data.split("test")[:3]["images"]):
         pixels = np.asarray(raw["images"])
         for item in (pixels, pixels / 255, (pixels / np.float32(255))):
-            assert np.array_equal(data.preprocess(item)["images"], row)
+            assert np.array_equal(data.preprocess([item])["images"][0], row)
+
+
+def test_preprocess_comes_back_from_a_folder(make, tmp_path):
+    data = make()
+    data.preprocess.save(tmp_path / "assets")
+    assert Preprocess.load(tmp_path / "assets") == data.preprocess
 
 
 def test_label_names_count_the_labels(make):
     data = make()
     for name in data.spec.keys() - {main(data)}:
-        assert data.label_names(name) == () or len(data.label_names(name)) > data.arrays("train")[name].max()
+        assert data.label_names(name) == () or len(data.label_names(name)) > data.split("train")[:][name].max()
     assert data.label_names("no such label") == ()
 
 
@@ -210,8 +239,8 @@ def test_json_round_trip(make):
 
 def test_bad_requests(make):
     data = make()
-    with pytest.raises(DataError, match="no split 'valid'; valid: train, test"):
-        data.arrays("valid")
+    with pytest.raises(DataError, match="no split 'validation'; valid: train, valid, test"):
+        data.split("validation")
     if make.images:
         with pytest.raises(DataError, match="a batch of 100000 is larger than the"):
             data.batches(50_000, seed=0, shard=(0, 2))

@@ -85,7 +85,7 @@ def jaxemb_in_a_process(*arguments):
 @pytest.mark.parametrize("weights", ["ema", "params"])
 def test_embeddings_are_those_of_the_stored_state_on_the_rows_that_evaluations_see(run, experiment, images, read_state, weights):
     """The model computed without `load`: the whole state, `data.arrays` and the encoder of the training loop."""
-    rows = {"images": experiment.data.arrays("test")["images"][:10]}
+    rows = {"images": experiment.data.split("test")[:]["images"][:10]}
     mesh = make_mesh({"data": 1})
     wanted = bind(experiment.objective, read_state(experiment, run, 10).variables(weights), mesh, 32)(rows)
     np.testing.assert_array_equal(jaxemb.load(run, weights=weights).encode(images), wanted)
@@ -185,7 +185,7 @@ def test_similarities_are_cosines(model):
 
 
 def test_features_are_those_of_the_tokens(model, experiment):
-    arrays = {"images": experiment.data.arrays("test", limit=3)["images"]}
+    arrays = {"images": experiment.data.split("test").sample(3)[:]["images"]}
     features = model.features(arrays)
     assert features.tokens.shape == (3, 16, 16)  # 4 x 4 patches, width 16
     pooled = model.encode([experiment.data.examples("test").columns["images"][0]])

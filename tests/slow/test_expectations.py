@@ -34,7 +34,7 @@ def test_figures_of_the_whole_run(target, tmp_path):
     file, _, name = target.partition(":")
     experiment = find(f"{ROOT / file}:{name}")
     try:
-        experiment.data.arrays("test", limit=1)
+        experiment.data.split("test").sample(1)[:]
     except DataError as e:
         pytest.skip(f"its data are not here: {e}")
     figures = train(experiment, tmp_path / "run")

@@ -22,26 +22,31 @@ def save(tmp_path):
 
 def test_every_tenth_is_held_out(save):
     data = Arrays(save(images=PIXELS, labels=np.arange(20)), size=8)
-    assert data.arrays("test")["labels"].tolist() == [9, 19]
-    assert data.arrays("train")["labels"].tolist() == [i for i in range(20) if i not in (9, 19)]
+    assert data.split("test")[:]["labels"].tolist() == [9, 19]
+    assert data.split("valid")[:]["labels"].tolist() == [10]  # the tenth of the others
+    assert data.split("train")[:]["labels"].tolist() == [i for i in range(20) if i not in (9, 10, 19)]
+    whole = Arrays(save(images=PIXELS, labels=np.arange(20)), size=8, valid_share=0.0)
+    assert whole.split("train")[:]["labels"].tolist() == [i for i in range(20) if i not in (9, 19)]
+    with pytest.raises(DataError, match="no row is held out for validation with valid_share=0.0; set data.valid_share higher"):
+        whole.split("valid")
 
 
 def test_given_test_images(save):
     data = Arrays(save(images=PIXELS, images_test=PIXELS[:4], labels_test=np.arange(4)), size=8)
-    assert data.arrays("test")["labels"].tolist() == [0, 1, 2, 3] and (data.arrays("train")["labels"] == -1).all()
+    assert data.split("test")[:]["labels"].tolist() == [0, 1, 2, 3] and (data.split("train")[:]["labels"] == -1).all()
 
 
 def test_grey_and_many_channels(save):
-    assert Arrays(save(images=PIXELS[..., 0]), size=8).arrays("test")["images"].shape == (2, 8, 8, 3)
-    assert Arrays(save(images=PIXELS[..., 0]), size=8, channels=1).arrays("test")["images"].shape == (2, 8, 8, 1)
+    assert Arrays(save(images=PIXELS[..., 0]), size=8).split("test")[:]["images"].shape == (2, 8, 8, 3)
+    assert Arrays(save(images=PIXELS[..., 0]), size=8, channels=1).split("test")[:]["images"].shape == (2, 8, 8, 1)
     five = np.concatenate([PIXELS, PIXELS[..., :2]], -1)
     data = Arrays(save(images=five), size=4, channels=5, mean=(0.5,) * 5, std=(1.0,) * 5)
-    assert data.arrays("test")["images"].shape == (2, 4, 4, 5)
+    assert data.split("test")[:]["images"].shape == (2, 4, 4, 5)
 
 
 def test_a_changed_file_is_read_anew(save):
-    assert Arrays(save(images=PIXELS), size=8).arrays("train")["labels"].max() == -1
-    assert Arrays(save(images=PIXELS, labels=np.arange(20)), size=8).arrays("train")["labels"].max() == 18
+    assert Arrays(save(images=PIXELS), size=8).split("train")[:]["labels"].max() == -1
+    assert Arrays(save(images=PIXELS, labels=np.arange(20)), size=8).split("train")[:]["labels"].max() == 18
 
 
 @pytest.mark.parametrize(
@@ -58,20 +63,20 @@ def test_a_changed_file_is_read_anew(save):
 )
 def test_bad_contents(save, arrays, message):
     with pytest.raises(DataError, match=message):
-        Arrays(save(**arrays), size=8).arrays("train")
+        Arrays(save(**arrays), size=8).split("train")[:]
 
 
 def test_bad_files(save, tmp_path):
     with pytest.raises(DataError, match=r"there is no file '.*nowhere.npz' \(looked for"):
-        Arrays(str(tmp_path / "nowhere.npz")).arrays("train")
+        Arrays(str(tmp_path / "nowhere.npz")).split("train")[:]
     path = save(images=PIXELS)
     whole = Path(path).read_bytes()
     for broken in (whole[: len(whole) // 2], b"", whole[:200] + bytes(100) + whole[300:]):
         Path(path).write_bytes(broken)
         with pytest.raises(DataError, match="cannot be read as .npz"):
-            Arrays(path).arrays("train")
+            Arrays(path).split("train")[:]
     np.save(tmp_path / "one.npy", PIXELS)
     with pytest.raises(DataError, match="cannot be read as .npz"):
-        Arrays(str(tmp_path / "one.npy")).arrays("train")
+        Arrays(str(tmp_path / "one.npy")).split("train")[:]
     with pytest.raises(DataError, match="4 images are too few to hold out"):
-        Arrays(save(images=PIXELS[:4])).arrays("test")
+        Arrays(save(images=PIXELS[:4])).split("test")[:]

@@ -29,14 +29,14 @@ def photos(tmp_path):
 def test_class_folders(photos):
     data = photos(*(f"{name}/{i}.png" for name in ("zebra", "ant", "cat/black") for i in range(20)))
     assert data.label_names() == ("ant", "cat", "zebra")
-    train, test = data.arrays("train"), data.arrays("test")
+    train, test = data.split("train")[:], data.split("test")[:]
     assert len(train["labels"]) + len(test["labels"]) == 60 and 0 < len(test["labels"]) < 20
     assert (np.bincount(np.r_[train["labels"], test["labels"]]) == 20).all()
 
 
 def test_without_classes_labels_are_minus_one(photos):
     data = photos("deep/er/0.png", *(f"{i}.jpg" for i in range(30)))
-    assert data.label_names() == () and (data.arrays("train")["labels"] == -1).all()
+    assert data.label_names() == () and (data.split("train")[:]["labels"] == -1).all()
     assert next(data.batches(8, seed=0))["labels"].dtype == np.int32
 
 
@@ -44,12 +44,12 @@ def test_without_classes_labels_are_minus_one(photos):
 def test_given_splits(photos, name):
     data = photos("train/a/0.png", "train/b/1.png", "train/b/2.png", f"{name}/b/3.png")
     assert data.label_names() == ("a", "b")
-    assert data.arrays("train")["labels"].tolist() == [0, 1, 1] and data.arrays("test")["labels"].tolist() == [1]
+    assert data.split("train")[:]["labels"].tolist() == [0, 1, 1] and data.split("test")[:]["labels"].tolist() == [1]
 
 
 def test_images_outside_of_given_splits_are_named(photos, caplog):
     with caplog.at_level(logging.WARNING, "jaxemb"):
-        assert len(photos("train/0.png", "test/1.png", "2.png").arrays("train")["labels"]) == 1
+        assert len(photos("train/0.png", "test/1.png", "2.png").split("train")[:]["labels"]) == 1
     assert "1 images lie outside of the folders train and test" in caplog.text
 
 
@@ -69,7 +69,7 @@ def test_unreadable_files_are_named_and_skipped(photos, tmp_path, caplog):
     (tmp_path / "notes.txt").write_text("ignored")
     (tmp_path / ".hidden.png").write_text("ignored")
     with caplog.at_level(logging.WARNING, "jaxemb"):
-        count = sum(len(data.arrays(s)["labels"]) for s in ("train", "test"))
+        count = sum(len(data.split(s)[:]["labels"]) for s in ("train", "valid", "test"))
     assert count == 30 and "3 of 33 image files cannot be read" in caplog.text
     assert all(name in caplog.text for name in ("broken.jpg", "text.png", "gone.png"))
     assert "notes" not in caplog.text and "hidden" not in caplog.text
@@ -98,25 +98,25 @@ def test_large_folders_are_checked_by_header(photos, tmp_path, monkeypatch):
     names = [f.path for files in data._listing.files.values() for f in files]
     assert "text.png" not in names and "broken.png" in names
     with pytest.raises(DataError, match="broken.png is damaged"):
-        [data.arrays(s) for s in ("train", "test")]
+        [data.split(s)[:] for s in ("train", "valid", "test")]
 
 
 def test_a_file_gives_what_arrays_gives(photos, tmp_path):
     data = photos(*(f"{i}.jpg" for i in range(30)), "large.jpg")
-    for split in ("train", "test"):
-        for file, row in zip(data._listing.files[split], data.arrays(split)["images"]):
-            assert np.array_equal(data.preprocess(tmp_path / file.path)["images"], row)
+    for split in ("train", "valid", "test"):
+        for file, row in zip(data._listing.files[split], data.split(split)[:]["images"]):
+            assert np.array_equal(data.preprocess([tmp_path / file.path])["images"][0], row)
 
 
 def test_bad_folders(photos, tmp_path):
     with pytest.raises(DataError, match=r"there is no folder '.*nowhere' \(looked for"):
-        ImageFolder(str(tmp_path / "nowhere")).arrays("train")
+        ImageFolder(str(tmp_path / "nowhere")).split("train")[:]
     with pytest.raises(DataError, match="holds no image file"):
         ImageFolder(str(tmp_path)).batches(2, seed=0)
     (tmp_path / "a.png").write_text("")
     with pytest.raises(DataError, match="none of the 1 image files"):
-        ImageFolder(str(tmp_path)).arrays("train")
+        ImageFolder(str(tmp_path)).split("train")[:]
     with pytest.raises(DataError, match="no image fell into the split 'test'; change data.test_share"):
-        ImageFolder(photos("b.png").path, test_share=1e-9).arrays("test")
+        ImageFolder(photos("b.png").path, test_share=1e-9).split("test")[:]
     with pytest.raises(ConfigError, match="test_share must lie between 0 and 1, not 1.5"):
         ImageFolder("x", test_share=1.5)

@@ -9,7 +9,7 @@ SMALL = {"classes": 12, "train_each": 6, "test_each": 3}
 
 def test_every_class_has_its_images_in_mixed_order():
     data = Glyphs(**SMALL)
-    train, test = data.arrays("train"), data.arrays("test")
+    train, test = data.split("train")[:], data.split("test")[:]
     assert train["images"].shape == (72, 16, 16, 1) and len(test["images"]) == 36
     assert np.bincount(train["labels"]).tolist() == [6] * 12 and (np.diff(train["labels"]) < 0).any()
     assert abs(train["images"].mean()) < 0.2 and 0.8 < train["images"].std() < 1.25
@@ -18,7 +18,7 @@ def test_every_class_has_its_images_in_mixed_order():
 
 def test_images_of_a_class_are_nearer_to_each_other_than_to_others():
     data = Glyphs(classes=20, train_each=40, test_each=1)
-    x = data.arrays("train")
+    x = data.split("train")[:]
     means = np.stack([x["images"][x["labels"] == c].mean(0).ravel() for c in range(20)])
     away = ((x["images"].reshape(len(x["labels"]), 1, -1) - means) ** 2).sum(-1)
     assert (away.argmin(1) == x["labels"]).mean() > 0.8
@@ -37,7 +37,7 @@ def test_ink_lies_on_the_stroke():
 
 
 def test_a_seed_is_a_set_of_signs():
-    a, b, c = (Glyphs(**SMALL, data_seed=s).arrays("test")["images"] for s in (0, 0, 1))
+    a, b, c = (Glyphs(**SMALL, data_seed=s).split("test")[:]["images"] for s in (0, 0, 1))
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxemb.data.base import DataError
-from jaxemb.data.pixels import fit, normalise, read, resize, shrink, to_pixels
+from jaxemb.preprocess.pixels import fit, normalise, read, resize, shrink, to_pixels
 
 
 @pytest.fixture

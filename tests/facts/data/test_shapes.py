@@ -65,7 +65,7 @@ def test_textures_differ_in_variation():
 
 
 def test_factors_are_balanced_and_independent():
-    train = Shapes(count_train=3000, size=16).arrays("train")
+    train = Shapes(count_train=3000, size=16).split("train")[:]
     for name, values in FACTORS.items():
         share = np.bincount(train[name], minlength=len(values)) / 3000
         np.testing.assert_allclose(share, 1 / len(values), atol=0.04)
@@ -75,16 +75,16 @@ def test_factors_are_balanced_and_independent():
 def test_seed_and_counts():
     first = Shapes(count_train=50, count_test=20, size=16)
     longer = Shapes(count_train=90, count_test=20, size=16)
-    assert np.array_equal(first.arrays("train")["images"], longer.arrays("train")["images"][:50])
+    assert np.array_equal(first.split("train")[:]["images"], longer.split("train")[:]["images"][:50])
     other = Shapes(count_train=50, count_test=20, size=16, data_seed=1)
-    assert not np.array_equal(first.arrays("train")["shape"], other.arrays("train")["shape"])
-    mean, std = (f(Shapes(count_train=800).arrays("train")["images"]) for f in (np.mean, np.std))
+    assert not np.array_equal(first.split("train")[:]["shape"], other.split("train")[:]["shape"])
+    mean, std = (f(Shapes(count_train=800).split("train")[:]["images"]) for f in (np.mean, np.std))
     assert abs(mean) < 0.05 and abs(std - 1) < 0.05
 
 
 def test_any_factor_can_be_the_label():
     data = Shapes(count_train=30, count_test=10, label="colour")
-    train = data.arrays("train")
+    train = data.split("train")[:]
     assert np.array_equal(train["labels"], train["colour"]) and data.label_names() == FACTORS["colour"]
     assert data.label_names("texture") == FACTORS["texture"]
 
@@ -94,7 +94,7 @@ def test_bad_fields():
         ({"label": "color"}, "no factor 'color'; did you mean 'colour'"),
         ({"channels": 1}, "channels=1"),
         ({"size": 8}, "size=8"),
-        ({"count_test": 0}, "count_train and count_test"),
+        ({"count_test": 0}, "count_train, count_valid and count_test"),
         ({"noise": -1.0}, "noise"),
         ({"mean": (0.5,)}, "mean needs a number for each of the channels=3"),
         ({"std": (0.5, 0.0, 0.5)}, "std must be above 0"),

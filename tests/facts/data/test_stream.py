@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxemb.data.base import DataError
-from jaxemb.data.stream import Drawn, choose, generator, rows
+from jaxemb.data.stream import STREAMS, Drawn, drawn_split, generator, rows
 
 
 def draw(rng):
@@ -21,7 +21,7 @@ def test_a_batch_is_the_examples_of_its_places():
 
 
 def test_streams_seeds_and_places_share_nothing():
-    many = [(s, seed, i) for s in ("batches", "train", "test") for seed in (0, 1, 2**32 - 1) for i in (0, 1, 2**32, 2**33)]
+    many = [(s, seed, i) for s in STREAMS for seed in (0, 1, 2**32 - 1) for i in (0, 1, 2**32, 2**33)]
     assert len({draw(generator(*one))["x"].tobytes() for one in many}) == len(many)
 
 
@@ -43,11 +43,25 @@ def test_the_place_of_another_stream_is_refused():
         Drawn(draw, 4, seed=1).set_state({"seed": 1, "batch": 4, "workers": 0, "place": {}})
 
 
-def test_rows_are_stacked_and_chosen():
-    assert np.array_equal(rows(draw, "test", 0, [4, 9])["x"][1], rows(draw, "test", 0, [9])["x"][0])
-    assert choose(5, None, 0, "train").tolist() == choose(5, 9, 0, "train").tolist() == [0, 1, 2, 3, 4]
-    few = choose(100, 8, 3, "test")
-    assert len(set(few)) == 8 and (np.diff(few) > 0).all() and not np.array_equal(few, choose(100, 8, 4, "test"))
+def test_a_split_draws_the_rows_that_are_asked_for():
+    drawn = []
+    split = drawn_split(lambda rng: drawn.append(1) or draw(rng), "test", 0, 100)
+    assert len(split) == 100 and not drawn
+    assert np.array_equal(split[[4, 9]]["x"][1], rows(draw, "test", 0, [9])["x"][0]) and len(drawn) == 2
+
+
+def test_all_rows_of_a_batch_share_what_is_chosen_for_it():
+    def longer(rng, n):
+        return {"x": np.full(n, rng.integers(99))}
+
+    def batches(size, shard=(0, 1)):
+        stream = Drawn(longer, size, seed=3, shard=shard, choose=lambda rng: int(rng.integers(2, 5)))
+        return [next(stream)["x"] for _ in range(12)]
+
+    whole, parts = batches(4), [batches(2, (p, 2)) for p in (0, 1)]
+    assert {x.shape[1] for x in whole} == {2, 3, 4}
+    for x, *two in zip(whole, *parts):
+        assert np.array_equal(x[::2], two[0]) and np.array_equal(x[1::2], two[1])
 
 
 def test_bad_requests():
@@ -57,7 +71,3 @@ def test_bad_requests():
     for seed in (-1, 2**32):
         with pytest.raises(DataError, match="seed must lie in"):
             Drawn(draw, 4, seed=seed)
-    with pytest.raises(DataError, match="limit=0: at least 1"):
-        choose(5, 0, 0, "test")
-    with pytest.raises(DataError, match="no split 'valid'; valid: train, test"):
-        choose(5, None, 0, "valid")

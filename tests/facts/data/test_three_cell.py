@@ -17,7 +17,7 @@ def test_a_triple_by_hand():
 
 
 def test_exchanging_green_and_blue():
-    cells = SMALL.arrays("test")["cells"].transpose(1, 2, 0)
+    cells = SMALL.split("test")[:]["cells"].transpose(1, 2, 0)
     one = labels(geometry(*map(tuple, cells)), 5)
     two = labels(geometry(*map(tuple, cells[[0, 2, 1]])), 5)
     for a, b in (("nearer_blue", "nearer_green"), ("larger_green", "larger_blue")):
@@ -58,7 +58,7 @@ def test_the_published_shares():
 
 
 def test_drawn_triples_are_balanced_and_labelled():
-    rows = ThreeCell(count_test=3000).arrays("test")
+    rows = ThreeCell(count_test=3000).split("test")[:]
     answers = labels(geometry(*map(tuple, rows["cells"].transpose(1, 2, 0))), 14)
     for name in LABELS:
         np.testing.assert_array_equal(rows[name], answers[name])
@@ -70,13 +70,14 @@ def test_drawn_triples_are_balanced_and_labelled():
 
 def test_training_never_sees_a_test_triple():
     """A grid so small that both sides are drawn exhaustively; together they are all triples."""
-    data = ThreeCell(grid=3, count_train=4000, count_test=1500, held_out=0.25)
+    data = ThreeCell(grid=3, count_train=4000, count_valid=1500, count_test=1500, held_out=0.25, valid_share=0.2)
     stream = data.batches(1000, seed=9)
     seen = set().union(*(map(bytes, next(stream)["cells"]) for _ in range(5)))
-    train, test = (set(map(bytes, data.arrays(split)["cells"])) for split in ("train", "test"))
-    assert not (seen | train) & test and len(seen | train | test) == sum(map(len, triples(3)))
+    train, valid, test = (set(map(bytes, data.split(split)[:]["cells"])) for split in ("train", "valid", "test"))
+    assert not (seen | train) & test and not (seen | train) & valid and not valid & test
+    assert len(seen | train | valid | test) == sum(map(len, triples(3)))
     other = ThreeCell(grid=3, count_test=1500, held_out=0.25, data_seed=1)
-    assert set(map(bytes, other.arrays("test")["cells"])) != test
+    assert set(map(bytes, other.split("test")[:]["cells"])) != test
     assert len(test) == sum(round(0.25 * len(ids)) for ids in triples(3))
 
 
@@ -94,10 +95,10 @@ def test_the_dense_form_paints_the_same_cells():
 
 def test_preprocess_is_arrays_without_labels():
     for data, name in ((SMALL, "cells"), (ThreeCell(grid=5, form="dense", patch=2), "images")):
-        cells = ThreeCell(grid=5, count_test=data.count_test).arrays("test", limit=2)["cells"]
-        expected = data.arrays("test", limit=2)[name]
+        cells = ThreeCell(grid=5, count_test=data.count_test).split("test").sample(2)[:]["cells"]
+        expected = data.split("test").sample(2)[:][name]
         for item in (cells[0], cells[0].tolist()):
-            np.testing.assert_array_equal(data.preprocess(item)[name], expected[0])
+            np.testing.assert_array_equal(data.preprocess([item])[name][0], expected[0])
 
 
 def test_bad_items():
@@ -109,7 +110,7 @@ def test_bad_items():
         ([[0, 0], [1, 2], [1, 2]], "must differ"),
     ):
         with pytest.raises(DataError, match=message):
-            SMALL.preprocess(item)
+            SMALL.preprocess([item])
 
 
 def test_bad_fields():
@@ -117,7 +118,7 @@ def test_bad_fields():
         ({"grid": 2}, "grid=2 must lie in 3 to 16"),
         ({"grid": 17}, "grid=17 must lie in 3 to 16"),
         ({"form": "spare"}, r"form='spare'; did you mean 'sparse'\? valid: dense, sparse"),
-        ({"patch": 0}, "patch, count_train and count_test must be at least 1, not 0"),
+        ({"patch": 0}, "patch, count_train, count_valid and count_test must be at least 1, not 0"),
         ({"count_test": 0}, "count_test must be at least 1"),
         ({"held_out": 0.0}, "held_out=0.0 must lie between 0 and 1"),
         ({"data_seed": -1}, "data_seed must lie in"),

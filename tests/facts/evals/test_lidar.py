@@ -41,7 +41,7 @@ def test_views_are_made_by_the_statistics_of_the_data():
     LiDAR(samples=20, views=still).run(lambda arrays: seen.append(arrays["images"]) or first(4)(arrays), Digits())
     (images,) = seen
     np.testing.assert_allclose(images[::4], images[3::4])
-    np.testing.assert_allclose(images[::4], Digits().arrays("train", limit=20, seed=0)["images"], atol=1e-5)
+    np.testing.assert_allclose(images[::4], Digits().split("train").sample(20, seed=0)[:]["images"], atol=1e-5)
 
 
 def test_what_it_cannot_measure():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from jaxemb.data.base import DataError
+from jaxemb.preprocess.base import DataError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of the ImageNet channels (of pixels in [0, 1]): the default where nothing better is known."""
