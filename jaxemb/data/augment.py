@@ -16,12 +16,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxemb.config import ConfigError
-<<<<<<< HEAD
 from jaxemb.data.base import Augment
-from jaxemb.data.pixels import resize
-=======
 from jaxemb.preprocess.pixels import resize
->>>>>>> b691953 (Preprocessing leaves the data sets and has a state that is saved; every data set has a lazy split for validation; lines in buckets and packed rows of text)
 from jaxemb.types import Paper
 
 

@@ -60,8 +60,8 @@ class Data(abc.ABC):
 
     @abc.abstractmethod
     def split(self, name: str) -> Split:
-        """ "train", "valid" or "test" without augmentation, for evaluation. No row is in two of them: to choose by "valid" leaves
-        "test" unseen. "train" holds what `batches` draws from."""
+        """The rows of "train", "valid" or "test" without augmentation, for evaluation. No row is in two of them: to choose by
+        "valid" leaves "test" unseen. "train" holds what `batches` draws from."""
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         """Names of the classes of a label, empty when there are none."""

@@ -126,7 +126,7 @@ def _sort(root: str, found: tuple[File, ...], test_share: float, valid_share: fl
         files = {split: tuple(f for f in usable if f.path.startswith(f"{top}/")) for split, top in given.items()}
         if left_out := len(usable) - sum(map(len, files.values())):
             log.warning(
-                "%s: %d images lie outside of the folders %s and are not used", root, left_out, " and ".join(sorted(given.values()))
+                "%s: %d images lie outside of the folders %s and are not used", root, left_out, " and ".join(given.values())
             )
     else:
         files = {s: tuple(f for f in usable if (_place(f.path) < test_share) == (s == "test")) for s in ("train", "test")}

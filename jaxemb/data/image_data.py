@@ -9,12 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from jaxemb.config import ConfigError
-<<<<<<< HEAD
-from jaxemb.data.base import ArraySpec, Augment, Data, DataError
-=======
-from jaxemb.data.augment import Augment
-from jaxemb.data.base import ArraySpec, Data, Spec, Split
->>>>>>> b691953 (Preprocessing leaves the data sets and has a state that is saved; every data set has a lazy split for validation; lines in buckets and packed rows of text)
+from jaxemb.data.base import ArraySpec, Augment, Data, Spec, Split
 from jaxemb.data.mixing import Mix
 from jaxemb.data.pipeline import Example, Examples, Stream, Table, stream
 from jaxemb.data.split import check_split

@@ -111,10 +111,10 @@ def saved(folder: Any) -> dict[str, bytes]:
         raise DataError(f"{folder} holds no preprocessing ({CHECKSUMS} is missing): copy the folder of the run whole") from e
     except (ValueError, TypeError) as e:
         raise DataError(f"{folder / CHECKSUMS} is damaged: {e}") from e
+    if outside := [name for name in names if Path(name).name != name]:
+        raise DataError(f"{folder / CHECKSUMS} names {outside[0]!r}, which is no file of the folder")
     files = {}
     for name, expected in {DESCRIPTION: None, **names}.items():
-        if Path(name).name != name:  # nothing outside of the folder is read
-            raise DataError(f"{folder / CHECKSUMS} names {name!r}, which is no file of the folder")
         try:
             files[name] = (folder / name).read_bytes()
         except OSError as e:
