@@ -35,6 +35,7 @@ from jaxemb.objectives.dmt_jepa import DMTJEPA
 from jaxemb.objectives.hard_patches import HardPatches
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.mae import MAE
+from jaxemb.ops.draws import Draws
 from jaxemb.train.optim import Optim
 from jaxemb.train.state import TrainState, create
 from jaxemb.train.step import make_step
@@ -102,9 +103,8 @@ class Steps:
     """A training that goes on by a few steps at each call."""
 
     def __init__(self, objective: Any, arrays: Mapping[str, np.ndarray], *, ema: bool = False):
-        rng = np.random.default_rng(0)
         self.objective, optim = objective, Optim("adamw", lr=1e-4, schedule="constant", decay=0.05)
-        self.batch = jax.device_put(objective.prepare(dict(arrays), rng, rng))
+        self.batch = jax.device_put(objective.prepare(dict(arrays), Draws((0,), len(next(iter(arrays.values()))))))
         start = jax.jit(lambda b: create(objective, optim.make(1000), b, seed=0, ema=ema))
         step = jax.jit(make_step(objective, optim, steps=1000, ema=(0.996, 1.0) if ema else None), donate_argnums=0)
         self.state: TrainState = start(self.batch)

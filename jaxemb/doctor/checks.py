@@ -16,6 +16,7 @@ from jaxemb.evals.labels import NoLabels
 from jaxemb.evals.probe import Ridge
 from jaxemb.metrics.collapse import image_share, mean_cosine, position_share, spread
 from jaxemb.metrics.rankme import rankme
+from jaxemb.ops.draws import Draws
 from jaxemb.ops.similarity import unit
 from jaxemb.train.encode import bind
 
@@ -73,10 +74,10 @@ def _labels(p: Patient, x: np.ndarray) -> Iterator[Finding]:
 
 def _coverage(p: Patient, batches: int = 20) -> Iterator[Finding]:
     """Patches that masks never show or never hide."""
-    rng, seen, hidden, count = np.random.default_rng(0), set(), set(), 0
+    seen, hidden, count = set(), set(), 0
     fixed = {name: x for name, x in p.batch.items() if name in p.data.spec}
-    for _ in range(batches):
-        drawn = p.objective.prepare(dict(fixed), rng, rng)
+    for i in range(batches):
+        drawn = p.objective.prepare(dict(fixed), Draws((1, i), len(next(iter(fixed.values())))))
         seen |= set(np.unique(drawn["context"]).tolist())
         hidden |= set(np.unique(drawn["targets"]).tolist())
         count = max(count, max(seen | hidden) + 1)

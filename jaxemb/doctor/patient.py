@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.io.weights import mesh_here, read_weights
+from jaxemb.ops.draws import Draws
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
 from jaxemb.train.start import untrained
@@ -61,7 +62,7 @@ class Patient:
         """A training batch: augmented, with masks, of at most 64 rows."""
         rows = min(64, self.experiment.batch)
         drawn = next(self.data.batches(rows, seed=self.experiment.seed))
-        return self.objective.prepare(drawn, np.random.default_rng(0), np.random.default_rng(0))
+        return self.objective.prepare(drawn, Draws((0,), rows))
 
     @functools.cached_property
     def series(self) -> dict[str, np.ndarray]:

@@ -50,7 +50,7 @@ class LiDAR(Eval):
         if known := getattr(data, "statistics", None):
             views = dataclasses.replace(views, mean=tuple(map(float, known[0])), std=tuple(map(float, known[1])))
         images = arrays["images"]
-        seeds = views.seeds(len(images), np.random.default_rng(seed))
+        seeds = np.random.default_rng(seed).integers(0, 2**32, (len(images), views.count), dtype=np.uint32)
         draw = jax.jit(views.__call__)
         every = np.concatenate([np.asarray(draw(images[i : i + 100], seeds[i : i + 100])) for i in range(0, len(images), 100)])
         n, q = every.shape[:2]

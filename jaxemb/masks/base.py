@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Paper
 
 Grid = tuple[int, int]
@@ -19,11 +20,11 @@ TRIES = 2000
 
 
 class Masks:
-    """Abstract sampler. `rng` differs between processes; `shared` is the same in all of them and decides sizes."""
+    """Abstract sampler of a mask for each row of `draws`; what a row gets depends on no number of processes (`ops/draws.py`)."""
 
     paper: ClassVar[Paper | None] = None
 
-    def __call__(self, grid: Grid, batch: int, rng: np.random.Generator, shared: np.random.Generator) -> Mapping[str, np.ndarray]:
+    def __call__(self, grid: Grid, draws: Draws) -> Mapping[str, np.ndarray]:
         raise TypeError(f"{type(self).__name__} does not define __call__")
 
 

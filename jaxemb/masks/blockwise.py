@@ -11,6 +11,7 @@ import numpy as np
 from jaxemb.config import ConfigError
 from jaxemb.masks.base import Grid, ids
 from jaxemb.masks.random_patches import RandomPatches
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Paper
 
 
@@ -37,9 +38,9 @@ class Blockwise(RandomPatches):
         if self.smallest < 1 or not 0 < self.aspect <= 1:
             raise ConfigError(f"masks needs smallest >= 1 and aspect in (0, 1], not {self.smallest} and {self.aspect}")
 
-    def __call__(self, grid: Grid, batch: int, rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+    def __call__(self, grid: Grid, draws: Draws) -> dict[str, np.ndarray]:
         hidden = grid[0] * grid[1] - self.visible(grid)
-        maps = np.stack([self._draw(grid, hidden, rng) for _ in range(batch)])
+        maps = np.stack([self._draw(grid, hidden, rng) for rng in draws.generators()])
         return {"context": ids(~maps)[:, None], "targets": ids(maps)[:, None]}
 
     def _draw(self, grid: Grid, hidden: int, rng: np.random.Generator) -> np.ndarray:

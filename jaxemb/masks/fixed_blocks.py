@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.base import TRIES, Grid, Masks, ids, paint
+from jaxemb.ops.draws import Draws
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +31,11 @@ class FixedBlocks(Masks):
                 f"masks: targets, size and context must be at least 1, are {self.targets}, {self.size}, {self.context}"
             )
 
-    def __call__(self, grid: Grid, batch: int, rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+    def __call__(self, grid: Grid, draws: Draws) -> dict[str, np.ndarray]:
         self._check(grid)
         cells = grid[0] * grid[1]
+        batch = len(draws)
+        ranks = draws.random(cells)  # before the loop, whose turns depend on the other rows
         blocks = np.zeros((batch, self.targets, *grid), bool)
         todo = np.arange(batch)
         for attempt in itertools.count():  # blocks that overlap little can leave too few patches for the context: draw again
@@ -43,11 +46,11 @@ class FixedBlocks(Masks):
                     f"masks.context={self.context}: {self.targets} targets of {self.size} on a {grid[0]} x {grid[1]} grid "
                     f"did not leave so many patches in {TRIES} draws; lower context, targets or size"
                 )
-            shape = (todo.size, self.targets)
-            corners = np.stack([rng.integers(0, grid[axis] - self.size[axis] + 1, shape) for axis in (0, 1)], -1)
+            some, most = draws.take(todo), [grid[axis] - self.size[axis] + 1 for axis in (0, 1)]
+            corners = np.stack([some.integers(0, most[axis], self.targets) for axis in (0, 1)], -1)
             blocks[todo] = paint(grid, self.size, corners)
             todo = todo[cells - blocks[todo].any(1).sum((1, 2)) < self.context]
-        order = rng.random((batch, cells)) + blocks.any(1).reshape(batch, cells)  # targets sort behind all others
+        order = ranks + blocks.any(1).reshape(batch, cells)  # targets sort behind all others
         context = np.sort(np.argsort(order, axis=1)[:, : self.context], axis=1).astype(np.int32)
         return {"context": context[:, None], "targets": ids(blocks)}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.base import Grid, Masks, fit, ids, paint
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Paper
 
 
@@ -68,17 +69,18 @@ class MultiBlock(Masks):
     def context_size(self, u: float, grid: Grid) -> tuple[int, int]:
         return self.block_size(u, grid, self.context_scale, (1.0, 1.0))
 
-    def draw(self, grid: Grid, batch: int, rng: np.random.Generator, shared: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, grid: Grid, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
         """The released sampler: context (b k) and targets (b t n), with k and n as the draw has it."""
-        size, context_size = self._draw_sizes(grid, shared)
-        corners = self._corners(grid, size, (batch, self.targets), rng)
+        batch = len(draws)
+        size, context_size = self._draw_sizes(grid, draws.shared)
+        corners = self._corners(grid, size, draws, self.targets)
         blocks = paint(grid, size, corners)
         context = np.zeros((batch, *grid), bool)
         excluded = np.full(batch, self.targets)
         failures = np.zeros(batch, int)
         todo = np.arange(batch)
         while todo.size:
-            block = paint(grid, context_size, self._corners(grid, context_size, (todo.size,), rng))
+            block = paint(grid, context_size, self._corners(grid, context_size, draws.take(todo)))
             counted = np.arange(self.targets)[None] < excluded[todo, None]
             context[todo] = block & ~(blocks[todo] & counted[:, :, None, None]).any(1)
             todo = todo[context[todo].sum((1, 2)) <= self.min_keep]
@@ -86,8 +88,9 @@ class MultiBlock(Masks):
             excluded[todo[failures[todo] % 20 == 0]] -= 1
         return ids(context), ids(blocks)
 
-    def __call__(self, grid: Grid, batch: int, rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
-        context, targets = self.draw(grid, batch, rng, shared)
+    def __call__(self, grid: Grid, draws: Draws) -> dict[str, np.ndarray]:
+        # The cut to the shortest context goes over the whole batch, as if it were drawn in one place.
+        context, targets = (drawn[draws.places] for drawn in self.draw(grid, draws.whole()))
         length = self.context_tokens or self.usual_context(grid)
         context, context_mask = fit(context, length)
         areas = {rows * columns for rows, columns in self.sizes(grid)}
@@ -111,9 +114,9 @@ class MultiBlock(Masks):
             pass  # a size so rare that the table lacks it (a window of u below 1e-4)
         return size, self.context_size(shared.random(), grid)
 
-    def _corners(self, grid: Grid, size: tuple[int, int], shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    def _corners(self, grid: Grid, size: tuple[int, int], draws: Draws, *shape: int) -> np.ndarray:
         last = [grid[axis] - size[axis] + self.include_last for axis in (0, 1)]
-        return np.stack([rng.integers(0, last[0], shape), rng.integers(0, last[1], shape)], -1)
+        return np.stack([draws.integers(0, last[0], *shape), draws.integers(0, last[1], *shape)], -1)
 
 
 @functools.cache
@@ -134,6 +137,5 @@ def _sizes(masks: MultiBlock, grid: Grid) -> tuple[tuple[int, int], ...]:
 
 @functools.cache
 def _usual_context(masks: MultiBlock, grid: Grid) -> int:
-    rng = np.random.default_rng(0)
-    lengths = [masks.draw(grid, 64, rng, rng)[0].shape[1] for _ in range(32)]
+    lengths = [masks.draw(grid, Draws((0, i), 64))[0].shape[1] for i in range(32)]
     return min(-(-math.ceil(np.mean(lengths)) // 8) * 8, grid[0] * grid[1])

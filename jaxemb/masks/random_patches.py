@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.base import Grid, Masks
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Paper
 
 
@@ -38,8 +39,8 @@ class RandomPatches(Masks):
             )
         return count
 
-    def __call__(self, grid: Grid, batch: int, rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+    def __call__(self, grid: Grid, draws: Draws) -> dict[str, np.ndarray]:
         count = self.visible(grid)
-        order = np.argsort(rng.random((batch, grid[0] * grid[1])), axis=1).astype(np.int32)
+        order = np.argsort(draws.random(grid[0] * grid[1]), axis=1).astype(np.int32)
         context, targets = np.sort(order[:, :count], axis=1), np.sort(order[:, count:], axis=1)
         return {"context": context[:, None], "targets": targets[:, None]}

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Batch, Features, Loss, Now, Paper
 
 
@@ -18,7 +19,7 @@ class Objective(nn.Module):
     """Owns the encoder and whatever else is trained with it (predictor, head, masks).
 
     The order of a training step:
-        host    batch = objective.prepare(batch, rng)           draws what must have fixed shapes, e.g. masks
+        host    batch = objective.prepare(batch, draws)         draws what must have fixed shapes, e.g. masks
         device  targets = objective.targets(batch, now)         run with the EMA parameters, gradient stopped
         device  loss = objective.loss(batch, targets, now)      run with the trained parameters, dropout on
     Evaluation sees `encode` alone.
@@ -32,9 +33,9 @@ class Objective(nn.Module):
         """Whether an experiment with this objective must keep an average (`ema`); one without is refused."""
         return self.teacher
 
-    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
-        """Host side, numpy only. `rng` differs between processes, `shared` is the same in all of them (for sizes, which
-        fix array shapes). Shapes must be the same at every step, so that nothing recompiles."""
+    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
+        """Host side, numpy only. What a row draws depends on its place in the global batch and on the step alone (`ops/draws.py`).
+        Shapes must be the same at every step, so that nothing recompiles."""
         return batch
 
     def targets(self, batch: Batch, now: Now) -> Any:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.objectives.mae import MAE, standardise
+from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import squared
 from jaxemb.types import Batch, Loss, Now, Paper
@@ -59,7 +60,7 @@ class HardPatches(MAE):
         if self.weight < 0:
             raise ConfigError(f"weight must not be negative, is {self.weight}")
 
-    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
         self._hidden(batch["images"])
         return batch
 

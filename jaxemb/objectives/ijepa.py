@@ -19,6 +19,7 @@ from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, patch_positions
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
+from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import smooth_l1, squared
 from jaxemb.ops.sigreg import random_directions, sigreg
@@ -76,9 +77,9 @@ class IJEPA(Objective):
     def needs_average(self) -> bool:
         return not self.sigreg  # which keeps it from collapse without a teacher
 
-    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
         images = batch["images"]
-        return {**batch, **self.masks(self._grid(images), len(images), rng, shared)}
+        return {**batch, **self.masks(self._grid(images), draws)}
 
     def targets(self, batch: Batch, now: Now) -> Float[Array, "b n d"]:
         """The teacher's features of every patch of the full image."""

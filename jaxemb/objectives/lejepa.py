@@ -13,6 +13,7 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError
 from jaxemb.nn.projector import Projector
 from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view, refuse_negative
+from jaxemb.ops.draws import Draws
 from jaxemb.ops.sigreg import check_points, random_directions, sigreg
 from jaxemb.types import Batch, Loss, Now, Paper
 from jaxemb.views.base import Views
@@ -61,9 +62,9 @@ class LeJEPA(_TwoViews):
         if self.views.count + (self.local.count if self.local else 0) < 2:
             raise ConfigError("LeJEPA needs two views or more in all: raise views.count or give local views")
 
-    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
-        batch = super().prepare(batch, rng, shared)
-        return {**batch, "local_seeds": self.local.seeds(len(batch["images"]), rng)} if self.local else batch
+    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
+        batch = super().prepare(batch, draws)
+        return {**batch, "local_seeds": self.local.seeds(draws)} if self.local else batch
 
     def embed(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m d"]:
         """The pooled features of every view, global ones first."""

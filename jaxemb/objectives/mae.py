@@ -16,6 +16,7 @@ from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, patch_positions, patchify
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
+from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import squared
 from jaxemb.pooling.base import Pooling
@@ -51,9 +52,9 @@ class MAE(Objective):
                 f"{type(self).__name__} needs an encoder of image patches, its stem is {type(self.encoder.stem).__name__}"
             )
 
-    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
+    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
         images = batch["images"]
-        return {**batch, **self.masks(self._grid(images), len(images), rng, shared)}
+        return {**batch, **self.masks(self._grid(images), draws)}
 
     def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         hidden = batch["targets"][:, 0]

@@ -15,6 +15,7 @@ from jaxemb.config import ConfigError
 from jaxemb.nn.projector import Projector
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
+from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
@@ -48,8 +49,8 @@ class _TwoViews(Objective):
         if self.pair and self.views.count != 2:
             raise ConfigError(f"{type(self).__name__} compares two views, not views.count={self.views.count}")
 
-    def prepare(self, batch: dict[str, np.ndarray], rng: np.random.Generator, shared: np.random.Generator) -> dict[str, np.ndarray]:
-        return {**batch, "view_seeds": self.views.seeds(len(batch["images"]), rng)}
+    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
+        return {**batch, "view_seeds": self.views.seeds(draws)}
 
     def embed(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m d"]:
         """The pooled features of every view."""

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.data.base import DataError
+from jaxemb.ops.draws import Draws
 from jaxemb.train.setup import batch_shapes
 from jaxemb.train.sharding import data_shard, to_devices
 
@@ -30,8 +31,9 @@ class Feed:
     def __init__(self, experiment: Experiment, mesh: Mesh, *, start: int = 0, place: Any = None, ahead: int = 2):
         """`start`: the number of updates done. `place`: of a checkpoint, None at the beginning."""
         self._experiment, self._mesh = experiment, mesh
-        self._index, count = data_shard(mesh)
-        self._stream = experiment.data.batches(experiment.batch // count, seed=experiment.seed, shard=(self._index, count))
+        self._shard = data_shard(mesh)
+        self._rows = experiment.batch // self._shard[1]
+        self._stream = experiment.data.batches(self._rows, seed=experiment.seed, shard=self._shard)
         if place is not None:
             self._stream.set_state(place)
         self.place = self._stream.get_state()
@@ -67,9 +69,8 @@ class Feed:
             self._offer(e)
 
     def _prepare(self, step: int, arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        seed = self._experiment.seed
-        own, shared = np.random.default_rng([seed, step, self._index]), np.random.default_rng([seed, step])
-        batch = to_devices(self._experiment.objective.prepare(arrays, own, shared), self._mesh)
+        draws = Draws((self._experiment.seed, step), self._rows, self._shard)
+        batch = to_devices(self._experiment.objective.prepare(arrays, draws), self._mesh)
         got, expected = ({k: (x.shape, x.dtype) for k, x in b.items()} for b in (batch, self._expected))
         if got != expected:
             name = next(k for k in {**got, **expected} if got.get(k) != expected.get(k))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxemb.ops.draws import Draws
 from jaxemb.train.sharding import batch_sharding, state_shardings
 from jaxemb.train.state import TrainState, create
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def example_batch(experiment: Experiment, rows: int = 1) -> dict[str, np.ndarray]:
     """A prepared batch of zeros, as `data.spec` describes it: what parameters are made from."""
     zeros = {name: np.zeros((rows, *spec.shape), spec.dtype) for name, spec in experiment.data.spec.items()}
-    return experiment.objective.prepare(zeros, np.random.default_rng(0), np.random.default_rng(0))
+    return experiment.objective.prepare(zeros, Draws((0,), rows))
 
 
 def batch_shapes(experiment: Experiment, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:

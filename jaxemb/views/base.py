@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float, UInt32
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Paper
 
 
@@ -32,9 +33,9 @@ class Views:
         if self.count < 1 or (self.size is not None and self.size < 1):
             raise ConfigError(f"views: count and size must be at least 1, are {self.count} and {self.size}")
 
-    def seeds(self, batch: int, rng: np.random.Generator) -> UInt32[np.ndarray, "b m"]:
+    def seeds(self, draws: Draws) -> UInt32[np.ndarray, "b m"]:
         """One for each view, on the host."""
-        return rng.integers(0, 2**32, (batch, self.count), dtype=np.uint32)
+        return draws.integers(0, 2**32, self.count).astype(np.uint32)
 
     def __call__(self, images: Float[Array, "b H W c"], seeds: UInt32[Array, "b m"]) -> Float[Array, "b m h w c"]:
         of_one = jax.vmap(self.view, in_axes=(None, 0))

@@ -8,6 +8,7 @@ import pytest
 from jaxemb.discover import members
 from jaxemb.objectives.base import Objective
 from jaxemb.objectives.byol import BYOL
+from jaxemb.ops.draws import Draws
 from jaxemb.train.optim import Optim
 from jaxemb.train.state import create
 from jaxemb.train.step import make_step
@@ -40,7 +41,7 @@ class Run:
         images = waves[..., None] * np.ones(3) + 0.1 * rng.normal(size=(BATCH, 32, 32, 3))
         tokens = (np.arange(16, dtype=np.int32)[None] + labels[:, None]) % (3 + labels[:, None])
         raw = {"images": images.astype(np.float32), "tokens": tokens, "labels": labels}
-        return jax.tree.map(jnp.asarray, self.objective.prepare(raw, np.random.default_rng([i, 0]), np.random.default_rng(i)))
+        return jax.tree.map(jnp.asarray, self.objective.prepare(raw, Draws((i,), BATCH)))
 
     def go(self, state, first, last):
         losses = []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxemb.masks.multi_block import MultiBlock
+from jaxemb.ops.draws import Draws
 
 FILE = "core_ijepa_masks.npz"
 
@@ -32,11 +33,11 @@ def sampled():
     """2000 images in batches of 8, as the file was made: coverage, corners and lengths."""
 
     def draw(g, batches=1000):
-        masks, rng = sampler(g), np.random.default_rng(0)
+        masks = sampler(g)
         context, target, corner = np.zeros(g * g), np.zeros(g * g), np.zeros(g * g)
         lengths, overlap = [], 0
-        for _ in range(batches):
-            c, t = masks.draw((g, g), 8, rng, rng)
+        for i in range(batches):
+            c, t = masks.draw((g, g), Draws((0, i), 8))
             lengths.append((c.shape[1], t.shape[2]))
             np.add.at(context, c, 1)
             np.add.at(target, t, 1)

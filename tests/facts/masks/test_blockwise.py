@@ -5,15 +5,12 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.blockwise import Blockwise
-
-
-def rngs(seed=0):
-    return np.random.default_rng(seed), np.random.default_rng([seed, 1])
+from jaxemb.ops.draws import Draws
 
 
 def test_blockwise_masks_hide_a_fixed_number_in_rectangles():
     masks = Blockwise(ratio=0.4)
-    out = masks((14, 14), 64, *rngs())
+    out = masks((14, 14), Draws((0,), 64))
     assert out["context"].shape == (64, 1, 117) and out["targets"].shape == (64, 1, 79)  # int(196 * .6) stay
     hidden = np.zeros((64, 196), bool)
     np.put_along_axis(hidden, out["targets"][:, 0], True, axis=1)
@@ -32,5 +29,5 @@ def test_blockwise_masks_refuse(fields):
 
 def test_blockwise_masks_on_any_grid():
     for grid in ((2, 2), (3, 9), (1, 8)):
-        out = Blockwise(ratio=0.5)(grid, 3, *rngs())
+        out = Blockwise(ratio=0.5)(grid, Draws((0,), 3))
         assert out["targets"].shape[2] == grid[0] * grid[1] - int(grid[0] * grid[1] * 0.5)

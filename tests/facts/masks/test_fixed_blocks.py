@@ -7,10 +7,7 @@ from hypothesis import strategies as st
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.fixed_blocks import FixedBlocks
-
-
-def rngs(seed=0):
-    return np.random.default_rng(seed), np.random.default_rng([seed, 1])
+from jaxemb.ops.draws import Draws
 
 
 @settings(max_examples=25, deadline=None)
@@ -19,7 +16,7 @@ def rngs(seed=0):
 )
 def test_fixed_blocks(targets, height, width, context, seed):
     masks = FixedBlocks(targets=targets, size=(height, width), context=context)
-    out = masks((4, 4), 5, *rngs(seed))
+    out = masks((4, 4), Draws((seed,), 5))
     assert out["context"].shape == (5, 1, context) and out["targets"].shape == (5, targets, height * width)
     for c, t in zip(out["context"][:, 0], out["targets"], strict=True):
         assert not set(c) & set(t.ravel()) and len(set(c)) == context
@@ -27,14 +24,14 @@ def test_fixed_blocks(targets, height, width, context, seed):
 
 
 def test_fixed_blocks_reach_every_patch():
-    out = FixedBlocks()((4, 4), 200, *rngs())
+    out = FixedBlocks()((4, 4), Draws((0,), 200))
     assert set(out["targets"].ravel()) == set(out["context"].ravel()) == set(range(16))
 
 
 def test_fixed_blocks_that_do_not_fit():
     with pytest.raises(ConfigError, match=r"size=\(5, 2\) is larger than the grid of 4 x 4"):
-        FixedBlocks(size=(5, 2))((4, 4), 1, *rngs())
+        FixedBlocks(size=(5, 2))((4, 4), Draws((0,), 1))
     with pytest.raises(ConfigError, match="leaves at most 12"):
-        FixedBlocks(context=13)((4, 4), 1, *rngs())
+        FixedBlocks(context=13)((4, 4), Draws((0,), 1))
     with pytest.raises(ConfigError, match="at least 1"):
         FixedBlocks(targets=0)

@@ -7,10 +7,7 @@ from hypothesis import strategies as st
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.multi_block import MultiBlock
-
-
-def rngs(seed=0):
-    return np.random.default_rng(seed), np.random.default_rng([seed, 1])
+from jaxemb.ops.draws import Draws
 
 
 def test_block_sizes_of_the_card():
@@ -23,7 +20,7 @@ def test_block_sizes_of_the_card():
 
 def test_context_and_targets_are_disjoint_sorted_and_inside():
     masks = MultiBlock()
-    context, targets = masks.draw((14, 14), 32, *rngs())
+    context, targets = masks.draw((14, 14), Draws((0,), 32))
     for c, t in zip(context, targets, strict=True):
         assert not set(c) & set(t.ravel())
         assert (np.diff(c) > 0).all() and (np.diff(t, axis=-1) > 0).all()
@@ -34,7 +31,7 @@ def test_last_row_and_column_are_left_out_unless_asked_for():
     def touched(**fields):
         seen = set()
         for seed in range(20):
-            context, targets = MultiBlock(**fields).draw((14, 14), 16, *rngs(seed))
+            context, targets = MultiBlock(**fields).draw((14, 14), Draws((seed,), 16))
             seen |= set(context.ravel()) | set(targets.ravel())
         return {i for i in seen if i // 14 == 13 or i % 14 == 13}
 
@@ -43,7 +40,7 @@ def test_last_row_and_column_are_left_out_unless_asked_for():
 
 
 def test_target_blocks_are_full_rectangles():
-    _, targets = MultiBlock().draw((12, 12), 4, *rngs())
+    _, targets = MultiBlock().draw((12, 12), Draws((0,), 4))
     for ids in targets.reshape(-1, targets.shape[-1]):
         rows, columns = np.unique(ids // 12), np.unique(ids % 12)
         assert len(rows) * len(columns) == len(ids)
@@ -54,7 +51,7 @@ def test_target_blocks_are_full_rectangles():
 @given(rows=st.integers(8, 16), columns=st.integers(8, 16), batch=st.integers(1, 9), seed=st.integers(0, 99))
 def test_shapes_never_change(rows, columns, batch, seed):
     masks = MultiBlock(min_keep=4)
-    a, b = (masks((rows, columns), batch, *rngs(s)) for s in (seed, seed + 1))
+    a, b = (masks((rows, columns), Draws((s,), batch)) for s in (seed, seed + 1))
     assert {k: (v.shape, v.dtype) for k, v in a.items()} == {k: (v.shape, v.dtype) for k, v in b.items()}
     for out in (a, b):
         valid = out["targets"][out["targets_mask"]] if "targets_mask" in out else out["targets"].ravel()
@@ -65,8 +62,8 @@ def test_shapes_never_change(rows, columns, batch, seed):
 
 def test_full_length_context_is_the_released_distribution():
     masks = MultiBlock(context_tokens=13 * 13)
-    context, targets = masks.draw((14, 14), 8, *rngs())
-    fixed = masks((14, 14), 8, *rngs())
+    context, targets = masks.draw((14, 14), Draws((0,), 8))
+    fixed = masks((14, 14), Draws((0,), 8))
     for i in range(8):
         assert list(fixed["context"][i, 0][fixed["context_mask"][i, 0]]) == list(context[i])
         for j in range(4):
@@ -74,16 +71,16 @@ def test_full_length_context_is_the_released_distribution():
 
 
 def test_sizes_are_shared_between_processes_and_places_are_not():
-    a = MultiBlock().draw((14, 14), 8, np.random.default_rng(1), np.random.default_rng(7))
-    b = MultiBlock().draw((14, 14), 8, np.random.default_rng(2), np.random.default_rng(7))
+    a = MultiBlock().draw((14, 14), Draws((7,), 8, (0, 2)))
+    b = MultiBlock().draw((14, 14), Draws((7,), 8, (1, 2)))
     assert a[1].shape == b[1].shape and not np.array_equal(a[1], b[1])
 
 
 def test_impossible_masks_say_which_numbers_can():
     with pytest.raises(ConfigError, match=r"min_keep=10 .* 8 x 8 grid .* as few as 9 patches.*at most 8"):
-        MultiBlock()((8, 8), 2, *rngs())
+        MultiBlock()((8, 8), Draws((0,), 2))
     with pytest.raises(ConfigError, match="at least 2 x 2"):
-        MultiBlock()((1, 5), 2, *rngs())
+        MultiBlock()((1, 5), Draws((0,), 2))
     with pytest.raises(ConfigError, match="masks.scale"):
         MultiBlock(scale=(0.3, 0.2))
     with pytest.raises(ConfigError, match="masks.targets"):
@@ -93,6 +90,6 @@ def test_impossible_masks_say_which_numbers_can():
 def test_a_context_that_the_targets_eat_up_may_overlap_in_the_end():
     """Four targets of 36 of 64 patches leave less than 30 patches always: after 20 failures a target is let go."""
     masks = MultiBlock(scale=(0.55, 0.56), aspect=(1.0, 1.0), min_keep=30)
-    context, targets = masks.draw((8, 8), 2, *rngs())
+    context, targets = masks.draw((8, 8), Draws((0,), 2))
     assert context.shape[1] > 30
     assert any(set(c) & set(t.ravel()) for c, t in zip(context, targets, strict=True))

@@ -5,14 +5,11 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.random_patches import RandomPatches
-
-
-def rngs(seed=0):
-    return np.random.default_rng(seed), np.random.default_rng([seed, 1])
+from jaxemb.ops.draws import Draws
 
 
 def test_every_patch_is_seen_or_hidden_and_all_alike_often():
-    drawn = RandomPatches(ratio=0.75)((4, 4), 4000, *rngs())
+    drawn = RandomPatches(ratio=0.75)((4, 4), Draws((0,), 4000))
     context, targets = drawn["context"][:, 0], drawn["targets"][:, 0]
     assert context.shape == (4000, 4) and targets.shape == (4000, 12)
     assert (np.sort(np.concatenate([context, targets], axis=1)) == np.arange(16)).all()

@@ -8,6 +8,7 @@ from jaxemb.nn.projector import Projector
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.byol import BYOL
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
@@ -18,7 +19,7 @@ RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
 
 
 def prepared():
-    return jax.tree.map(jnp.asarray, MODEL.prepare(RAW, np.random.default_rng(0), np.random.default_rng(0)))
+    return jax.tree.map(jnp.asarray, MODEL.prepare(RAW, Draws((0,), len(RAW["images"]))))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.dmt_jepa import DMTJEPA
 from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
@@ -17,13 +18,12 @@ NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = Transformer(stem=Patches(2), width=16, depth=1, heads=2, kernel_init="xavier")
 FIELDS = {"encoder": ENCODER, "predictor": Predictor(width=16, depth=1), "masks": FixedBlocks()}
-RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
 def batch():
     images = np.random.default_rng(1).standard_normal((4, 8, 8, 1), np.float32)
-    return {k: jnp.asarray(v) for k, v in DMTJEPA(**FIELDS).prepare({"images": images}, RNG, RNG).items()}
+    return {k: jnp.asarray(v) for k, v in DMTJEPA(**FIELDS).prepare({"images": images}, Draws((0,), len(images))).items()}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.hard_patches import HardPatches, absolute_loss, hard_counts, hard_mask, relative_loss
+from jaxemb.ops.draws import Draws
 from jaxemb.train.optim import Optim
 from jaxemb.train.state import create
 from jaxemb.train.step import make_step
@@ -132,4 +133,4 @@ def test_bad_fields_are_named(fields, message):
 
 def test_a_grid_too_small_for_the_ratio_is_named():
     with pytest.raises(ConfigError, match="masks.ratio=0.75 leaves 0 of the 1 patches"):
-        MODEL.prepare({"images": np.zeros((2, 4, 4, 3), np.float32)}, np.random.default_rng(0), np.random.default_rng(0))
+        MODEL.prepare({"images": np.zeros((2, 4, 4, 3), np.float32)}, Draws((0,), 2))

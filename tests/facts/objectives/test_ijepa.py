@@ -11,6 +11,7 @@ from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
@@ -22,7 +23,7 @@ RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
 
 
 def prepared(model=MODEL, seed=0):
-    return jax.tree.map(jnp.asarray, model.prepare(RAW, np.random.default_rng(seed), np.random.default_rng(seed)))
+    return jax.tree.map(jnp.asarray, model.prepare(RAW, Draws((seed,), len(RAW["images"]))))
 
 
 @pytest.fixture(scope="module")

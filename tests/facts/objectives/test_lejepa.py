@@ -11,6 +11,7 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.lejepa import LeJEPA, invariance
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Now
 from jaxemb.views.crops import CropViews
 
@@ -25,7 +26,7 @@ RNGS = {"dropout": jax.random.key(2)}
 
 
 def prepared(model=MODEL):
-    return jax.tree.map(jnp.asarray, model.prepare(RAW, np.random.default_rng(0), np.random.default_rng(0)))
+    return jax.tree.map(jnp.asarray, model.prepare(RAW, Draws((0,), len(RAW["images"]))))
 
 
 def test_equal_views_are_invariant():
@@ -58,7 +59,7 @@ def test_loss_is_the_sum_of_its_parts(model):
 def test_ijepa_takes_sigreg_as_a_term():
     """Sown, so that the train step adds it; the objective's own loss is what it was, and no random number is drawn without it."""
     plain = IJEPA(encoder=ENCODER, predictor=Predictor(width=8, depth=1), masks=FixedBlocks(1, (1, 1), 2))
-    batch = jax.tree.map(jnp.asarray, plain.prepare(RAW, np.random.default_rng(0), np.random.default_rng(0)))
+    batch = jax.tree.map(jnp.asarray, plain.prepare(RAW, Draws((0,), len(RAW["images"]))))
     params = {"params": jax.jit(plain.init)(jax.random.key(1), batch)["params"]}
     padded = {**batch, "context": jnp.pad(batch["context"], ((0, 0), (0, 0), (0, 1)))}
     padded["context_mask"] = jnp.ones((4, 1, 3), bool).at[:, :, 2].set(False)

@@ -9,6 +9,7 @@ from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, Tokens, patchify
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.mae import MAE, standardise
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
@@ -20,7 +21,7 @@ RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
 
 
 def prepared(model=MODEL, seed=0):
-    return jax.tree.map(jnp.asarray, model.prepare(RAW, np.random.default_rng(seed), np.random.default_rng(seed)))
+    return jax.tree.map(jnp.asarray, model.prepare(RAW, Draws((seed,), len(RAW["images"]))))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_a_class_token_is_seen_by_the_decoder():
 
 
 def test_masks_hide_an_exact_share_of_every_image():
-    out = RandomPatches(0.75)((14, 14), 20, np.random.default_rng(0), np.random.default_rng(0))
+    out = RandomPatches(0.75)((14, 14), Draws((0,), 20))
     assert out["context"].shape == (20, 1, 49) and out["targets"].shape == (20, 1, 147)
     for c, t in zip(out["context"][:, 0], out["targets"][:, 0], strict=True):
         assert set(c) | set(t) == set(range(196)) and (np.diff(c) > 0).all() and (np.diff(t) > 0).all()

@@ -9,6 +9,7 @@ from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.vicreg import VICReg, covariance, variance
+from jaxemb.ops.draws import Draws
 from jaxemb.types import Now
 from jaxemb.views.crops import CropViews
 
@@ -20,7 +21,7 @@ RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
 
 
 def prepared(model=MODEL, raw=RAW):
-    return jax.tree.map(jnp.asarray, model.prepare(raw, np.random.default_rng(0), np.random.default_rng(0)))
+    return jax.tree.map(jnp.asarray, model.prepare(raw, Draws((0,), len(raw["images"]))))
 
 
 @pytest.fixture(scope="module")

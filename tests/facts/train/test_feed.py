@@ -10,6 +10,7 @@ import pytest
 
 from jaxemb.data.base import ArraySpec
 from jaxemb.objectives.base import Objective
+from jaxemb.ops.draws import Draws
 from jaxemb.train.feed import Feed
 from jaxemb.train.sharding import make_mesh
 
@@ -40,11 +41,11 @@ class Counting:
 
 
 class Noisy(Objective):
-    """Adds draws of both generators."""
+    """Adds draws of both kinds."""
 
-    def prepare(self, batch, rng, shared):
-        n = len(batch["x"])
-        return {**batch, "own": rng.random((n, 1), np.float32), "shared": np.full((n, 1), shared.random(), np.float32)}
+    def prepare(self, batch, draws):
+        shared = np.full((len(draws), 1), draws.shared.random(), np.float32)
+        return {**batch, "own": draws.random(1).astype(np.float32), "shared": shared}
 
 
 def make(data, **options):
@@ -75,8 +76,9 @@ def test_from_a_place_everything_is_as_without_the_interruption():
         for name in got:
             np.testing.assert_array_equal(got[name], expected[name])
     assert not np.array_equal(batches[0]["own"], batches[1]["own"])
-    draw = np.random.default_rng([7, 2]).random()
-    np.testing.assert_array_equal(batches[2]["shared"], np.full((4, 1), draw, np.float32))
+    draws = Draws((7, 2), 4)
+    np.testing.assert_array_equal(batches[2]["shared"], np.full((4, 1), draws.shared.random(), np.float32))
+    np.testing.assert_array_equal(batches[2]["own"], draws.random(1).astype(np.float32))
     whole.close(), cut.close()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.draws import Draws
 from jaxemb.views.crops import LUMA, CropViews, luma
 
 STILL = CropViews(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter=0.0, grey=0.0)
@@ -15,7 +16,7 @@ def images(n=2, size=8, channels=3, dtype="float32"):
 
 
 def seeds(views, n=2, seed=0):
-    return jnp.asarray(views.seeds(n, np.random.default_rng(seed)))
+    return jnp.asarray(views.seeds(Draws((seed,), n)))
 
 
 def replace(views, **fields):
@@ -35,7 +36,7 @@ def test_a_seed_fixes_a_view_whatever_stands_beside_it():
     out = jax.jit(views.__call__)(x, s)
     np.testing.assert_allclose(jax.jit(views.__call__)(x[::-1], s[::-1]), out[::-1], rtol=1e-5, atol=1e-5)
     assert (np.abs(np.asarray(out[:, 0] - out[:, 1])).max((1, 2, 3)) > 0.01).all()
-    np.testing.assert_array_equal(views.seeds(3, np.random.default_rng(0)), s)
+    np.testing.assert_array_equal(views.seeds(Draws((0,), 3)), s)
 
 
 def test_flip_and_grey():
