@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError
-from jaxemb.train.sharding import batch_sharding, replicated, row_shards
+from jaxemb.train.sharding import batch_sharding, on_mesh, replicated, row_shards
 
 BATCH = 256
 """Rows of a call on the devices, where the caller has no better number."""
@@ -27,7 +27,7 @@ class Encoder:
         self._shards, self._spec = row_shards(mesh), spec or {}
         self.batch = -(-batch // self._shards) * self._shards
         self._rows, self._whole = batch_sharding(mesh), replicated(mesh)
-        self._objective = objective
+        self._objective, self._mesh = objective, mesh
         self._compiled: dict[str, Callable] = {}
 
     def bind(self, variables: Any, method: str = "encode") -> Bound:
@@ -39,7 +39,9 @@ class Encoder:
             raise ConfigError(f"{type(self._objective).__name__} has no {method!r}: this evaluation cannot be run on it")
         if method not in self._compiled:
             # Whole on every device: each process can read all rows.
-            self._compiled[method] = jax.jit(lambda v, b: self._objective.apply(v, b, method=method), out_shardings=self._whole)
+            self._compiled[method] = jax.jit(
+                on_mesh(lambda v, b: self._objective.apply(v, b, method=method), self._mesh), out_shardings=self._whole
+            )
         run = self._compiled[method]
 
         def encode(arrays: Mapping[str, np.ndarray]) -> Any:

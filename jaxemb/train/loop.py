@@ -21,7 +21,7 @@ from jaxemb.train.first_layer import first_layer_cosine
 from jaxemb.train.judge import Judge
 from jaxemb.train.report import Report
 from jaxemb.train.setup import batch_shapes
-from jaxemb.train.sharding import check_batch, make_mesh, replicated
+from jaxemb.train.sharding import check_batch, make_mesh, on_mesh, replicated
 from jaxemb.train.signals import Stop
 from jaxemb.train.start import find_start
 from jaxemb.train.state import TrainState, items_of
@@ -106,7 +106,7 @@ def compile_step(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
         experiment.objective, experiment.optim, steps=experiment.steps, ema=experiment.ema, accumulate=experiment.accumulate
     )
     placed = jax.tree.map(lambda x: x.sharding, state)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, replicated(mesh)))
+    jitted = jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placed, replicated(mesh)))
     return jitted.lower(state, batch_shapes(experiment, mesh)).compile()
 
 

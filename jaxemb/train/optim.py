@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from typing import Any, Literal, NamedTuple
 
@@ -129,8 +129,8 @@ class Optim:
 
     # ---- the transformation ----------------------------------------------------------------------------------------------------
 
-    def make(self, steps: int) -> optax.GradientTransformation:
-        """The optax transformation for a run of this many steps."""
+    def make(self, steps: int, scanned: Collection[str] = ()) -> optax.GradientTransformation:
+        """The optax transformation for a run of this many steps; `scanned` are the parameters that are stacks over layers."""
         # At a learning rate of 1 an optimiser of optax returns the negative of the bare direction, to which we add the decay.
         arguments = {"learning_rate": 1.0, **self.options}
         if "weight_decay" in inspect.signature(_factory(self.name)).parameters:
@@ -138,6 +138,8 @@ class Optim:
         inner = _factory(self.name)(**arguments)
         if self.clip is not None:
             inner = optax.chain(optax.clip_by_global_norm(self.clip), inner)
+        if self.freeze:  # what is not trained has no moments, nor eats into the norm that is clipped
+            inner = optax.masked(inner, self.trained)
 
         def init(params: Params) -> ScheduledState:
             self.check(params)
@@ -147,8 +149,6 @@ class Optim:
             assert params is not None
             t = state.count + 1
             lr, decay = self.lr_at(t, steps), self.decay_at(t, steps)
-            if self.freeze:  # before clipping: what is not trained must not eat into the norm
-                updates = jax.tree.map(lambda g, s: g if s else jnp.zeros_like(g), updates, self.trained(params))
             with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes that strict promotion refuses
                 direction, inner_state = inner.update(updates, state.inner, params)
 
@@ -159,19 +159,19 @@ class Optim:
                     u = u - decay.astype(p.dtype) * p
                 return (factor * lr).astype(p.dtype) * u.astype(p.dtype)
 
-            moves = jax.tree.map(move, direction, params, self.decayed(params), self.factors(params))
+            moves = jax.tree.map(move, direction, params, self.decayed(params, scanned), self.factors(params))
             return moves, ScheduledState(t, inner_state)
 
         return optax.GradientTransformation(init, update)
 
     # ---- which parameter gets what ---------------------------------------------------------------------------------------------
 
-    def decayed(self, params: Params) -> Params:
+    def decayed(self, params: Params, scanned: Collection[str] = ()) -> Params:
         """Tree of bool: tensors of two or more dimensions (three or more in a scanned stack) that no regex excludes."""
 
         def rule(path: str, p: Any) -> bool:
-            stacked = "blocks" in path.split("/")  # the depth axis that nn.scan adds does not make a matrix of a vector
-            return p.ndim - stacked > 1 and not any(re.search(r, path) for r in self.no_decay)
+            # The depth axis that nn.scan adds does not make a matrix of a vector.
+            return p.ndim - (path in scanned) > 1 and not any(re.search(r, path) for r in self.no_decay)
 
         return map_paths(rule, params)
 

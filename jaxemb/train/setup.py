@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.ops.draws import Draws
+from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import batch_sharding, state_shardings
 from jaxemb.train.state import TrainState, create
 
@@ -36,8 +37,9 @@ def batch_shapes(experiment: Experiment, mesh: Mesh) -> dict[str, jax.ShapeDtype
 
 def state_shapes(experiment: Experiment, mesh: Mesh) -> TrainState:
     """The state as shapes with their placement: what a checkpoint is restored into, on whatever devices are here."""
-    shapes = jax.eval_shape(_init(experiment), example_batch(experiment))
-    placed = state_shardings(shapes, experiment.sharding, mesh)
+    batch = example_batch(experiment)
+    shapes = jax.eval_shape(_init(experiment), batch)
+    placed = state_shardings(shapes, experiment.sharding, mesh, scanned_paths(experiment.objective, batch))
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed)
 
 

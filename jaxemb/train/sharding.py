@@ -11,8 +11,9 @@ derives the communication from the placement. Rules:
 
     "replicate"     whole on every device
     "fsdp"          the largest dimension that divides is cut over fsdp; whole where none does
-    "fsdp,model"    one axis a dimension, "-" for none. For a transformer: (("(qkv|mlp_up)/kernel", "fsdp,model"),
-                    ("(out|mlp_down)/kernel", "model,fsdp"), (".*", "fsdp"))
+    "tensor"        tensor parallelism of a transformer: heads of the attention, hidden features of the feed-forward part and the
+                    vocabulary are cut over model, see `TENSOR`; everything else as by "fsdp"
+    "fsdp,model"    one axis a dimension, "-" for none; "model?" cuts where the size divides, and leaves whole where not
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,6 +36,18 @@ AXES = ("data", "fsdp", "model")
 ROWS = ("data", "fsdp")
 """The axes over which the rows of a batch are cut."""
 Rules = Sequence[tuple[str, str]]
+TENSOR: Rules = (
+    # Two all-reduce a layer forward and no gather: the inputs of a block are whole, what lies between its products is cut. Keys and
+    # values of grouped heads stay whole where there are fewer of them than devices.
+    (r"\battention/(q|k|v)/kernel$", "fsdp?,model?,-"),
+    (r"\battention/(q|k|v)/bias$", "model?,-"),
+    (r"\battention/out/kernel$", "model?,-,fsdp?"),
+    (r"\bmlp/(up|gate)/kernel$", "fsdp?,model?"),
+    (r"\bmlp/(up|gate)/bias$", "model?"),
+    (r"\bmlp/down/kernel$", "model?,fsdp?"),
+    (r"\bstem/embedding$", "model?,fsdp?"),
+)
+"""What "tensor" does: the first regex that finds something in a path."""
 
 
 def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
@@ -62,8 +75,8 @@ def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> 
 # ---- parameters ------------------------------------------------------------------------------------------------------------------
 
 
-def shardings(params: Any, rules: Rules, mesh: Mesh) -> Any:
-    """The tree of NamedSharding that the rules give to a tree of parameters (arrays or shapes)."""
+def shardings(params: Any, rules: Rules, mesh: Mesh, scanned: Collection[str] = ()) -> Any:
+    """The tree of NamedSharding that the rules give to a tree of parameters (arrays or shapes), `scanned` stacks among them."""
     paths = parameter_paths(params)
     for regex, _ in rules:
         if not any(re.search(regex, path) for path in paths):
@@ -71,14 +84,15 @@ def shardings(params: Any, rules: Rules, mesh: Mesh) -> Any:
 
     def place(path: str, leaf: Any) -> NamedSharding:
         rule = next((rule for regex, rule in rules if re.search(regex, path)), "replicate")
-        return NamedSharding(mesh, partition(rule, path, leaf.shape, mesh))
+        return NamedSharding(mesh, partition(rule, path, leaf.shape, mesh, path in scanned))
 
     return map_paths(place, params)
 
 
-def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
-    """How a rule cuts one parameter."""
-    stacked = "blocks" in path.split("/")  # nn.scan puts the depth in front, and layers are not spread over devices
+def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool = False) -> P:
+    """How a rule cuts one parameter. `stacked`: nn.scan put the depth in front, and layers are not spread over devices."""
+    if rule == "tensor":
+        rule = next((axes for regex, axes in TENSOR if re.search(regex, path)), "fsdp")
     if rule == "replicate":
         return P()
     if rule == "fsdp":
@@ -86,24 +100,31 @@ def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
         fitting = [d for d in range(int(stacked), len(shape)) if shape[d] and shape[d] % count == 0]
         largest = max(fitting, key=lambda d: shape[d], default=None)
         return P() if count == 1 or largest is None else P(*("fsdp" if d == largest else None for d in range(len(shape))))
-    axes = [None if axis.strip() == "-" else axis.strip() for axis in rule.split(",")]
+    named = [None if axis.strip() == "-" else axis.strip() for axis in rule.split(",")]
+    axes = [axis and axis.removesuffix("?") for axis in named]
     if bad := [axis for axis in axes if axis and axis not in AXES]:
-        raise ConfigError(f"sharding: {rule!r} is no rule ({bad[0]!r}); valid: 'replicate', 'fsdp', or axes such as 'fsdp,model'")
+        raise ConfigError(
+            f"sharding: {rule!r} is no rule ({bad[0]!r}); valid: 'replicate', 'fsdp', 'tensor', or axes such as 'fsdp,model'"
+        )
     if stacked and len(axes) == len(shape) - 1:
-        axes = [None, *axes]
+        axes, named = [None, *axes], [None, *named]
     if len(axes) != len(shape):
         raise ConfigError(f"sharding: {rule!r} names {len(axes)} dimensions, but {path} has shape {shape}")
-    for axis, size in zip(axes, shape, strict=True):
-        if axis and size % mesh.shape[axis]:
+    for d, (axis, size) in enumerate(zip(axes, shape, strict=True)):
+        if not axis or size % mesh.shape[axis] == 0:
+            continue
+        if named[d] != axis:
+            axes[d] = None
+        else:
             raise ConfigError(
                 f"sharding: {rule!r} cuts {path} of shape {shape}: {size} is not divisible by {axis}={mesh.shape[axis]}"
             )
     return P(*axes)
 
 
-def state_shardings(state: Any, rules: Rules, mesh: Mesh) -> Any:
+def state_shardings(state: Any, rules: Rules, mesh: Mesh, scanned: Collection[str] = ()) -> Any:
     """Shardings of a whole TrainState: what mirrors a parameter (its average, its moments) lies where the parameter lies."""
-    placed = dict(zip(parameter_paths(state.params), jax.tree.leaves(shardings(state.params, rules, mesh)), strict=True))
+    placed = dict(zip(parameter_paths(state.params), jax.tree.leaves(shardings(state.params, rules, mesh, scanned)), strict=True))
     shapes = dict(zip(parameter_paths(state.params), (x.shape for x in jax.tree.leaves(state.params)), strict=True))
 
     def place(path: str, leaf: Any) -> NamedSharding:
@@ -113,6 +134,16 @@ def state_shardings(state: Any, rules: Rules, mesh: Mesh) -> Any:
         return placed[mirrored] if mirrored else replicated(mesh)
 
     return map_paths(place, state)
+
+
+def on_mesh(f: Callable, mesh: Mesh) -> Callable:
+    """`f`, to be jitted, with the mesh known inside: by it a kernel that XLA cannot cut cuts itself (`ops/attention.py`)."""
+
+    def inside(*args: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return f(*args)
+
+    return inside
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------------------

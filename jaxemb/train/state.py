@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxemb.ops.dtypes import wide
+
 
 class TrainState(struct.PyTreeNode):
     """Fields are annotated `Any` on purpose: shaped annotations break tree maps under the jaxtyping import hook."""
@@ -20,7 +22,7 @@ class TrainState(struct.PyTreeNode):
     stats: Any
     """Other variable collections of the model, e.g. {"batch_stats": ...}; usually {}."""
     ema: Any
-    """The exponential moving average of `params`, or None."""
+    """The exponential moving average of `params` in float32 or better, or None."""
     opt: Any
     """The state of the optimiser."""
     key: Any
@@ -38,8 +40,9 @@ def create(objective: Any, tx: Any, batch: Any, *, seed: int | jax.Array, ema: b
     variables = dict(objective.init({"params": init, "dropout": dropout}, batch))
     params = variables.pop("params", {})
     variables.pop("losses", None)  # sown by init as by every step, never kept
-    # The average starts as a copy; copied for real, because the step donates both.
-    average = jax.tree.map(jnp.copy, params) if ema else None
+    # The average starts as a copy, of real arrays, because the step donates both. In float32 or better: in bfloat16 it would stand
+    # still, since a thousandth of a difference is less than half of its last digit.
+    average = jax.tree.map(lambda p: jnp.copy(p.astype(wide(p))), params) if ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, variables, average, tx.init(params), key)
 
 

@@ -12,6 +12,7 @@ import optax
 
 from jaxemb.ops.ema import ema_update
 from jaxemb.ops.tract import MOMENTS, deferred
+from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.state import TrainState
 from jaxemb.types import Batch, Loss, Now
 
@@ -23,7 +24,6 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
 
     The average moves after the update, see `momentum_at`.
     """
-    tx = optim.make(steps)
     horizon = optim.stretch * steps  # not cut to a whole number, unlike those of lr and decay: as released
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -37,6 +37,7 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
                 {"params": params, **stats}, part, targets, now, method="loss", rngs={"dropout": dropout}, mutable=mutable
             )
 
+        tx = optim.make(steps, scanned_paths(objective, batch))
         key = jax.random.fold_in(state.key, state.step)
         found, stats, grads = gradient(run, state.params, state.stats, batch, key, accumulate)
         grads = deferred(grads, found.moments)

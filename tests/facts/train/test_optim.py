@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.ops.paths import parameter_paths
+from jaxemb.ops.paths import by_path
 from jaxemb.train.optim import Optim
 
 PARAMS = {
@@ -13,11 +13,12 @@ PARAMS = {
     "mask_token": jnp.ones((1, 1, 3)),
     "layers": {"blocks": {"kernel": jnp.ones((4, 2, 3)), "norm": jnp.ones((4, 3))}},
 }
+STACKED = {"layers/blocks/kernel", "layers/blocks/norm"}
 GRADS = jax.tree.map(lambda p: 0.1 * jnp.ones_like(p), PARAMS)
 
 
 def updated(optim, steps=10, params=PARAMS, grads=GRADS, times=1):
-    tx = optim.make(steps)
+    tx = optim.make(steps, STACKED)
     state = tx.init(params)
     for _ in range(times):
         updates, state = tx.update(grads, state, params)
@@ -49,8 +50,11 @@ def test_sgd_with_momentum_by_hand():
 
 def test_what_is_decayed():
     optim = Optim(decay=0.1)
-    decayed = dict(zip(parameter_paths(PARAMS), jax.tree.leaves(optim.decayed(PARAMS)), strict=True))
+    decayed = by_path(optim.decayed(PARAMS, STACKED))
     assert {p for p, yes in decayed.items() if yes} == {"encoder/kernel", "mask_token", "layers/blocks/kernel"}
+    # A module may be called `blocks` without being a stack: then its matrices are decayed as any other.
+    decayed = by_path(optim.decayed({"blocks": {"kernel": jnp.ones((2, 3)), "other": jnp.ones(3)}}))
+    assert decayed == {"blocks/kernel": True, "blocks/other": False}
     p = updated(Optim("sgd", lr=0.5, schedule="constant", decay=0.1), grads=jax.tree.map(jnp.zeros_like, PARAMS))
     close(p["encoder"]["kernel"], 2 - 0.5 * 0.1 * 2)
     close(p["encoder"]["bias"], PARAMS["encoder"]["bias"])
@@ -85,6 +89,17 @@ def test_freeze_and_multipliers():
 def test_frozen_means_frozen_with_decay_too():
     frozen = Optim("adamw", lr=1.0, decay=0.5, schedule="constant", freeze=("kernel",))
     close(updated(frozen)["encoder"]["kernel"], PARAMS["encoder"]["kernel"], rtol=0, atol=0)
+
+
+def test_frozen_parameters_have_no_moments():
+    def size(optim):
+        return sum(x.size for x in jax.tree.leaves(optim.make(1).init(PARAMS)))
+
+    frozen = sum(x.size for x in jax.tree.leaves(PARAMS["encoder"]))
+    assert size(Optim("adamw")) - size(Optim("adamw", freeze=("encoder",))) == 2 * frozen
+    loud = jax.tree.map(jnp.copy, GRADS) | {"encoder": jax.tree.map(lambda g: 1e6 * g, GRADS["encoder"])}
+    moved = [updated(Optim("adamw", lr=0.1, clip=0.01, freeze=("encoder",)), grads=grads, times=3) for grads in (GRADS, loud)]
+    close(*moved, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "lamb", "lars", "adafactor", "rmsprop"])

@@ -61,14 +61,37 @@ def test_mesh_that_does_not_fit(axes, words):
         ("fsdp", "mlp/up/kernel", (6, 12), P(None, "fsdp")),
         ("fsdp", "mlp/down/kernel", (12, 6), P("fsdp", None)),
         ("fsdp", "odd/kernel", (3, 5), P()),
-        ("fsdp", "blocks/up/kernel", (16, 6, 3), P(None, "fsdp", None)),  # never the depth
         ("fsdp,model", "up/kernel", (6, 12), P("fsdp", "model")),
         ("-, model", "up/kernel", (6, 12), P(None, "model")),
-        ("fsdp,model", "blocks/up/kernel", (3, 6, 12), P(None, "fsdp", "model")),
+        ("model?,-", "q/bias", (4, 8), P("model", None)),
+        ("model?,-", "k/bias", (1, 8), P(None, None)),
+        ("tensor", "block_0/attention/q/kernel", (8, 4, 2), P("fsdp", "model", None)),
+        ("tensor", "block_0/attention/k/kernel", (8, 1, 2), P("fsdp", None, None)),  # fewer key heads than devices: whole
+        ("tensor", "block_0/attention/out/kernel", (4, 2, 8), P("model", None, "fsdp")),
+        ("tensor", "block_0/mlp/up/kernel", (8, 32), P("fsdp", "model")),
+        ("tensor", "block_0/mlp/gate/bias", (32,), P("model")),
+        ("tensor", "block_0/mlp/down/kernel", (32, 8), P("model", "fsdp")),
+        ("tensor", "stem/embedding", (64, 8), P("model", "fsdp")),
+        ("tensor", "norm/scale", (8,), P("fsdp")),
     ],
 )
 def test_rules(rule, path, dims, expected):
     assert partition(rule, path, dims, make_mesh({"data": 2, "fsdp": 2, "model": 2})) == expected
+
+
+@pytest.mark.parametrize(
+    "rule, path, dims, expected",
+    [
+        ("fsdp", "blocks/up/kernel", (16, 6, 3), P(None, "fsdp", None)),  # never the depth
+        ("fsdp,model", "blocks/up/kernel", (3, 6, 12), P(None, "fsdp", "model")),
+        ("tensor", "blocks/attention/q/kernel", (3, 8, 4, 2), P(None, "fsdp", "model", None)),
+    ],
+)
+def test_rules_of_stacked_parameters(rule, path, dims, expected):
+    mesh = make_mesh({"data": 2, "fsdp": 2, "model": 2})
+    assert partition(rule, path, dims, mesh, stacked=True) == expected
+    assert shardings({"a": shape(16, 6, 3)}, (("a", "fsdp"),), mesh, scanned={"a"})["a"].spec == P(None, "fsdp", None)
+    assert shardings({"a": shape(16, 6, 3)}, (("a", "fsdp"),), mesh)["a"].spec == P("fsdp", None, None)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,27 @@ def test_losses_that_modules_sow_are_added_and_logged():
     np.testing.assert_allclose(new.params["a"]["w"], 1 - 0.25 * (2 + 2))
 
 
+def test_an_average_of_half_precision_parameters_moves():
+    """In bfloat16 a momentum of .999 would round every step away."""
+
+    class Half(Mean):
+        def setup(self):
+            self.w = self.param("w", nn.initializers.ones, (2,), jnp.bfloat16)
+
+        def loss(self, batch, targets, now):
+            return Loss(self.w.astype(jnp.float32).sum())
+
+        def encode(self, batch):
+            return batch["x"]
+
+    step = jax.jit(make_step(Half(), Optim("sgd", lr=1.0, schedule="constant"), steps=10, ema=(0.999, 0.999)))
+    state = start(Half(), ema=True)
+    for _ in range(3):
+        state, _ = step(state, X)
+    assert state.params["w"].dtype == jnp.bfloat16 and state.ema["w"].dtype == jnp.float32
+    np.testing.assert_allclose(state.ema["w"], 1 - (0.001 * 3 + 0.000_999 * 2 + 0.000_998), rtol=1e-6)
+
+
 def test_momentum_at_its_ends():
     assert float(momentum_at(0, (0.996, 1.0), 100)) == pytest.approx(0.996)
     assert float(momentum_at(100, (0.996, 1.0), 100)) == pytest.approx(1.0)

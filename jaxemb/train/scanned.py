@@ -1,0 +1,49 @@
+"""Which parameters are stacks over layers: found from how the model runs, not from what its modules are called."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from jaxemb.ops.paths import by_path
+
+
+def scanned_paths(objective: Any, batch: Any) -> frozenset[str]:
+    """The paths of parameters with a leading axis that `nn.scan` (or `nn.vmap`) gave them: those that have a dimension more in the
+    tree than where they are used. `batch` may be arrays, tracers or shapes."""
+    try:
+        known = _known(objective)
+    except TypeError:  # a field that has no hash
+        return _scanned_paths(objective, batch)
+    shapes = tuple((name, x.shape, str(x.dtype)) for name, x in by_path(batch).items())
+    if shapes not in known:
+        known[shapes] = _scanned_paths(objective, batch)
+    return known[shapes]
+
+
+@functools.lru_cache(maxsize=8)
+def _known(objective: Any) -> dict[Any, frozenset[str]]:
+    """What was found for an objective: a trace of `init` costs a second in a large model."""
+    return {}
+
+
+def _scanned_paths(objective: Any, batch: Any) -> frozenset[str]:
+    used: dict[str, int] = {}
+
+    def look(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        out, module = call(*args, **kwargs), context.module
+        for name, x in module.variables.get("params", {}).items():
+            if not isinstance(x, Mapping):
+                used["/".join((*module.path, name))] = x.ndim
+        return out
+
+    def init(batch: Any) -> Any:
+        return objective.init({"params": jax.random.key(0), "dropout": jax.random.key(0)}, batch)
+
+    with nn.intercept_methods(look):
+        shapes = jax.eval_shape(init, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch))
+    return frozenset(path for path, x in by_path(shapes.get("params", {})).items() if x.ndim > used.get(path, x.ndim))

@@ -1,0 +1,38 @@
+"""Stacks over layers are known by how the model runs."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.base import Objective
+from jaxemb.objectives.classify import Classify
+from jaxemb.ops.paths import by_path
+from jaxemb.train.scanned import scanned_paths
+
+BATCH = {"images": jnp.zeros((2, 8, 8, 1)), "labels": jnp.zeros(2, jnp.int32)}
+
+
+def test_those_of_a_scan_and_no_others():
+    for scan in (False, True):
+        model = Classify(encoder=Transformer(stem=Patches(4), width=8, depth=2, heads=2, scan=scan))
+        paths = by_path(jax.eval_shape(model.init, jax.random.key(0), BATCH)["params"])
+        expected = {p for p in paths if p.startswith("encoder/blocks/")} if scan else set()
+        assert scanned_paths(model, BATCH) == expected and bool(expected) == scan
+
+
+class Named(Objective):
+    """Has a layer that is called `blocks`, and stacks that are not."""
+
+    fields: dict  # no hash: nothing is kept
+
+    @nn.compact
+    def __call__(self, batch):
+        x = nn.Dense(3, name="blocks")(batch["images"].reshape(2, -1))
+        many = nn.vmap(nn.Dense, in_axes=None, variable_axes={"params": 0}, split_rngs={"params": True}, axis_size=5)
+        return many(2, name="many")(x)
+
+
+def test_names_decide_nothing():
+    assert scanned_paths(Named({}), BATCH) == {"many/kernel", "many/bias"}
