@@ -41,6 +41,7 @@ check: lint types test
 # The catalogue of methods, from the docstrings.
 docs: .venv/installed
 	$(BIN)/jaxemb list --markdown > docs/methods.md
+	$(BIN)/jaxemb claims --markdown > docs/claims.md
 
 clean:
 	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

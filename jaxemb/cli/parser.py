@@ -20,6 +20,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb encode runs/shapes photos/ out.npy    embeddings of your images
   jaxemb list posemb                           what there is to choose from
   jaxemb show experiments/jepa/shapes.py       config, parameters, shapes, arithmetic
+  jaxemb claims seqpe                          what papers say, and what holds here
 """
 
 TRAIN = """\
@@ -69,6 +70,15 @@ examples:
   jaxemb list posemb
   jaxemb list evals '*rank*'     a pattern, or a part of name, summary or paper
   jaxemb list --markdown         docs/methods.md
+"""
+
+CLAIMS = """\
+examples:
+  jaxemb claims                  what each paper says, what was measured here, and the verdict
+  jaxemb claims I-JEPA           a part of system, paper, claim, experiment or verdict
+  jaxemb claims 'not here'
+  jaxemb claims --update         after new results: the figures anew, from the tables of results/; read the verdicts again
+  jaxemb claims --markdown       docs/claims.md
 """
 
 SHOW = """\
@@ -156,6 +166,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("family", nargs="?", metavar="FAMILY")
     p.add_argument("pattern", nargs="?", metavar="PATTERN")
     p.add_argument("--markdown", action="store_true", help="as a catalogue")
+
+    p = verb("claims", run.claims, "Say what papers claim, and what holds here.", CLAIMS)
+    p.add_argument("pattern", nargs="?", metavar="PATTERN")
+    p.add_argument("--markdown", action="store_true", help="as a page")
+    p.add_argument("--update", action="store_true", help="recompute the figures and write them back")
+    p.add_argument("--file", metavar="FILE.csv", help="the table of claims (results/claims.csv of the checkout)")
 
     p = verb("show", run.show, "Show what an experiment or a run is made of; nothing is trained.", SHOW)
     p.add_argument("target", metavar="FILE[:NAME]|RUN")

@@ -141,6 +141,32 @@ def list(args: argparse.Namespace) -> None:
     table(("family", "method", "what it does", "paper"), [(m.family, signature(m), m.summary, m.paper or "") for m in found])
 
 
+def claims(args: argparse.Namespace) -> None:
+    from jaxemb.discover import list_methods
+    from jaxemb.log.claims import markdown, matching, measured, missing, read, results, update
+
+    file = Path(args.file) if args.file else results() / "claims.csv"
+    if args.update:
+        changed = update(file)
+        say(
+            f"{file}: {len(changed)} of the figures changed" + "".join(f"\n  {c.system}: {c.claim}: {measured(c)}" for c in changed)
+        )
+        return
+    found = read(file)
+    absent = missing(found, (m.name for m in list_methods() if m.paper))
+    if args.markdown:
+        print(markdown(found, absent))
+        return
+    if args.pattern:
+        found = matching(found, args.pattern)
+        if not found:
+            raise ConfigError(f"no claim matches {args.pattern!r}; jaxemb claims shows all")
+    rows = [(c.system, c.claim, c.claimed, measured(c), c.verdict, c.sentence) for c in found]
+    table(("system", "claim", "claimed", "measured here", "verdict", ""), rows)
+    if absent and not args.pattern:
+        say(f"\nmissing: {', '.join(absent)}")
+
+
 def show(args: argparse.Namespace) -> None:
     import jax
 

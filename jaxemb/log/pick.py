@@ -72,7 +72,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's; ties share their mean rank. NaN where one of the two is constant."""
     from scipy.stats import spearmanr
 
-    return float("nan") if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b)[0])
+    return float("nan") if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.asarray(spearmanr(a, b))[0])
 
 
 def lines(report: Report, by: str, oracle: str) -> tuple[list[str], list[list[str]]]:
