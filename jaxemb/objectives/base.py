@@ -33,7 +33,7 @@ class Objective(nn.Module):
         """Whether an experiment with this objective must keep an average (`ema`); one without is refused."""
         return self.teacher
 
-    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
+    def prepare(self, batch: dict[str, Any], draws: Draws) -> dict[str, Any]:
         """Host side, numpy only. What a row draws depends on its place in the global batch and on the step alone (`ops/draws.py`).
         Shapes must be the same at every step, so that nothing recompiles."""
         return batch

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from jaxemb.data.base import DataError
 from jaxemb.ops.draws import Draws
-from jaxemb.train.setup import batch_shapes
+from jaxemb.train.setup import every_batch_shape, layout
 from jaxemb.train.sharding import data_shard, to_devices
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Feed:
         if place is not None:
             self._stream.set_state(place)
         self.place = self._stream.get_state()
-        self._expected = batch_shapes(experiment, mesh)
+        self._expected = [layout(shapes) for shapes in every_batch_shape(experiment, mesh)]
         self._ready: queue.Queue = queue.Queue(ahead)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(start,), name="feed", daemon=True)
@@ -71,12 +71,12 @@ class Feed:
     def _prepare(self, step: int, arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         draws = Draws((self._experiment.seed, step), self._rows, self._shard)
         batch = to_devices(self._experiment.objective.prepare(arrays, draws), self._mesh)
-        got, expected = ({k: (x.shape, x.dtype) for k, x in b.items()} for b in (batch, self._expected))
-        if got != expected:
+        if (found := layout(batch)) not in self._expected:
+            got, expected = ({name: (shape, dtype) for name, shape, dtype in arrays} for arrays in (found, self._expected[-1]))
             name = next(k for k in {**got, **expected} if got.get(k) != expected.get(k))
             raise DataError(
                 f"batch {step}: {name!r} is {got.get(name, 'missing')}, but the data's spec and the objective's prepare say "
-                f"{expected.get(name, 'nothing of it')}; shapes must be the same at every step"
+                f"{expected.get(name, 'nothing of it')}; shapes must be the same at every step, or one of `data.specs`"
             )
         return batch
 

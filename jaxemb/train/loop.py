@@ -20,7 +20,7 @@ from jaxemb.train.feed import Feed
 from jaxemb.train.first_layer import first_layer_cosine
 from jaxemb.train.judge import Judge
 from jaxemb.train.report import Report
-from jaxemb.train.setup import batch_shapes
+from jaxemb.train.setup import every_batch_shape, layout
 from jaxemb.train.sharding import check_batch, make_mesh, on_mesh, replicated
 from jaxemb.train.signals import Stop
 from jaxemb.train.start import find_start
@@ -107,7 +107,7 @@ def compile_step(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
     )
     placed = jax.tree.map(lambda x: x.sharding, state)
     jitted = jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placed, replicated(mesh)))
-    return jitted.lower(state, batch_shapes(experiment, mesh)).compile()
+    return compiled(jitted, state, experiment, mesh)
 
 
 def compile_look(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
@@ -118,10 +118,16 @@ def compile_look(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
 
     def look(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         # Of many micro-batches the first alone: the others would not fit beside it.
-        part = {name: x[: experiment.batch // experiment.accumulate] for name, x in batch.items()}
+        part = jax.tree.map(lambda x: x[: experiment.batch // experiment.accumulate], batch)
         return {"first_layer_cosine": first_layer_cosine(experiment.objective, state, part, layer)}
 
-    return jax.jit(look, out_shardings=replicated(mesh)).lower(state, batch_shapes(experiment, mesh)).compile()
+    return compiled(jax.jit(look, out_shardings=replicated(mesh)), state, experiment, mesh)
+
+
+def compiled(jitted: Any, state: TrainState, experiment: Experiment, mesh: Mesh) -> Any:
+    """A function of the state and a batch, compiled once for each shape that the batches of the data may have."""
+    found = {layout(shapes): jitted.lower(state, shapes).compile() for shapes in every_batch_shape(experiment, mesh)}
+    return lambda state, batch: found[layout(batch)](state, batch)
 
 
 def make_report(experiment: Experiment, folder: Run, tensorboard: bool, wandb: bool) -> Report:

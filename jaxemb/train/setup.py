@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.ops.draws import Draws
+from jaxemb.preprocess.base import Spec
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import batch_sharding, state_shardings
 from jaxemb.train.state import TrainState, create
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
 
-def example_batch(experiment: Experiment, rows: int = 1) -> dict[str, np.ndarray]:
-    """A prepared batch of zeros, as `data.spec` describes it: what parameters are made from."""
-    zeros = {name: np.zeros((rows, *spec.shape), spec.dtype) for name, spec in experiment.data.spec.items()}
+def example_batch(experiment: Experiment, rows: int = 1, spec: Spec | None = None) -> dict[str, Any]:
+    """A prepared batch of zeros, as `data.spec` (or another one of `data.specs`) describes it: what parameters are made from."""
+    zeros = zeros_of(experiment.data.spec if spec is None else spec, rows)
     return experiment.objective.prepare(zeros, Draws((0,), rows))
 
 
-def batch_shapes(experiment: Experiment, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+def zeros_of(spec: Spec, rows: int) -> dict[str, Any]:
+    """Arrays of zeros, nested as the spec is."""
+    return {k: zeros_of(s, rows) if isinstance(s, Mapping) else np.zeros((rows, *s.shape), s.dtype) for k, s in spec.items()}
+
+
+def batch_shapes(experiment: Experiment, mesh: Mesh, spec: Spec | None = None) -> dict[str, Any]:
     """The training batch as it lies on the devices."""
     rows = batch_sharding(mesh)
 
@@ -32,7 +38,18 @@ def batch_shapes(experiment: Experiment, mesh: Mesh) -> dict[str, jax.ShapeDtype
         dtype = jax.dtypes.canonicalize_dtype(x.dtype)
         return jax.ShapeDtypeStruct((experiment.batch, *x.shape[1:]), dtype, sharding=rows)
 
-    return {name: describe(x) for name, x in example_batch(experiment).items()}
+    return jax.tree.map(describe, example_batch(experiment, spec=spec))
+
+
+def every_batch_shape(experiment: Experiment, mesh: Mesh) -> list[dict[str, Any]]:
+    """Of data with several lengths, the batch of each."""
+    return [batch_shapes(experiment, mesh, spec) for spec in experiment.data.specs]
+
+
+def layout(batch: Any) -> tuple[tuple[str, tuple[int, ...], np.dtype], ...]:
+    """(path, shape, dtype) of each array of a batch: what it was compiled for."""
+    leaves = jax.tree.leaves_with_path(batch)
+    return tuple(("/".join(str(getattr(k, "key", k)) for k in path), x.shape, np.dtype(x.dtype)) for path, x in leaves)
 
 
 def state_shapes(experiment: Experiment, mesh: Mesh) -> TrainState:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxemb.config import from_json, to_json
 from jaxemb.ops.paths import parameter_paths
 from jaxemb.train.optim import Optim
-from jaxemb.train.setup import batch_shapes, state_shapes
+from jaxemb.train.setup import batch_shapes, layout, state_shapes
 from jaxemb.train.sharding import make_mesh
 from jaxemb.train.step import make_step
 
@@ -76,8 +76,8 @@ def summarise(experiment: Experiment) -> Summary:
     plain_state = state_shapes(plain, one_device())
     variables, apply = plain_state.variables(), plain.objective.apply
     step = make_step(plain.objective, plain.optim, steps=plain.steps, ema=plain.ema)
-    one = {name: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for name, x in batch.items()}
-    shapes = {name: x.shape for name, x in batch.items()}
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch)
+    shapes = {path: shape for path, shape, _ in layout(batch)}
     for name in ("features", "encode"):
         out = _try(lambda name=name: jax.eval_shape(lambda v, b: apply(v, b, method=name), variables, batch))
         if out is not None:

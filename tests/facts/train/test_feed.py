@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxemb.data.base import ArraySpec
+from jaxemb.data.base import ArraySpec, DataError
 from jaxemb.objectives.base import Objective
 from jaxemb.ops.draws import Draws
 from jaxemb.train.feed import Feed
@@ -19,6 +19,7 @@ class Counting:
     """Batches that hold their own number."""
 
     spec = {"x": ArraySpec((1,))}
+    specs = (spec,)
 
     def __init__(self, fail_at=None):
         self.fail_at, self.given = fail_at, 0
@@ -86,6 +87,33 @@ def test_what_the_thread_meets_is_raised_where_the_batch_is_asked_for():
     feed = make(Counting(fail_at=1))
     next(feed)
     with pytest.raises(OSError, match="the disk is gone"):
+        next(feed)
+    feed.close()
+
+
+class Towers(Counting):
+    """Questions of one length and documents of two."""
+
+    specs = tuple({"query": {"x": ArraySpec((2,))}, "document": {"x": ArraySpec((n,))}} for n in (3, 5))
+    spec = specs[-1]
+    lengths = (3, 5, 4)
+
+    def __next__(self):
+        self.given += 1
+        return {
+            "query": {"x": np.zeros((self.size, 2), np.float32)},
+            "document": {"x": np.zeros((self.size, self.lengths[self.given - 1]), np.float32)},
+        }
+
+
+def test_batches_may_be_nested_by_tower_and_have_one_of_several_lengths():
+    experiment = SimpleNamespace(data=Towers(), objective=Objective(), batch=4, seed=7)
+    feed = Feed(experiment, make_mesh({"data": 2}))
+    for length in (3, 5):
+        batch = next(feed)
+        assert {s.data.shape for s in batch["document"]["x"].addressable_shards} == {(2, length)}
+        assert batch["query"]["x"].shape == (4, 2)
+    with pytest.raises(DataError, match=r"batch 2: 'document/x' is \(\(4, 4\), .* say \(\(4, 5\), .*one of `data.specs`"):
         next(feed)
     feed.close()
 
