@@ -8,8 +8,6 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.data.base import DataError
@@ -43,10 +41,10 @@ class Feed:
         self._thread = threading.Thread(target=self._fill, args=(start,), name="feed", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return self
 
-    def __next__(self) -> dict[str, jax.Array]:
+    def __next__(self) -> dict[str, Any]:
         item = self._ready.get()
         if isinstance(item, BaseException):
             raise item
@@ -68,7 +66,7 @@ class Feed:
         except BaseException as e:  # whatever it is, the training thread is the one to raise it
             self._offer(e)
 
-    def _prepare(self, step: int, arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    def _prepare(self, step: int, arrays: dict[str, Any]) -> dict[str, Any]:
         draws = Draws((self._experiment.seed, step), self._rows, self._shard)
         batch = to_devices(self._experiment.objective.prepare(arrays, draws), self._mesh)
         if (found := layout(batch)) not in self._expected:
