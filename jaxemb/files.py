@@ -10,7 +10,6 @@ import json
 import os
 import re
 import stat
-from pathlib import Path
 from typing import Any
 
 LARGEST = 64 * 2**20
@@ -23,10 +22,15 @@ class FileError(ValueError):
     """A file that is not there, is none, is too large, or does not hold what it should."""
 
 
+def is_local(path: Any) -> bool:
+    """Whether a path is on a file system of this machine, and in no bucket (`gs://`): locks and flushes exist only there."""
+    return "://" not in os.fspath(path)
+
+
 def is_regular(file: Any) -> bool:
     """Whether there is a file with bytes of its own: no folder, FIFO, socket or device; no for names that cannot be."""
     try:
-        if isinstance(file, (str, Path)):
+        if is_local(file):
             return stat.S_ISREG(os.stat(file).st_mode)
         return bool(file.is_file())  # in a bucket
     except (OSError, ValueError):  # a name with a null, or of 5000 characters
@@ -36,7 +40,7 @@ def is_regular(file: Any) -> bool:
 def is_folder(path: Any) -> bool:
     """Whether there is a folder; no for names that cannot be."""
     try:
-        return bool(path.is_dir() if hasattr(path, "is_dir") else os.path.isdir(path))
+        return os.path.isdir(path) if is_local(path) else bool(path.is_dir())
     except (OSError, ValueError):
         return False
 
@@ -46,11 +50,12 @@ def read_text(file: Any, limit: int = LARGEST) -> str:
     if not is_regular(file):
         raise FileError(f"{printable(file)} is not a regular file" if _exists(file) else f"there is no file {printable(file)}")
     try:
-        if isinstance(file, (str, Path)):
+        if is_local(file):
             with open(file, "rb") as stream:
                 found = stream.read(limit + 1)
         else:
-            found = file.read_bytes()
+            with file.open("rb") as stream:
+                found = stream.read(limit + 1)
     except OSError as e:
         raise FileError(f"{printable(file)} cannot be read: {e.strerror or e}") from e
     if len(found) > limit:
@@ -97,6 +102,6 @@ def printable(x: Any) -> str:
 
 def _exists(file: Any) -> bool:
     try:
-        return os.path.lexists(file) if isinstance(file, (str, Path)) else bool(file.exists())
+        return os.path.lexists(file) if is_local(file) else bool(file.exists())
     except (OSError, ValueError):
         return False

@@ -23,9 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxemb.config import ConfigError
-from jaxemb.files import read_json
-from jaxemb.log.plot import pyplot, read_metrics
+from jaxemb.log.plot import pyplot
 from jaxemb.log.table import table
+from jaxemb.run.files import read_json
+from jaxemb.run.metrics import read_series
 
 Budgets = Mapping[int, Mapping[int, dict[int, float]]]
 """Steps in all -> seed -> {step: figure}."""
@@ -50,8 +51,8 @@ def read(pattern: str, figure: str) -> Budgets:
     """The learning curves of the runs that a pattern finds."""
     found: dict[int, dict[int, dict[int, float]]] = {}
     for run in sorted(glob.glob(pattern)):
-        series = read_metrics(Path(run)).get(figure, {})
-        config = read_json(Path(run) / "config.json")
+        series = read_series(run).get(figure, {})
+        config = read_json(f"{run}/config.json")
         if config["steps"] in series:  # else it has not come to its end
             found.setdefault(config["steps"], {})[config["seed"]] = series
     if not found:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etils import epath
+
 from jaxemb.cli.describe import brief, by_module, catalogue, matches, shape, signature, tree
 from jaxemb.cli.process import huge_pages_note, is_first
 from jaxemb.config import ConfigError, override, to_json
@@ -190,25 +192,24 @@ def show(args: argparse.Namespace) -> None:
 
 def plot(args: argparse.Namespace) -> None:
     from jaxemb.log.plot import curves
+    from jaxemb.run.folder import Run
 
     if args.features:
         from jaxemb.io.features import draw_features
-        from jaxemb.run.folder import Run
 
-        out = draw_features(args.runs, Path(args.out or Run(args.runs[0]).path / "features.png"), count=args.images)
+        out = draw_features(args.runs, args.out or Run(args.runs[0]).path / "features.png", count=args.images)
     elif args.attention:
         from jaxemb.io.features import draw_attention
-        from jaxemb.run.folder import Run
 
-        out = draw_attention(args.runs[0], Path(args.out or Run(args.runs[0]).path / "attention.png"), count=args.images)
+        out = draw_attention(args.runs[0], args.out or Run(args.runs[0]).path / "attention.png", count=args.images)
     elif args.masks:
         out = draw_masks(args.runs[0], args.out, count=args.images)
     else:
-        out = curves([Path(r) for r in args.runs], Path(args.out or Path(args.runs[0]) / "curves.png"), x=args.x, y=args.y)
+        out = curves(args.runs, args.out or Run(args.runs[0]).path / "curves.png", x=args.x, y=args.y)
     say(str(out))
 
 
-def draw_masks(target: str, out: str | None, *, count: int) -> Path:
+def draw_masks(target: str, out: str | None, *, count: int) -> epath.Path:
     """Sampled masks of FILE[:NAME] or of a run."""
     import numpy as np
 
@@ -221,14 +222,14 @@ def draw_masks(target: str, out: str | None, *, count: int) -> Path:
         raise ConfigError(f"{type(experiment.objective).__name__} draws no masks on the host; its batch holds {', '.join(drawn)}")
     context, targets = (np.where(drawn.get(f"{name}_mask", True), drawn[name], -1) for name in ("context", "targets"))
     grid = experiment.objective.encoder.stem.grid(experiment.data.spec["images"].shape)  # pyright: ignore[reportAttributeAccessIssue]
-    folder = Path(target) if Path(target).is_dir() else Path()
-    return mask_map(grid, context, targets, Path(out or folder / "masks.png"))
+    folder = epath.Path(target) if epath.Path(target).is_dir() else epath.Path()
+    return mask_map(grid, context, targets, out or folder / "masks.png")
 
 
 def compare(args: argparse.Namespace) -> None:
     from jaxemb.log.compare import columns, rows, transposed, write_csv
 
-    runs = [Path(r) for r in args.runs]
+    runs = args.runs
     if args.pick or args.oracle:
         return model_selection(runs, args)
     found = columns(runs)
@@ -241,7 +242,7 @@ def compare(args: argparse.Namespace) -> None:
         say(f"\n{write_csv(Path(args.csv), columns(runs, every_step=True))}: every step that was evaluated")
 
 
-def model_selection(runs: Sequence[Path], args: argparse.Namespace) -> None:
+def model_selection(runs: Sequence[str], args: argparse.Namespace) -> None:
     """What `--pick` would have chosen, against the best by `--oracle`."""
     from jaxemb.log.pick import lines, pick, verdict
 
@@ -276,5 +277,5 @@ def find_or_load(target: str) -> Experiment:
     from jaxemb.experiment import find
     from jaxemb.run.folder import Run
 
-    is_run = (Path(target) / "config.json").is_file() or (Run(target).path / "config.json").is_file()
+    is_run = (epath.Path(target) / "config.json").exists() or (Run(target).path / "config.json").exists()
     return Run(target).experiment() if is_run else find(target)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 from rich.text import Text
 
 from jaxemb.config import ConfigError
 from jaxemb.doctor.patient import Finding, Patient
+from jaxemb.log.plot import PlotError, pyplot, save
 from jaxemb.ops.similarity import unit
 from jaxemb.run.environment import environment
-from jaxemb.run.folder import write_json
+from jaxemb.run.files import Where, write_json
 
 COLOURS = {"green": "#2e8b57", "yellow": "#d9a400", "red": "#c0392b"}
 
@@ -33,24 +34,20 @@ def record(p: Patient, findings: Sequence[Finding]) -> dict[str, Any]:
     return {"run": str(p.run.path), "step": p.step, "findings": [f._asdict() for f in findings], **environment()}
 
 
-def write(p: Patient, findings: Sequence[Finding]) -> list[Path]:
+def write(p: Patient, findings: Sequence[Finding]) -> list[epath.Path]:
     """RUN/doctor.json and RUN/doctor.png."""
     files = [p.run.path / "doctor.json", p.run.path / "doctor.png"]
     try:
         write_json(files[0], record(p, findings))
         draw(p, findings, files[1])
-    except OSError as e:
-        raise ConfigError(f"{files[0].parent} cannot be written: {e.strerror}") from e
+    except (OSError, PlotError) as e:
+        raise ConfigError(f"{files[0].parent} cannot be written: {e}") from e
     return files
 
 
-def draw(p: Patient, findings: Sequence[Finding], out: Path) -> None:
+def draw(p: Patient, findings: Sequence[Finding], out: Where) -> None:
     """Loss and learning rate, the spectra of embeddings, cosines of pairs; below, a line a finding."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     height = 3.2 + 0.27 * len(findings)
     figure = plt.figure(figsize=(11, height), layout="constrained")
     grid = figure.add_gridspec(2, 3, height_ratios=[2.6, max(height - 3.2, 1)])
@@ -59,8 +56,7 @@ def draw(p: Patient, findings: Sequence[Finding], out: Path) -> None:
     _cosines(figure.add_subplot(grid[0, 2]), p)
     _lines(figure.add_subplot(grid[1, :]), findings)
     figure.suptitle(f"{p.run.path}, step {p.step}", fontsize=11)
-    figure.savefig(out, dpi=130)
-    plt.close(figure)
+    save(figure, out, dpi=130)
 
 
 def _curves(axis: Any, p: Patient) -> None:

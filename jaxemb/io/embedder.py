@@ -14,6 +14,7 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError
 from jaxemb.io.weights import read_weights
 from jaxemb.ops.similarity import unit
+from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
 
@@ -110,7 +111,7 @@ class Embedder:
         return {name: np.zeros((0, *s.shape), s.dtype) for name, s in spec.items()}
 
 
-def load(run: str | Path, *, step: int | None = None, weights: str = "ema", say: Callable[[str], None] = print) -> Embedder:
+def load(run: Where, *, step: int | None = None, weights: str = "ema", say: Callable[[str], None] = print) -> Embedder:
     """The encoder of a run folder, trained on any number of devices, on the devices that are here.
 
     `step`: which checkpoint (None: the newest intact one; "runs/shapes@500" says it too). `weights`: "ema" is the average where

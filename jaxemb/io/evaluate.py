@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
@@ -13,7 +12,8 @@ from jaxemb.config import ConfigError, override, suggest, to_json
 from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.ops.paths import parameter_paths
 from jaxemb.run.environment import environment
-from jaxemb.run.folder import Run, write_json
+from jaxemb.run.files import Where, write_json
+from jaxemb.run.folder import Run
 from jaxemb.train.judge import Judge
 from jaxemb.train.setup import state_shapes
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: str | Path,
+    run: Where,
     *,
     evals: Sequence[str] | None = None,
     weights: str = "ema",
@@ -66,7 +66,7 @@ def evaluate(
         mark = "-" + hashlib.sha256("\n".join(changes).encode()).hexdigest()[:8] if changes else ""
         file = folder.path / "evals" / f"{name}@{found.step}{'-params' if weights == 'params' else ''}{mark}.json"
         try:
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, record)
         except OSError as e:  # a run of somebody else's: the figures are what was asked for
             say(f"{file} cannot be written: {e.strerror}")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data, DataError
 from jaxemb.io.embedder import Embedder, load
 from jaxemb.log.plot import attention_map, feature_map
+from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.start import untrained
 
 
-def draw_features(runs: Sequence[str], out: Path, *, count: int = 8) -> Path:
+def draw_features(runs: Sequence[str], out: Where, *, count: int = 8) -> epath.Path:
     """Test images of the first run's data above the patch features of each run, and of the first one before training.
 
     Colours are the first three principal components over all images of a row: patches of one colour are alike to the encoder.
@@ -37,7 +38,7 @@ def draw_features(runs: Sequence[str], out: Path, *, count: int = 8) -> Path:
     return feature_map(_pixels(data, arrays), maps, out)
 
 
-def draw_attention(run: str, out: Path, *, count: int = 8) -> Path:
+def draw_attention(run: str, out: Where, *, count: int = 8) -> epath.Path:
     """Test images of the run's data above the attention weights of each head of the last layer: those of the class token where
     there is one, else the mean over all patches that look."""
     model = load(run)

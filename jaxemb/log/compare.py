@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxemb import files
+from etils import epath
+
 from jaxemb.config import ConfigError
-from jaxemb.log.plot import choose_figures, group_by_seed, read_config, read_metrics
+from jaxemb.log.plot import choose_figures, group_by_seed, read_config
+from jaxemb.run.environment import read_environment
+from jaxemb.run.files import Where
+from jaxemb.run.metrics import read_series
 
 
 class Column(NamedTuple):
     """The figures of some seeds of one experiment at one step."""
 
     experiment: str
-    runs: list[Path]
+    runs: list[epath.Path]
     step: int
     figures: dict[str, list[float]]
     """A value a seed."""
@@ -29,11 +33,11 @@ class Column(NamedTuple):
         return f"{self.experiment}, untrained" if self.step == 0 else f"{self.experiment}, step {self.step}"
 
 
-def columns(runs: Sequence[Path], *, every_step: bool = False) -> list[Column]:
+def columns(runs: Sequence[Where], *, every_step: bool = False) -> list[Column]:
     """The runs grouped by seed, before training (step 0) and at the last step that all seeds have; or at all steps of figures."""
     found = []
-    for name, group in group_by_seed([Path(r) for r in runs]).items():
-        metrics = [read_metrics(run) for run in group]
+    for name, group in group_by_seed(runs).items():
+        metrics = [read_series(run) for run in group]
         judged = [{step for figure, series in m.items() if "/" in figure for step in series} for m in metrics]
         for run, there in zip(group, judged, strict=True):
             if not there:
@@ -92,7 +96,7 @@ def write_csv(file: Path, found: Sequence[Column]) -> Path:
     return file
 
 
-def _about(runs: Sequence[Path]) -> dict[str, str]:
+def _about(runs: Sequence[epath.Path]) -> dict[str, str]:
     configs, environments = [read_config(run) for run in runs], [read_environment(run) for run in runs]
     without_seed = json.dumps({k: v for k, v in configs[0].items() if k != "seed"}, sort_keys=True)
 
@@ -105,19 +109,7 @@ def _about(runs: Sequence[Path]) -> dict[str, str]:
         "config": hashlib.blake2b(without_seed.encode(), digest_size=6).hexdigest(),
         "commit": " ".join(commits),
         "machine": each("machine"),
-        "devices": " | ".join(dict.fromkeys(f"{len(e['devices'])} x {e['devices'][0]}" for e in environments if e["devices"])),
-        "jax": " ".join(dict.fromkeys(str(e["versions"].get("jax", "")) for e in environments)),
+        "devices": " | ".join(dict.fromkeys(f"{len(e['devices'])} x {e['devices'][0]}" for e in environments)),
+        "jax": " ".join(dict.fromkeys(str(e.get("versions", {}).get("jax", "")) for e in environments)),
         "command": each("command"),
     }
-
-
-def read_environment(run: Path) -> dict[str, Any]:
-    """env.json of a run; a ConfigError where it is missing or damaged."""
-    try:
-        found = files.read_json(run / "env.json")
-    except files.FileError as e:
-        raise ConfigError(str(e)) from e
-    if not isinstance(found, dict):
-        raise ConfigError(f"{files.printable(run / 'env.json')} is damaged: it holds no object")
-    kinds = {"devices": list, "versions": dict}
-    return found | {name: found[name] if isinstance(found.get(name), kind) else kind() for name, kind in kinds.items()}

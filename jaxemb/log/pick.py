@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from jaxemb.config import ConfigError, flatten
 from jaxemb.log.compare import Column, columns, spread
 from jaxemb.log.plot import read_config
+from jaxemb.run.files import Where
 
 
 class Candidate(NamedTuple):
@@ -41,7 +41,7 @@ class Report(NamedTuple):
     """Rank correlation of signal and accuracy."""
 
 
-def pick(runs: Sequence[Path], *, by: str, oracle: str, plateau: float = 0.0) -> Report:
+def pick(runs: Sequence[Where], *, by: str, oracle: str, plateau: float = 0.0) -> Report:
     """Of the runs of ONE method, picks the one with the largest `by`, for each seed, and compares it with the best by `oracle`.
 
     With `plateau`, settings whose signal is within that share of the largest count as equal, and of them the one furthest out in

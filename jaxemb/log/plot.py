@@ -3,21 +3,19 @@ except the features of a map."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from jaxemb import files
 from jaxemb.config import ConfigError, flatten, suggest
-from jaxemb.run.metrics import read_metrics as read_rows
-
-Series = dict[int, float]
-"""Step -> value."""
-
+from jaxemb.run.files import RunError, Where, read_json
+from jaxemb.run.metrics import Series, read_series
 
 MANY = 6
 """Lines up to which the legend stands below the panels; of more it stands beside them."""
@@ -27,40 +25,29 @@ class PlotError(ValueError):
     """A figure that cannot be drawn from these runs; the message says what there is."""
 
 
-def read_metrics(run: Path) -> dict[str, Series]:
-    """metrics.jsonl as one series a figure."""
-    if not files.is_regular(run / "metrics.jsonl"):
-        raise PlotError(f"{files.printable(run)} is no run folder: it has no metrics.jsonl")
-    series: dict[str, Series] = {}
-    for row in read_rows(run):
-        for name, value in row.items():
-            if name != "step" and isinstance(value, (int, float)):
-                series.setdefault(name, {})[row["step"]] = value
-    return series
-
-
-def group_by_seed(runs: Sequence[Path]) -> dict[str, list[Path]]:
+def group_by_seed(runs: Sequence[Where]) -> dict[str, list[epath.Path]]:
     """Runs whose configs differ in the seed alone, under the name of the experiment (with the folder where names collide)."""
-    groups: dict[str, list[Path]] = {}
-    for run in runs:
+    groups: dict[str, list[epath.Path]] = {}
+    for run in map(epath.Path, runs):
         if not files.is_regular(run / "config.json"):
             raise PlotError(f"{files.printable(run)} is no run folder: it has no config.json")
-        config = flatten(read_config(run))
-        same = {k: v for k, v in config.items() if k != "seed" and v is not None}  # runs of older versions lack newer fields
+        # Runs of older versions lack newer fields.
+        same = {k: v for k, v in flatten(read_config(run)).items() if k != "seed" and v is not None}
         groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(run)
     names = [json.loads(key)["name"] for key in groups]
     named = [n if names.count(n) == 1 else f"{n} ({g[0].name})" for n, g in zip(names, groups.values(), strict=True)]
     return dict(zip(named, groups.values(), strict=True))
 
 
-def read_config(run: Path) -> dict[str, Any]:
+def read_config(run: Where) -> dict[str, Any]:
     """config.json of a run, which has a name and a seed."""
+    file = epath.Path(run) / "config.json"
     try:
-        config = files.read_json(run / "config.json")
-    except files.FileError as e:
+        config = read_json(file)
+    except RunError as e:
         raise PlotError(str(e)) from e
-    if not isinstance(config, dict) or not isinstance(config.get("name"), str) or type(config.get("seed", 0)) is not int:
-        raise PlotError(f"{files.printable(run / 'config.json')} is damaged: it holds no experiment with a name and a seed")
+    if not isinstance(config.get("name"), str) or type(config.get("seed", 0)) is not int:
+        raise PlotError(f"{files.printable(file)} is damaged: it holds no experiment with a name and a seed")
     return {"seed": 0} | config
 
 
@@ -87,20 +74,20 @@ def choose_figures(available: Sequence[set[str]], asked: Sequence[str]) -> list[
 
 
 def curves(
-    runs: Sequence[Path],
-    out: Path,
+    runs: Sequence[Where],
+    out: Where,
     *,
     x: str = "step",
     y: Sequence[str] = (),
-) -> Path:
+) -> epath.Path:
     """Draws one panel a figure; a line is the mean over seeds, its band reaches from the lowest to the highest.
 
     `x` is "step" or a figure that is written along, e.g. "seconds". What was measured once on something else, such as
     `pixels_knn/top1`, is a dashed line in the panel of `knn/top1`. A figure with a star, such as `longer/x*_perplexity`, stands for
     all that have a number there, which is the horizontal axis; their last values are drawn.
     """
-    groups = group_by_seed([Path(r) for r in runs])
-    metrics = {name: [read_metrics(run) for run in group] for name, group in groups.items()}
+    groups = group_by_seed(runs)
+    metrics = {name: [read_series(run) for run in group] for name, group in groups.items()}
     names = choose_figures([set(m) for group in metrics.values() for m in group], y)
     plt = pyplot()
     columns = min(len(names), 3)
@@ -132,7 +119,7 @@ def curves(
     else:
         place, across = "outside lower center", max(1, min(len(shown), 4, int(4.6 * columns / inches)))
     figure.legend(list(shown.values()), list(shown), loc=place, ncols=across, frameon=False, fontsize=9)
-    return _save(figure, out)
+    return save(figure, out)
 
 
 def _level_of(name: str, figures: Sequence[str]) -> bool:
@@ -154,12 +141,12 @@ def _panel(axis: Any, metrics: Mapping[str, list[dict[str, Series]]], x: str, na
         _line(axis, i, label, len(series), steps, mean, low, high)
 
 
-def lines(figures: Mapping[str, Sequence[Mapping[str, float]]], pattern: str, out: Path) -> Path:
+def lines(figures: Mapping[str, Sequence[Mapping[str, float]]], pattern: str, out: Where) -> epath.Path:
     """One panel of figures that a pattern with a star finds, e.g. "longer/x*_top1": a line a name, over its seeds."""
     figure, axis = pyplot().subplots(figsize=(6.4, 4.2), layout="constrained")
     _panel_of_numbers(axis, figures, pattern)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
-    return _save(figure, out)
+    return save(figure, out)
 
 
 def _panel_of_numbers(axis: Any, figures: Mapping[str, Sequence[Mapping[str, float]]], name: str) -> None:
@@ -208,7 +195,7 @@ def _unit(name: str) -> str:
     return {"rankme/rankme": "effective rank", "loss": "loss", "lr": "learning rate"}.get(name, "")
 
 
-def mask_map(grid: tuple[int, int], context: np.ndarray, targets: np.ndarray, out: Path) -> Path:
+def mask_map(grid: tuple[int, int], context: np.ndarray, targets: np.ndarray, out: Where) -> epath.Path:
     """A square an image: patches that are shown, predicted (darker where by several blocks), both, or neither.
 
     `context` b m k and `targets` b t n hold patch ids, -1 where a row is padded.
@@ -233,10 +220,10 @@ def mask_map(grid: tuple[int, int], context: np.ndarray, targets: np.ndarray, ou
         axis.vlines(np.arange(1, grid[1]) - 0.5, -0.5, grid[0] - 0.5, color="white", linewidth=0.8)
     handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in colours.values()]
     figure.legend(handles, list(colours), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    return _save(figure, out)
+    return save(figure, out)
 
 
-def feature_map(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -> Path:
+def feature_map(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Where) -> epath.Path:
     """Images above their token features; colours are the first three principal components over all images of a map.
 
     `images` b H W c in [0, 1]; each map b rows columns d.
@@ -244,7 +231,7 @@ def feature_map(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -
     return _pictures(images, {name: pca_rgb(m) for name, m in maps.items()}, out)
 
 
-def attention_map(images: np.ndarray, weights: np.ndarray, out: Path) -> Path:
+def attention_map(images: np.ndarray, weights: np.ndarray, out: Where) -> epath.Path:
     """Images above what each head attends to, brighter where more; the first row of maps is the mean over heads.
 
     `images` b H W c in [0, 1], `weights` b h rows columns; each map has its own scale, from its smallest to its largest weight.
@@ -255,7 +242,7 @@ def attention_map(images: np.ndarray, weights: np.ndarray, out: Path) -> Path:
     return _pictures(images, {n: viridis((w - low[n]) / np.maximum(high[n] - low[n], 1e-12)) for n, w in heads.items()}, out)
 
 
-def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -> Path:
+def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Where) -> epath.Path:
     """A column an image, in the first row; below it one of each map (b rows columns colours)."""
     if not len(images):
         raise ConfigError("no images to draw a map of")
@@ -270,7 +257,7 @@ def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Path) -> 
             axis.set_xticks([])
             axis.set_yticks([])
         row[0].set_ylabel(name, fontsize=9)
-    return _save(figure, out)
+    return save(figure, out)
 
 
 def pca_rgb(features: np.ndarray) -> np.ndarray:
@@ -296,11 +283,13 @@ def pyplot() -> Any:
     return plt
 
 
-def _save(figure: Any, out: Path) -> Path:
-    out = Path(out)
+def save(figure: Any, out: Where, dpi: int = 160) -> epath.Path:
+    """Writes a figure and closes it; drawn in memory, since matplotlib knows the folders of this machine alone."""
+    out, drawn = epath.Path(out), io.BytesIO()
     try:
+        figure.savefig(drawn, dpi=dpi, format=out.suffix.removeprefix(".") or "png")
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=160)
+        out.write_bytes(drawn.getvalue())
     except (OSError, ValueError) as e:
         raise PlotError(f"the figure cannot be written to {out}: {e}") from e
     finally:

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from jaxemb.config import ConfigError
-from jaxemb.run.metrics import read_metrics
+from jaxemb.run.files import Where, absolute, append, write_text
+from jaxemb.run.metrics import read_rows
 
 
 class Writer:
     """Appends to the files of a run folder. One object a line, {"step": s, name: value, ...}, on disk as soon as it is written."""
 
-    def __init__(self, folder: Path | None, *, tensorboard: bool = False, wandb: bool = False, name: str = "", config: Any = None):
+    def __init__(self, folder: Where | None, *, tensorboard: bool = False, wandb: bool = False, name: str = "", config: Any = None):
         """`folder` None: writes nothing, for processes other than the first. `name` and `config` are for W&B."""
-        self.folder = folder
+        self.folder = None if folder is None else epath.Path(folder)
         self._began = time.monotonic()
-        self._tensorboard = _tensorboard(folder) if folder and tensorboard else None
-        self._wandb = _wandb(folder, name, config) if folder and wandb else None
+        self._tensorboard = _tensorboard(self.folder) if self.folder and tensorboard else None
+        self._wandb = _wandb(self.folder, name, config) if self.folder and wandb else None
 
     def resume(self, step: int | None) -> None:
         """Drops the lines beyond the step that a run goes on from (None: all), so that no step stands there twice."""
         if self.folder is None:
             return
-        rows = [r for r in read_metrics(self.folder) if step is not None and r["step"] <= step]
+        rows = [r for r in read_rows(self.folder) if step is not None and r["step"] <= step]
         if rows:  # the clock goes on where the rows that stay end
             self._began -= rows[-1].get("seconds") or 0
-        path = self.folder / "metrics.jsonl"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        os.replace(temporary, path)
+        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def write(self, step: int, scalars: Mapping[str, Any]) -> None:
         """A line of figures and the seconds of the run so far, evaluations included; what is not finite becomes null."""
@@ -42,8 +40,7 @@ class Writer:
             return
         values = {name: float(value) for name, value in scalars.items()} | {"seconds": round(time.monotonic() - self._began, 1)}
         row = {"step": step} | {name: v if math.isfinite(v) else None for name, v in values.items()}
-        with open(self.folder / "metrics.jsonl", "a") as f:
-            f.write(json.dumps(row) + "\n")
+        append(self.folder / "metrics.jsonl", json.dumps(row) + "\n")
         for name, value in values.items():
             if self._tensorboard:
                 self._tensorboard.add_scalar(name, value, step)
@@ -53,8 +50,7 @@ class Writer:
     def text(self, line: str) -> None:
         """A line of log.txt, with the time."""
         if self.folder is not None:
-            with open(self.folder / "log.txt", "a") as f:
-                f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+            append(self.folder / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def close(self) -> None:
         if self._tensorboard:
@@ -63,7 +59,7 @@ class Writer:
             self._wandb.finish()
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: epath.Path) -> Any:
     try:
         from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
     except ImportError as e:
@@ -71,10 +67,10 @@ def _tensorboard(folder: Path) -> Any:
     return SummaryWriter(str(folder / "tensorboard"))
 
 
-def _wandb(folder: Path, name: str, config: Any) -> Any:
+def _wandb(folder: epath.Path, name: str, config: Any) -> Any:
     try:
         import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as e:
         raise ConfigError("W&B output needs the package wandb: pip install 'jaxemb[log]'") from e
     # The folder's name is the identity: a resumed run goes on under it.
-    return wandb.init(project="jaxemb", name=name, id=folder.absolute().name, dir=str(folder), config=config, resume="allow")
+    return wandb.init(project="jaxemb", name=name, id=absolute(folder).name, dir=str(folder), config=config, resume="allow")

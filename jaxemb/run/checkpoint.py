@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,9 +20,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxemb import files
 from jaxemb.ops.paths import by_path, map_paths
-from jaxemb.run.manifest import fault, manifest_path, seal
+from jaxemb.run.files import RunError, Where, absolute, read_json
+from jaxemb.run.manifest import UNSEALED, fault, manifest_path, seal
 
 
 class CheckpointError(RuntimeError):
@@ -42,9 +40,10 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of a run. Reading needs nothing but the folder; the writing side opens at the first `save`."""
 
-    def __init__(self, folder: Path, *, keep: int = 3, best: str | None = None, say: Callable[[str], None] = print):
+    def __init__(self, folder: Where, *, keep: int = 3, best: str | None = None, say: Callable[[str], None] = print):
         """`keep`: how many of the newest stay. `best`: the figure whose highest value is kept as well."""
-        self.folder, self.keep, self.best, self.say = folder.absolute(), keep, best, say
+        self.folder, self.keep, self.best, self.say = absolute(folder), keep, best, say
+        self._intact: set[int] = set()  # steps whose bytes were looked at: once is enough
         self._manager: ocp.CheckpointManager | None = None
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._sealing: Future | None = None
@@ -60,6 +59,7 @@ class Checkpoints:
         figure = (figures or {}).get(self.best or "")
         try:
             self._settle()
+            self._intact.discard(step)
             manager = self._manager = self._manager or self._open()
             manager.save(step, args=ocp.args.Composite(**saved, meta=ocp.args.JsonSave(dict(meta))), metrics={"best": figure})
         except jax.errors.JaxRuntimeError:
@@ -129,38 +129,33 @@ class Checkpoints:
         """All steps with a folder, ascending, intact or not."""
         if not self.folder.is_dir():
             return []
-        return sorted(int(p.name) for p in self.folder.iterdir() if p.is_dir() and re.fullmatch("[0-9]{1,12}", p.name))
+        return sorted(int(p.name) for p in self.folder.iterdir() if re.fullmatch("[0-9]{1,12}", p.name) and p.is_dir())
 
     def sealed(self) -> list[int]:
         """The steps whose save came to its end."""
-        return [s for s in self.steps() if manifest_path(self.folder, s).is_file()]
+        return [s for s in self.steps() if manifest_path(self.folder, s).exists()]
 
     def newest(self, *, set_aside: bool = False) -> int | None:
-        """The newest intact step; says which it passes over, and why. `set_aside` moves those out of the way of later saves."""
-        found = self._newest(set_aside) if jax.process_index() == 0 else None
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
+        """The newest intact step; says which it passes over, and why. `set_aside` moves those out of the way of later saves.
 
-            found = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if found is None else found)))
-            found = None if found < 0 else found
-        return found
-
-    def _newest(self, set_aside: bool) -> int | None:
-        passed: list[int] = []
+        All processes call it together: each reads its own share of the bytes, and they agree.
+        """
+        first = jax.process_index() == 0
+        passed: dict[int, str] = {}
         found = None
-        for step in reversed(self.steps()):
-            reason = fault(self.folder, step)
+        for step in reversed(_from_the_first(self.steps())):
+            reason = self._fault(step)
             if reason is None:
                 found = step
                 break
             self.say(f"checkpoint {step} is passed over: {reason}")
-            passed.append(step)
-        unsealed = [s for s in passed if not manifest_path(self.folder, s).is_file()]
+            passed[step] = reason
+        unsealed = [s for s, reason in passed.items() if reason == UNSEALED]
         if found is None and unsealed:
             # Killed between Orbax's commit and ours, with no other step left (keep=1): better than to start anew.
             found = unsealed[0]
             self.say(f"checkpoint {found} is used after all, unchecked: there is no other")
-        if set_aside:
+        if set_aside and first:
             for step in passed:
                 if step != found:
                     self._set_aside(step)
@@ -170,9 +165,17 @@ class Checkpoints:
             self.say(f"going back to checkpoint {found}, the newest intact one")
         return found
 
+    def _fault(self, step: int) -> str | None:
+        """What is wrong with a step, as all processes see it; the bytes of one that was found intact are not read again."""
+        if step in self._intact:
+            return None
+        reason = _first_of_all(fault(self.folder, step, (jax.process_index(), jax.process_count())))
+        self._intact |= {step} if reason is None else set()
+        return reason
+
     def _set_aside(self, step: int) -> None:
         aside = self.folder / f"{step}.rejected"
-        shutil.rmtree(aside, ignore_errors=True)
+        aside.rmtree(missing_ok=True)
         (self.folder / str(step)).rename(aside)
         manifest_path(self.folder, step).unlink(missing_ok=True)
 
@@ -183,9 +186,9 @@ class Checkpoints:
             if step is None:
                 raise CheckpointError(f"there is no complete checkpoint in {self.folder}")
             return step
-        if step not in self.steps():
+        if step not in _from_the_first(self.steps()):
             raise CheckpointError(f"there is no checkpoint {step} in {self.folder}; there are {self.steps() or 'none'}")
-        if reason := fault(self.folder, step):
+        if reason := self._fault(step):
             raise CheckpointError(
                 f"checkpoint {step} in {self.folder} cannot be used: {reason}; complete are {self.sealed() or 'none'}"
             )
@@ -244,8 +247,8 @@ class Checkpoints:
                     message = f"checkpoint {step} in {self.folder}: its {item!r} does not fit this experiment: {str(e)[:500]}"
                     raise CheckpointError(message) from e
         try:
-            meta = files.read_json(self.folder / str(step) / "meta" / "metadata")
-        except files.FileError as e:
+            meta = read_json(self.folder / str(step) / "meta" / "metadata")
+        except RunError as e:
             raise CheckpointError(f"checkpoint {step}: {e}") from e
         return Restored(step, items, meta)
 
@@ -267,3 +270,25 @@ class Checkpoints:
 def _figure(metrics: Mapping[str, Any]) -> float:
     """What Orbax ranks by; a step that was saved without the figure ranks last."""
     return -math.inf if metrics["best"] is None else metrics["best"]
+
+
+def _from_the_first(steps: list[int]) -> list[int]:
+    """The steps as process 0 sees them, so that all decide alike though a shared file system may lag."""
+    if jax.process_count() == 1:
+        return steps
+    from jax.experimental import multihost_utils
+
+    count = int(multihost_utils.broadcast_one_to_all(np.int32(len(steps))))
+    padded = np.resize(np.asarray(steps or [0], np.int32), count)
+    return multihost_utils.broadcast_one_to_all(padded).tolist() if count else []
+
+
+def _first_of_all(reason: str | None) -> str | None:
+    """The first fault that any process found."""
+    if jax.process_count() == 1:
+        return reason
+    from jax.experimental import multihost_utils
+
+    text = np.frombuffer((reason or "").encode()[:400].ljust(400), np.uint8)
+    said = [bytes(row).decode(errors="replace").rstrip() for row in np.asarray(multihost_utils.process_allgather(text))]
+    return next(filter(None, said), None)

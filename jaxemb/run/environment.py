@@ -13,6 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
+from jaxemb.run.files import RunError, Where, read_json
+
 
 def environment() -> dict[str, Any]:
     """Where figures come from: commit, versions, devices, command."""
@@ -42,13 +46,36 @@ def _command() -> str:
 
 
 def _commit() -> dict[str, Any]:
-    """The commit of the code, and whether it was changed since; None outside of a git checkout."""
-    for folder in (Path(__file__).parent, Path.cwd()):
+    """The commit of the code, and whether it was changed since; None outside of a git checkout.
+
+    Asked of the trees of our own code and of the experiments' alone, never of the current folder: a stranger's .git/config can
+    name commands that git runs.
+    """
+    git = ["git", "-c", "core.fsmonitor=", "-c", f"core.hooksPath={os.devnull}"]
+    for folder in (Path(__file__).parent, *_experiments()):
         try:
             asked = [["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
-            said = [subprocess.run(["git", "-C", folder, *a], capture_output=True, text=True, timeout=10) for a in asked]
+            said = [subprocess.run([*git, "-C", folder, *a], capture_output=True, text=True, timeout=10) for a in asked]
         except (OSError, subprocess.TimeoutExpired):
             continue
         if all(s.returncode == 0 for s in said):
             return {"commit": said[0].stdout.strip(), "dirty": bool(said[1].stdout.strip())}
     return {"commit": None, "dirty": None}
+
+
+def _experiments() -> list[str]:
+    """The folders that the user's experiments were imported from."""
+    return list(getattr(sys.modules.get("experiments"), "__path__", []))
+
+
+def read_environment(folder: Where) -> dict[str, Any]:
+    """env.json of a run folder, checked as far as it is used."""
+    file = epath.Path(folder) / "env.json"
+    found = read_json(file)
+    commit, devices = found.get("commit"), found.get("devices")
+    wrong = [name for name, kind in (("versions", dict), ("earlier", list)) if not isinstance(found.get(name, kind()), kind)]
+    wrong += [] if commit is None or isinstance(commit, str) else ["commit"]
+    wrong += [] if isinstance(devices, list) and devices else ["devices"]
+    if wrong:
+        raise RunError(f"{file} is damaged: {', '.join(wrong)} cannot be understood")
+    return found

@@ -11,19 +11,20 @@ log.txt
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxemb import files
+from etils import epath
+
 from jaxemb.config import flatten, from_json, to_json
+from jaxemb.files import is_folder, is_local, is_regular, printable
 from jaxemb.run.checkpoint import Checkpoints
-from jaxemb.run.environment import environment
-from jaxemb.run.metrics import read_metrics
+from jaxemb.run.environment import environment, read_environment
+from jaxemb.run.files import RunError, Where, locked, read_json, write_json
+from jaxemb.run.metrics import read_rows
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -33,17 +34,18 @@ FREE = ("steps", "evals", "log_every", "save_every", "keep", "best", "mesh", "sh
 The schedules follow the new number of steps."""
 
 
-class RunError(ValueError):
-    """A run folder that is none, belongs to another config, is in use, or cannot be written."""
+EXPERIMENTS = ("jaxemb.experiment:Experiment", "jaxemb.experiment:Recipe")
+"""What a config.json may hold."""
 
 
 class Run:
     """A run folder by its path, "runs/digits" or with a step, "runs/digits@500"."""
 
-    def __init__(self, path: str | Path):
-        head, _, tail = str(path).rpartition("@")
-        with_step = bool(head and re.fullmatch("[0-9]{1,12}", tail)) and not files.is_folder(path)
-        self.path = Path(head if with_step else path)
+    def __init__(self, path: Where):
+        text = os.fspath(path)
+        head, _, tail = text.rpartition("@")
+        with_step = bool(head and re.fullmatch("[0-9]{1,12}", tail)) and not is_folder(epath.Path(text))
+        self.path = epath.Path(head if with_step else text)
         self.step = int(tail) if with_step else None
         """The step that the path names, if it does."""
 
@@ -52,18 +54,15 @@ class Run:
     def config(self) -> dict[str, Any]:
         """config.json as it stands."""
         file = self.path / "config.json"
-        if not files.is_regular(file):
+        if not is_regular(file):
             here = sorted(str(p.parent) for p in Path("runs").glob("*/config.json"))
             known = f"; runs here: {', '.join(here)}" if here else ""
-            what = "has no config.json, so it is no run folder" if files.is_folder(self.path) else "does not exist"
-            raise RunError(f"{files.printable(self.path)} {what}{known}")
-        try:
-            doc = files.read_json(file)
-        except files.FileError as e:
-            raise RunError(str(e)) from e
-        if not isinstance(doc, dict) or "@" not in doc:
-            raise RunError(f"{file} is damaged: it holds no object with a class under '@'")
-        return doc
+            what = "has no config.json, so it is no run folder" if is_folder(self.path) else "does not exist"
+            raise RunError(f"{printable(self.path)} {what}{known}")
+        config = read_json(file)
+        if config.get("@") not in EXPERIMENTS:
+            raise RunError(f"{file} is damaged: it holds no experiment")
+        return config
 
     def experiment(self) -> Experiment:
         """The experiment, rebuilt from config.json."""
@@ -75,7 +74,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        return read_metrics(self.path)
+        return read_rows(self.path)
 
     def figures(self, step: int) -> dict[str, float]:
         """All that metrics.jsonl says about a step."""
@@ -88,27 +87,38 @@ class Run:
         """This folder for this experiment and this process alone: writes config.json and env.json, refuses another config."""
         doc = to_json(experiment)
         from_json(doc)  # what cannot be read back is refused before anything is trained
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "w")
-        except OSError as e:
-            raise RunError(f"the run folder {self.path} cannot be written: {e.strerror}; name another one with --run") from e
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-            except OSError as e:
-                raise RunError(f"another process is training in {self.path}; wait for it, or name another folder with --run") from e
+        with self._locked():
             self._compare(doc)
-            try:
+            with self._written():
                 write_json(self.path / "config.json", doc)
                 write_json(self.path / "env.json", self._environment())
-            except OSError as e:
-                raise RunError(f"the run folder {self.path} cannot be written: {e.strerror}") from e
             yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """No other process of this file system trains here. In a bucket there are no locks."""
+        try:
+            with self._written():
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = locked(self.path / ".lock") if is_local(self.path) else contextlib.nullcontext()
+        except BlockingIOError as e:
+            raise RunError(f"another process is training in {self.path}; wait for it, or name another folder with --run") from e
+        with lock:
+            yield
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except BlockingIOError:
+            raise
+        except (OSError, ValueError) as e:  # ValueError: a name that no file can have
+            why = getattr(e, "strerror", None) or e
+            raise RunError(f"the run folder {self.path} cannot be written: {why}; name another one with --run") from e
 
     def _compare(self, doc: dict[str, Any]) -> None:
         trained = self.checkpoints().steps() or any(row["step"] > 0 for row in self.metrics())
-        if not trained or not (self.path / "config.json").is_file():
+        if not trained or not is_regular(self.path / "config.json"):
             return
         there, here = flatten(to_json(self.experiment())), flatten(doc)
         paths = [p for p in {**there, **here} if there.get(p) != here.get(p) and p.split(".")[0] not in FREE]
@@ -122,18 +132,6 @@ class Run:
 
     def _environment(self) -> dict[str, Any]:
         file = self.path / "env.json"
-        try:
-            before = files.read_json(file)
-        except files.FileError:  # none yet, or damaged: this start's is written all the same
-            before = None
-        if not isinstance(before, dict):
-            return environment() | {"earlier": []}
-        earlier = before.pop("earlier", [])
-        return environment() | {"earlier": [*(earlier if isinstance(earlier, list) else []), before]}
-
-
-def write_json(file: Path, doc: Any) -> None:
-    """In one piece: a reader never sees half of it."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(doc, indent=2) + "\n")
-    os.replace(temporary, file)
+        before = read_environment(self.path) if file.exists() else {}
+        earlier = [*before.pop("earlier", []), *([before] if before else [])]
+        return environment() | {"earlier": earlier}

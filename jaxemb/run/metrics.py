@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from jaxemb import files
+from jaxemb.run.files import RunError, Where
+
+Series = dict[int, float]
+"""Step -> value."""
 
 LARGEST = 2**31
 """Bytes of a metrics.jsonl that are read."""
@@ -18,13 +23,13 @@ LONGEST = 200
 log = logging.getLogger("jaxemb")
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_rows(folder: Where) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl: numbers and None by name, with the step.
 
     A last line that a killed process left half-written is left out; damaged ones before it as well, and said. What is no
     number, or not finite, is None.
     """
-    path = folder / "metrics.jsonl"
+    path = epath.Path(folder) / "metrics.jsonl"
     if not files.is_regular(path):
         return []
     lines = files.read_text(path, LARGEST).split("\n")
@@ -45,3 +50,15 @@ def read_row(line: str) -> dict[str, Any] | None:
     figures = {name: value for name, value in row.items() if name.isprintable() and 0 < len(name) <= LONGEST and name != "step"}
     number = {name: type(v) in (int, float) and math.isfinite(v) for name, v in figures.items()}
     return {"step": row["step"]} | {name: float(v) if number[name] else None for name, v in figures.items()}
+
+
+def read_series(folder: Where) -> dict[str, Series]:
+    """One series a figure; what was not finite leaves a gap."""
+    if not files.is_regular(epath.Path(folder) / "metrics.jsonl"):
+        raise RunError(f"{files.printable(folder)} is no run folder: it has no metrics.jsonl")
+    series: dict[str, Series] = {}
+    for row in read_rows(folder):
+        for name, value in row.items():
+            if name != "step" and value is not None:
+                series.setdefault(name, {})[row["step"]] = value
+    return series

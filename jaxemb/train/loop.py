@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,6 +13,7 @@ from jax.sharding import Mesh
 from jaxemb.config import to_json
 from jaxemb.log.progress import Progress
 from jaxemb.log.writer import Writer
+from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.failures import explained
 from jaxemb.train.feed import Feed
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
 
-def train(experiment: Experiment, run: str | Path, *, tensorboard: bool = False, wandb: bool = False) -> dict[str, float]:
+def train(experiment: Experiment, run: Where, *, tensorboard: bool = False, wandb: bool = False) -> dict[str, float]:
     """Trains `experiment` in the folder `run` to its last step, and returns all figures of that step.
 
     The same call goes on with a run that was cut off, as if it never had been: on the same devices bit for bit. After SIGTERM or

@@ -8,6 +8,7 @@ import pytest
 from jaxemb.config import ConfigError
 from jaxemb.log.compare import columns, rows, spread, transposed, write_csv
 from jaxemb.log.plot import PlotError
+from jaxemb.run.files import RunError
 
 ENVIRONMENT = {
     "commit": "0123456789abcdef",
@@ -139,7 +140,7 @@ def test_files_that_cannot_be_written_or_read_are_named(fake, tmp_path):
     with pytest.raises(ConfigError, match="file/out.csv cannot be written: (Not a directory|File exists)"):
         write_csv(tmp_path / "file" / "out.csv", columns([run]))
     (run / "env.json").unlink()
-    with pytest.raises(ConfigError, match="there is no file .*a/env.json"):
+    with pytest.raises(RunError, match="there is no .*a/env.json"):
         write_csv(tmp_path / "out.csv", columns([run]))
     assert not (tmp_path / "out.csv").exists()
 

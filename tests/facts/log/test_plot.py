@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from jaxemb.config import ConfigError
-from jaxemb.log.plot import PlotError, band, choose_figures, curves, feature_map, group_by_seed, pca_rgb, read_metrics
+from jaxemb.log.plot import PlotError, band, choose_figures, curves, feature_map, group_by_seed, pca_rgb
+from jaxemb.run.files import RunError
+from jaxemb.run.metrics import read_series
 
 
 @pytest.fixture
@@ -34,9 +37,9 @@ def drawn(monkeypatch):
 
     def keep(figure, out):
         kept.append(figure)
-        return out
+        return epath.Path(out)
 
-    monkeypatch.setattr("jaxemb.log.plot._save", keep)
+    monkeypatch.setattr("jaxemb.log.plot.save", keep)
 
     def draw(*runs, **options):
         curves(runs, Path("nowhere.png"), **options)
@@ -61,19 +64,19 @@ def lines(axis):
 
 def test_metrics_are_one_series_a_figure(fake):
     run = fake("a", {"step": 0, "knn/top1": 0.1}, {"step": 5, "loss": 2, "note": "text"}, {"step": 5, "knn/top1": 0.5})
-    assert read_metrics(run) == {"knn/top1": {0: 0.1, 5: 0.5}, "loss": {5: 2}}
+    assert read_series(run) == {"knn/top1": {0: 0.1, 5: 0.5}, "loss": {5: 2}}
 
 
 def test_a_loss_that_was_not_finite_leaves_a_gap(fake):
     run = fake("a", {"step": 1, "loss": 0.5}, {"step": 2, "loss": None}, {"step": 3, "loss": 0.4})
-    assert read_metrics(run) == {"loss": {1: 0.5, 3: 0.4}}
+    assert read_series(run) == {"loss": {1: 0.5, 3: 0.4}}
 
 
 def test_the_line_that_a_killed_run_left_half_written_is_left_out(fake):
     run = fake("a", {"step": 1, "loss": 0.5})
     with open(run / "metrics.jsonl", "a") as f:
         f.write('{"step": 2, "lo')
-    assert read_metrics(run) == {"loss": {1: 0.5}}
+    assert read_series(run) == {"loss": {1: 0.5}}
 
 
 def test_what_is_no_run(fake, tmp_path):
@@ -81,7 +84,7 @@ def test_what_is_no_run(fake, tmp_path):
     with pytest.raises(PlotError, match="nowhere is no run folder: it has no config.json"):
         curves([tmp_path / "nowhere"], tmp_path / "out.png")
     (run / "metrics.jsonl").unlink()
-    with pytest.raises(PlotError, match="a is no run folder: it has no metrics.jsonl"):
+    with pytest.raises(RunError, match="a is no run folder: it has no metrics.jsonl"):
         curves([run], tmp_path / "out.png")
     (run / "config.json").write_text("{")
     with pytest.raises(PlotError, match="config.json is damaged"):

@@ -11,7 +11,7 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.log.writer import Writer
-from jaxemb.run.metrics import read_metrics
+from jaxemb.run.metrics import read_rows
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_the_clock_of_a_resumed_run_goes_on(tmp_path, clock):
     second.resume(1)
     clock[0] += 5
     second.write(2, {"loss": 1.0})
-    assert [row["seconds"] for row in read_metrics(tmp_path)] == [10.0, 15.0]
+    assert [row["seconds"] for row in read_rows(tmp_path)] == [10.0, 15.0]
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):
@@ -58,7 +58,7 @@ def test_resume_drops_what_lies_beyond(tmp_path, step, left):
     for s in (1, 2, 3):
         writer.write(s, {"loss": 1.0})
     writer.resume(step)
-    assert [row["step"] for row in read_metrics(tmp_path)] == left
+    assert [row["step"] for row in read_rows(tmp_path)] == left
 
 
 def test_a_half_written_last_line_is_left_out(tmp_path):
@@ -66,14 +66,14 @@ def test_a_half_written_last_line_is_left_out(tmp_path):
     writer.write(1, {"loss": 1.0})
     with open(tmp_path / "metrics.jsonl", "a") as f:
         f.write('{"step": 2, "lo')
-    assert read_metrics(tmp_path) == [{"step": 1, "loss": 1.0, "seconds": 0.0}]
+    assert read_rows(tmp_path) == [{"step": 1, "loss": 1.0, "seconds": 0.0}]
     writer.resume(1)
     writer.write(2, {"loss": 0.5})
-    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+    assert [row["step"] for row in read_rows(tmp_path)] == [1, 2]
 
 
 def test_no_file_is_no_metrics(tmp_path):
-    assert read_metrics(tmp_path) == []
+    assert read_rows(tmp_path) == []
 
 
 def test_text_has_the_time(tmp_path):

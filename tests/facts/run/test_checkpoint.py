@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.run.checkpoint import CheckpointError, Checkpoints
-from jaxemb.run.manifest import fault, manifest_path, seal
+from jaxemb.run.manifest import digest, fault, manifest_path, seal, share
 from jaxemb.train.sharding import make_mesh, state_shardings
 from jaxemb.train.state import TrainState, items_of, state_of
 
@@ -114,7 +114,7 @@ def flip(file: Path, at: int = -20):
 
 
 def largest(folder: Path) -> Path:
-    return max((f for f in folder.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    return max((f for f in Path(folder).rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
 
 
 def damages():
@@ -231,3 +231,36 @@ def test_manifest_lists_every_file(tmp_path):
     entries = json.loads(manifest_path(tmp_path, 1).read_text())
     assert entries == {"sub/x": [3, "cf4ab791c62b8d2b2109c90275287816"]}  # b2sum -l 128
     assert fault(tmp_path, 1) is None and not list(tmp_path.glob("*.tmp"))
+
+
+# ---- who reads what --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_read_for_its_checksums_once(written, monkeypatch):
+    """Not by `newest`, and again by the restore that follows it."""
+    looked = []
+    monkeypatch.setattr("jaxemb.run.manifest.digest", lambda file, real=digest: looked.append(str(file)) or real(file))
+    fresh = Checkpoints(written.folder)
+    step = fresh.newest()
+    fresh.restore({"ema": shapes_of(make_state()).ema}, step)
+    fresh.pick()
+    assert looked and len(looked) == len(set(looked))
+
+
+def test_each_host_reads_its_own_share(written, monkeypatch):
+    """Together all files, none twice, of nearly the same size; a fault that one of them finds is known to all."""
+    looked = []
+    monkeypatch.setattr("jaxemb.run.manifest.digest", lambda file, real=digest: looked[-1].append(file) or real(file))
+    for host in range(3):
+        looked.append([])
+        assert fault(written.folder, 3, (host, 3)) is None
+    everything = [str(f) for part in looked for f in part]
+    manifest = json.loads(manifest_path(written.folder, 3).read_text())
+    assert len(everything) == len(set(everything)) == len(manifest) and all(looked)
+    flip(largest(written.folder / "3" / "params"))
+    assert [fault(written.folder, 3, (host, 3)) is None for host in range(3)].count(False) == 1
+
+
+def test_work_is_shared_by_size():
+    entries = {"a": [100, ""], "b": [60, ""], "c": [50, ""], "d": [1, ""]}
+    assert [set(share(entries, i, 2)) for i in (0, 1)] == [{"a", "d"}, {"b", "c"}]

@@ -9,7 +9,7 @@ from jaxemb.log.compare import columns, write_csv
 from jaxemb.log.plot import PlotError, curves, group_by_seed, read_config
 from jaxemb.run.folder import Run, RunError
 from jaxemb.run.manifest import fault, manifest_path, seal
-from jaxemb.run.metrics import read_metrics
+from jaxemb.run.metrics import read_rows
 
 GOOD = '{"step": 1, "loss": 0.5}'
 DEEP = "[" * 5000
@@ -30,19 +30,19 @@ def run(tmp_path):
 )
 def test_lines_that_are_no_figures_are_left_out_and_said(tmp_path, line, caplog):
     (tmp_path / "metrics.jsonl").write_text(f"{GOOD}\n{line}\n{GOOD}\n")
-    assert read_metrics(tmp_path) == [json.loads(GOOD)] * 2
+    assert read_rows(tmp_path) == [json.loads(GOOD)] * 2
     assert "1 damaged lines are left out, the first is line 2" in caplog.text
 
 
 def test_bytes_that_are_no_text_cost_their_line_alone(tmp_path, caplog):
     (tmp_path / "metrics.jsonl").write_bytes(b"\xff\xfe\x00\n" + GOOD.encode() + b"\n\x80")
-    assert read_metrics(tmp_path) == [json.loads(GOOD)]
+    assert read_rows(tmp_path) == [json.loads(GOOD)]
 
 
 def test_values_that_are_no_numbers_are_none_and_names_that_cannot_be_shown_are_left_out(tmp_path):
     row = {"step": 3, "a": "x", "b": True, "c": [1], "d": 2, "\x1b[2J": 1, "x" * 201: 1, "": 1}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + '\n{"step": 4, "a": NaN, "b": 1e999}')
-    assert read_metrics(tmp_path) == [{"step": 3, "a": None, "b": None, "c": None, "d": 2}, {"step": 4, "a": None, "b": None}]
+    assert read_rows(tmp_path) == [{"step": 3, "a": None, "b": None, "c": None, "d": 2}, {"step": 4, "a": None, "b": None}]
     assert Run(tmp_path).figures(3) == {"d": 2}
 
 
@@ -87,7 +87,7 @@ def test_an_environment_that_is_none(run, tmp_path, text):
 @pytest.mark.parametrize("text", ['{"name": 3}', "[]", '{"seed": 1}', '{"name": "x", "seed": "y"}', "null"])
 def test_a_config_without_name_and_seed(run, text):
     (run / "config.json").write_text(text)
-    with pytest.raises(PlotError, match="config.json is damaged: it holds no experiment with a name and a seed"):
+    with pytest.raises(PlotError, match="config.json is damaged: it holds (no experiment with a name and a seed|a list|a NoneType)"):
         read_config(run)
 
 

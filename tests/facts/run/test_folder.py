@@ -133,20 +133,45 @@ def test_the_environment_of_each_start(experiment, tmp_path, monkeypatch):
     assert len(found["devices"]) == 8 and found["processes"] == 1
 
 
-def test_the_commit_and_whether_it_was_changed_since(tmp_path, monkeypatch):
-    def git(*command):
-        subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=tmp_path, check=True, capture_output=True
-        )
+def git(folder, *command):
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=folder, check=True, capture_output=True)
 
+
+def test_the_commit_and_whether_it_was_changed_since(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxemb.run.environment.__file__", str(tmp_path / "run.py"))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jaxemb.run.environment._experiments", list)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path.parent))
     assert environment()["commit"] is None and environment()["dirty"] is None
     (tmp_path / "file").write_text("a")
-    git("init", "-q")
-    git("add", "file")
-    git("commit", "-q", "-m", "x")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-q", "-m", "x")
     clean = environment()
     (tmp_path / "file").write_text("b")
     assert len(clean["commit"]) == 40 and clean["dirty"] is False and environment()["dirty"] is True
+
+
+@pytest.mark.parametrize("where", ["current folder", "own tree"])
+def test_git_runs_no_command_of_a_stranger(tmp_path, monkeypatch, where):
+    """`core.fsmonitor` of a .git/config is executed by `git status`: that of the current folder is never asked for, and of
+    our own trees the monitor stays off."""
+    stranger, empty = tmp_path / "stranger", tmp_path / "empty"
+    stranger.mkdir()
+    empty.mkdir()
+    (stranger / "file").write_text("a")
+    git(stranger, "init", "-q")
+    git(stranger, "add", "file")
+    git(stranger, "commit", "-q", "-m", "x")
+    canary = tmp_path / "canary"
+    (tmp_path / "monitor").write_text(f"#!/bin/sh\ntouch {canary}\n")
+    (tmp_path / "monitor").chmod(0o755)
+    git(stranger, "config", "core.fsmonitor", str(tmp_path / "monitor"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path))
+    monkeypatch.setattr("jaxemb.run.environment._experiments", list)
+    monkeypatch.chdir(stranger)
+    ours = empty if where == "current folder" else stranger
+    monkeypatch.setattr("jaxemb.run.environment.__file__", str(ours / "environment.py"))
+    found = environment()
+    assert not canary.exists() and (found["commit"] is None) == (where == "current folder")
+    subprocess.run(["git", "status"], check=True, capture_output=True)
+    assert canary.exists()  # the trap works

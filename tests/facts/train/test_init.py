@@ -30,7 +30,7 @@ SHAPE = jax.ShapeDtypeStruct
 def source(tmp_path_factory):
     """A run of two arrays: a kernel and batch statistics, trained and averaged."""
     run = tmp_path_factory.mktemp("source")
-    (run / "config.json").write_text("{}")
+    (run / "config.json").write_text('{"@": "jaxemb.experiment:Experiment"}')
     tree = {"encoder": {"norm": {"scale": jnp.arange(3.0)}, "up": {"kernel": jnp.ones((2, 3))}}}
     items = {
         "params": tree,
