@@ -15,6 +15,7 @@ from typing import Any
 
 from etils import epath
 
+from jaxemb import packages
 from jaxemb.run.files import RunError, Where, read_json
 
 
@@ -48,11 +49,11 @@ def _command() -> str:
 def _commit() -> dict[str, Any]:
     """The commit of the code, and whether it was changed since; None outside of a git checkout.
 
-    Asked of the trees of our own code and of the experiments' alone, never of the current folder: a stranger's .git/config can
+    Asked of the trees of our own code and of the user's project alone, never of the current folder: a stranger's .git/config can
     name commands that git runs.
     """
     git = ["git", "-c", "core.fsmonitor=", "-c", f"core.hooksPath={os.devnull}"]
-    for folder in (Path(__file__).parent, *_experiments()):
+    for folder in (Path(__file__).parent, *packages.projects()):
         try:
             asked = [["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
             said = [subprocess.run([*git, "-C", folder, *a], capture_output=True, text=True, timeout=10) for a in asked]
@@ -61,11 +62,6 @@ def _commit() -> dict[str, Any]:
         if all(s.returncode == 0 for s in said):
             return {"commit": said[0].stdout.strip(), "dirty": bool(said[1].stdout.strip())}
     return {"commit": None, "dirty": None}
-
-
-def _experiments() -> list[str]:
-    """The folders that the user's experiments were imported from."""
-    return list(getattr(sys.modules.get("experiments"), "__path__", []))
 
 
 def read_environment(folder: Where) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def git(folder, *command):
 
 def test_the_commit_and_whether_it_was_changed_since(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxemb.run.environment.__file__", str(tmp_path / "run.py"))
-    monkeypatch.setattr("jaxemb.run.environment._experiments", list)
+    monkeypatch.setattr("jaxemb.packages.projects", tuple)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path.parent))
     assert environment()["commit"] is None and environment()["dirty"] is None
     (tmp_path / "file").write_text("a")
@@ -167,7 +167,7 @@ def test_git_runs_no_command_of_a_stranger(tmp_path, monkeypatch, where):
     (tmp_path / "monitor").chmod(0o755)
     git(stranger, "config", "core.fsmonitor", str(tmp_path / "monitor"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path))
-    monkeypatch.setattr("jaxemb.run.environment._experiments", list)
+    monkeypatch.setattr("jaxemb.packages.projects", tuple)
     monkeypatch.chdir(stranger)
     ours = empty if where == "current folder" else stranger
     monkeypatch.setattr("jaxemb.run.environment.__file__", str(ours / "environment.py"))
