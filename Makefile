@@ -38,8 +38,9 @@ types: .venv/installed
 
 check: lint types test
 
-# The catalogue of methods, from the docstrings.
+# The catalogue of methods, from the docstrings; the table of claims; what packages offer by name, for type checkers.
 docs: .venv/installed
+	$(BIN)/python scripts/short_imports.py
 	$(BIN)/jaxemb list --markdown > docs/methods.md
 	$(BIN)/jaxemb claims --markdown > docs/claims.md
 

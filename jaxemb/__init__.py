@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from jaxemb.io.embedder import Embedder as Embedder
     from jaxemb.io.embedder import load as load
     from jaxemb.io.evaluate import evaluate as evaluate
+    from jaxemb.train.init import FromRun as FromRun
+    from jaxemb.train.optim import Optim as Optim
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Embedder": "jaxemb.io.embedder",
     "Experiment": "jaxemb.experiment",
+    "FromRun": "jaxemb.train.init",
+    "Optim": "jaxemb.train.optim",
     "evaluate": "jaxemb.io.evaluate",
     "list_methods": "jaxemb.discover",
     "load": "jaxemb.io.embedder",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LAYERS = (
-    ("types", "config", "packages", "files", "patterns"),
+    ("types", "config", "lazy", "packages", "files", "patterns"),
     ("ops",),
     ("layers", "metrics", "preprocess", "masks"),
     ("posemb", "pooling", "contrastive", "views"),

@@ -1,1 +1,38 @@
 """Data sets and what happens to examples before the model."""
+
+from typing import TYPE_CHECKING
+
+from jaxemb.lazy import attach
+
+if TYPE_CHECKING:  # written by scripts/short_imports.py
+    from jaxemb.data.arrays import Arrays as Arrays
+    from jaxemb.data.augment import ColourJitter as ColourJitter
+    from jaxemb.data.augment import Flip as Flip
+    from jaxemb.data.augment import ImageAugment as ImageAugment
+    from jaxemb.data.augment import PadCrop as PadCrop
+    from jaxemb.data.augment import RandAugment as RandAugment
+    from jaxemb.data.augment import RandomResizedCrop as RandomResizedCrop
+    from jaxemb.data.base import Augment as Augment
+    from jaxemb.data.base import Data as Data
+    from jaxemb.data.digits import Digits as Digits
+    from jaxemb.data.folder import ImageFolder as ImageFolder
+    from jaxemb.data.folder import Listing as Listing
+    from jaxemb.data.glyphs import Glyphs as Glyphs
+    from jaxemb.data.image_data import ImageData as ImageData
+    from jaxemb.data.images import Images as Images
+    from jaxemb.data.key_value import KeyValue as KeyValue
+    from jaxemb.data.mixing import CutMix as CutMix
+    from jaxemb.data.mixing import Mix as Mix
+    from jaxemb.data.mixing import Mixup as Mixup
+    from jaxemb.data.pipeline import Kept as Kept
+    from jaxemb.data.pipeline import Stream as Stream
+    from jaxemb.data.pipeline import Table as Table
+    from jaxemb.data.shapes import Shapes as Shapes
+    from jaxemb.data.split import Split as Split
+    from jaxemb.data.stream import Drawn as Drawn
+    from jaxemb.data.text import Text as Text
+    from jaxemb.data.textures import Textures as Textures
+    from jaxemb.data.three_cell import CellsPreprocess as CellsPreprocess
+    from jaxemb.data.three_cell import ThreeCell as ThreeCell
+else:
+    __getattr__, __dir__ = attach(__name__)

@@ -1,1 +1,21 @@
 """Training objectives."""
+
+from typing import TYPE_CHECKING
+
+from jaxemb.lazy import attach
+
+if TYPE_CHECKING:  # written by scripts/short_imports.py
+    from jaxemb.objectives.base import Objective as Objective
+    from jaxemb.objectives.byol import BYOL as BYOL
+    from jaxemb.objectives.classify import Classify as Classify
+    from jaxemb.objectives.dmt_jepa import DMTJEPA as DMTJEPA
+    from jaxemb.objectives.equiangular import Equiangular as Equiangular
+    from jaxemb.objectives.hard_patches import HardPatches as HardPatches
+    from jaxemb.objectives.ijepa import IJEPA as IJEPA
+    from jaxemb.objectives.lejepa import LeJEPA as LeJEPA
+    from jaxemb.objectives.mae import MAE as MAE
+    from jaxemb.objectives.next_token import NextToken as NextToken
+    from jaxemb.objectives.simclr import SimCLR as SimCLR
+    from jaxemb.objectives.vicreg import VICReg as VICReg
+else:
+    __getattr__, __dir__ = attach(__name__)

@@ -1,1 +1,13 @@
 """From tokens to one vector."""
+
+from typing import TYPE_CHECKING
+
+from jaxemb.lazy import attach
+
+if TYPE_CHECKING:  # written by scripts/short_imports.py
+    from jaxemb.pooling.attention import AttentionPool as AttentionPool
+    from jaxemb.pooling.base import Pooling as Pooling
+    from jaxemb.pooling.mean import Mean as Mean
+    from jaxemb.pooling.token import Token as Token
+else:
+    __getattr__, __dir__ = attach(__name__)
