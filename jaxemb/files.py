@@ -94,9 +94,14 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
+def escape(text: str) -> str:
+    """Line ends, what steers terminals, and bytes that are no UTF-8, as Python writes them in a string."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def printable(x: Any) -> str:
-    """A name as it can be shown in one line of any terminal: line ends, control characters and bytes that are no UTF-8 escaped."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(x))
+    """A name as it can be shown in one line of any terminal, and not pages of it."""
+    text = escape(str(x))
     return text if len(text) <= 300 else f"{text[:150]}...{text[-100:]}"
 
 

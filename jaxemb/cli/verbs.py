@@ -13,6 +13,7 @@ from etils import epath
 from jaxemb.cli.describe import brief, by_module, catalogue, matches, shape, signature, tree
 from jaxemb.cli.process import huge_pages_note, is_first
 from jaxemb.config import ConfigError, override, to_json
+from jaxemb.files import escape
 from jaxemb.log.table import console, number, say, size, table
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def encode(args: argparse.Namespace) -> None:
     if names:
         rows = out.with_suffix(".txt")
         with writing(rows):
-            rows.write_text("".join(f"{name}\n" for name in names))
+            rows.write_text("".join(f"{escape(name)}\n" for name in names), encoding="utf-8")
         say(f"{rows}: the files, a line a row")
 
 

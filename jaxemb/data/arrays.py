@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy as np
 from jaxemb.config import suggest
 from jaxemb.data.base import DataError
 from jaxemb.data.image_data import ImageData
+from jaxemb.data.npz import read_array_file
 from jaxemb.data.pipeline import Table
 from jaxemb.data.split import carve, check_share, none_held_out
 
@@ -62,14 +61,11 @@ class Arrays(ImageData):
 def _load(path: str, changed: int) -> dict[str, np.ndarray]:
     """The arrays of the file; `changed` is its time stamp, so that a new version is read anew."""
     try:
-        with open(path, "rb") as stream, zipfile.ZipFile(stream):  # np.load would take a single array, and leak a broken file
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as file:
-                names = ("images", "labels", "images_test", "labels_test")
-                found = {k: file[k] for k in names if k in file.files}
-                there = file.files
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as e:
-        raise DataError(f"{path} cannot be read as .npz (written by np.savez), it may be cut off or damaged: {e}") from e
+        single, found, there = read_array_file(Path(path), ("images", "labels", "images_test", "labels_test"))
+    except DataError as e:
+        raise DataError(f"{e} (data.path must be an .npz, written by np.savez)") from e
+    if single is not None:
+        raise DataError(f"{path} cannot be read as .npz: it is a single array; write np.savez(path, images=...)")
     if "images" not in found:
         raise DataError(f"{path} has no array 'images'{suggest('images', there)}")
     return found

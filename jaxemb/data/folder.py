@@ -7,10 +7,11 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +20,12 @@ from jaxemb.data.base import DataError
 from jaxemb.data.image_data import ImageData
 from jaxemb.data.pipeline import Example, Kept
 from jaxemb.data.split import check_share, none_held_out
+from jaxemb.files import is_folder, printable
 from jaxemb.preprocess.pixels import read, read_header
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
+OTHERS = tuple(".heic .heif .avif .jxl .svg .eps .psd .ico .tga .raw .cr2 .cr3 .nef .arw .dng .orf .rw2 .exr .hdr".split())
+"""Endings of images that are not read: they are counted, and said once."""
 FOLDERS = {"train": ("train", "training"), "test": ("test",), "valid": ("val", "valid", "validation")}
 """Folders that are taken for splits."""
 CHECKED = 2**31
@@ -87,8 +91,10 @@ class ImageFolder(ImageData):
     @property
     def _root(self) -> str:
         root = Path(self.path).expanduser()
-        if not root.is_dir():
-            raise DataError(f"there is no folder {self.path!r} (looked for {root.absolute()}); set data.path to a folder of images")
+        if not is_folder(root):
+            raise DataError(
+                f"there is no folder {self.path!r} (looked for {printable(root.absolute())}); set data.path to a folder of images"
+            )
         return str(root)
 
     @property
@@ -97,29 +103,76 @@ class ImageFolder(ImageData):
 
 
 def find_files(root: str) -> tuple[File, ...]:
-    """All files with the ending of an image, in the order of their paths; folders and files that begin with a dot are left out."""
-    found = []
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        for name in names:
-            if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                file = Path(folder, name)
-                try:
-                    status = file.stat()
-                    found.append(File(file.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns))
-                except OSError:  # a link that leads nowhere: found out, and named, when it is read
-                    found.append(File(file.relative_to(root).as_posix(), 0, 0))
-    return tuple(sorted(found))
+    """All files with the ending of an image, in the order of their paths; folders and files that begin with a dot are left out.
+
+    A file is there once, however many links lead to it: else its copies would be trained on and evaluated. Links to folders are
+    followed, circles are not.
+    """
+    found: dict[Any, File] = {}
+    for path, status in _walk(root):
+        if path.lower().endswith(ENDINGS):
+            file = File(path, status.st_size, status.st_mtime_ns) if status else File(path, 0, 0)  # None: a link to nowhere
+            found.setdefault((status.st_dev, status.st_ino) if status and status.st_ino else path, file)
+    return tuple(sorted(found.values()))
+
+
+def _walk(root: str) -> Iterator[tuple[str, os.stat_result | None]]:
+    """(path with forward slashes, status) of every file: first what lies there, then what links lead to; None: to nowhere."""
+    folders, links, late = [(root, "", False)], list[tuple[str, str, bool]](), list[tuple[str, os.stat_result | None]]()
+    seen = set()
+    while folders or links:
+        folder, prefix, linked = folders.pop() if folders else links.pop(0)
+        try:
+            status = os.stat(folder)
+            entries = sorted(os.scandir(folder), key=lambda e: e.name) if (status.st_dev, status.st_ino) not in seen else []
+        except OSError:  # a folder that may not be read
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            by_link = linked or entry.is_symlink()
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append((entry.path, f"{prefix}{entry.name}/", by_link))
+                continue
+            try:
+                about = (prefix + entry.name, entry.stat())
+            except OSError:
+                about = (prefix + entry.name, None)
+            if by_link:
+                late.append(about)
+            else:
+                yield about
+    yield from sorted(late, key=lambda about: about[0])
+
+
+def not_read(root: str) -> str:
+    """The image files in formats that are not read, by ending: "; not read: 3 .heic, 1 .svg"."""
+    endings = Counter(os.path.splitext(path)[1].lower() for path, _ in _walk(root))
+    there = [f"{n} {ending}" for ending, n in sorted(endings.items()) if ending in OTHERS]
+    return f"; not read: {', '.join(there)}" if there else ""
+
+
+def say_not_read(root: str) -> None:
+    """Names in the log what was passed over for its ending, and the links."""
+    if text := not_read(root):
+        log.warning("%s%s (convert them to .jpg or .png)", printable(root), text)
+    there = [(s.st_dev, s.st_ino) for path, s in _walk(root) if s and s.st_ino and path.lower().endswith(ENDINGS)]
+    if copies := len(there) - len(set(there)):
+        log.warning("%s: %d links to images that are there already are left out", printable(root), copies)
 
 
 @functools.lru_cache(4)
 def _sort(root: str, found: tuple[File, ...], test_share: float, valid_share: float, channels: int, size: int) -> Listing:
     """Checks the files, and gives each its split and its class."""
     if not found:
-        raise DataError(f"{root} holds no image file (endings: {' '.join(ENDINGS)}), nor does any folder below it")
+        raise DataError(
+            f"{printable(root)} holds no image file (endings: {' '.join(ENDINGS)}), nor does any folder below it{not_read(root)}"
+        )
+    say_not_read(root)
     usable = readable(root, found, channels, size)
     if not usable:
-        raise DataError(f"none of the {len(found)} image files in {root} can be read")
+        raise DataError(f"none of the {len(found)} image files in {printable(root)} can be read")
     given = _folders({f.path.split("/")[0] for f in usable if "/" in f.path})
     depth = int(bool(given))
     if given:
@@ -153,7 +206,7 @@ def _folders(tops: set[str]) -> dict[str, str]:
 
 def _place(path: str) -> float:
     """A number in [0, 1) that depends on the path alone."""
-    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") / 2**64
+    return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), "big") / 2**64
 
 
 def readable(root: str, files: tuple[File, ...], channels: int, size: int) -> tuple[File, ...]:
@@ -177,9 +230,9 @@ def readable(root: str, files: tuple[File, ...], channels: int, size: int) -> tu
 
 @functools.lru_cache(4)
 def _open(root: str, listing: Listing, split: str, channels: int, size: int, memory: int) -> Kept:
-    files, labels = listing.files[split], listing.labels[split]
+    paths, labels = listing.files[split], listing.labels[split]
 
     def read_files(indices: Sequence[int]) -> list[Example]:
-        return [{"images": read(Path(root, files[i].path), channels, size), "labels": labels[i]} for i in indices]
+        return [{"images": read(Path(root, paths[i].path), channels, size), "labels": labels[i]} for i in indices]
 
-    return Kept(read_files, len(files), memory * 2**20, {"labels": labels})
+    return Kept(read_files, len(paths), memory * 2**20, {"labels": labels})

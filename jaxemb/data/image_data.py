@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, within
 from jaxemb.data.base import ArraySpec, Augment, Data, Spec, Split
 from jaxemb.data.mixing import Mix
 from jaxemb.data.pipeline import Example, Examples, Stream, Table, stream
@@ -45,8 +46,11 @@ class ImageData(Data):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != self.channels:
                 raise ConfigError(f"{name} needs a number for each of the channels={self.channels}, not {values}")
-        if self.std is not None and min(self.std) <= 0:
-            raise ConfigError(f"std must be above 0, not {self.std}")
+        within(self, size=(1, 8192), channels=(1, 4096), workers=(0, 1024), memory=(0, 2**24))
+        if not all(map(math.isfinite, self.mean or ())):
+            raise ConfigError(f"mean must be finite, not {self.mean}")
+        if self.std is not None and not all(0 < s < math.inf for s in self.std):
+            raise ConfigError(f"std must be above 0 and finite, not {self.std}")
         if len({m.classes for m in self._mixes}) > 1:
             raise ConfigError(f"augment: all mixes need the same number of classes, not {[m.classes for m in self._mixes]}")
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxemb.files import escape
+
 WIDE = 200
 """Columns of a line where the output is no terminal: nothing is cut off in a file."""
 
@@ -20,12 +22,14 @@ def console() -> Console:
 
 
 def say(text: str, style: str | None = None) -> None:
-    console().print(Text(text, style=style or ""), soft_wrap=True)
+    console().print(Text(clean(text), style=style or ""), soft_wrap=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """Prints rows under their columns; a name in `columns` that starts with ">" is aligned to the right and kept whole."""
-    cells = [[x if isinstance(x, Text) else Text(number(x) if isinstance(x, float) else str(x)) for x in row] for row in rows]
+    cells = [
+        [x if isinstance(x, Text) else Text(number(x) if isinstance(x, float) else clean(str(x))) for x in row] for row in rows
+    ]
     shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", title_style="bold", title_justify="left")
     shown.title = title or None
     for i, name in enumerate(columns):
@@ -36,6 +40,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     for row in cells:
         shown.add_row(*row)
     console().print(shown)
+
+
+def clean(text: str) -> str:
+    """Text of several lines as any terminal shows it: what steers terminals, and bytes of names that are no UTF-8, escaped."""
+    lines = ("".join(c if c.isprintable() or c == "\t" else escape(c) for c in line) for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 def number(x: float) -> str:
@@ -54,4 +64,4 @@ def size(count: int | float) -> str:
 def error(text: str) -> None:
     """One clear line to standard error, red on a terminal."""
     err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-    err.print(Text.assemble(("error: ", "bold red"), (text, "red")), soft_wrap=True)
+    err.print(Text.assemble(("error: ", "bold red"), (clean(text), "red")), soft_wrap=True)

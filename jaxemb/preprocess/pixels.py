@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from jaxemb import files
 from jaxemb.preprocess.base import DataError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of the ImageNet channels (of pixels in [0, 1]): the default where nothing better is known."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+"""The formats of Pillow that are read, whatever a file is called."""
+
+PIXELS = 50_000_000
+"""The most pixels that are decoded; of a JPEG after it was shrunk by up to 8 on each side, so that any photo passes."""
+
+ASPECT = 50
+"""The longest side over the shortest. Without a bound a line of one pixel, 30 000 long, would become 5 GB at size 224."""
 
 HEADROOM = 2
 """Large images are first shrunk so that their shorter side is this many times the wanted size: what is kept in memory, what
@@ -27,6 +38,7 @@ def to_pixels(item: Any, channels: int, size: int) -> UInt8[np.ndarray, "H W c"]
     from PIL import Image
 
     if isinstance(item, Image.Image):
+        check_size(item.width, item.height, "an image")
         return _from_pillow(item, channels)
     return shrink(_with_channels(_to_uint8(np.asarray(item)), channels), HEADROOM * size)
 
@@ -35,32 +47,49 @@ def read(file: str | Path, channels: int, size: int) -> UInt8[np.ndarray, "H W c
     """An image file decoded and shrunk to `HEADROOM * size`; large JPEGs are decoded at a lower resolution to begin with."""
     with _opened(file) as image:
         image.draft(None, (HEADROOM * size, HEADROOM * size))  # JPEG only: the nearest of 1/1 to 1/8 that is not below
+        check_size(image.width, image.height, f"the image file {files.printable(file)}")
         return shrink(_from_pillow(image, channels), HEADROOM * size)
 
 
 def read_header(file: str | Path) -> None:
-    """Raises DataError where not even the header of an image file can be read."""
-    with _opened(file):
-        pass
+    """Raises DataError where the header of an image file cannot be read, or says that it is too large to be decoded."""
+    with _opened(file) as image:
+        image.draft(None, (1, 1))
+        check_size(image.width, image.height, f"the image file {files.printable(file)}")
+
+
+def check_size(width: int, height: int, what: str) -> None:
+    """Refuses images whose pixels, or whose longer side once the shorter one is brought to size, would fill the memory."""
+    if width * height > PIXELS:
+        raise DataError(f"{what} has {width} x {height} pixels, more than {PIXELS / 1e6:.0f} million; shrink it first")
+    if max(width, height) > ASPECT * min(width, height):
+        raise DataError(f"{what} has {width} x {height} pixels: one side is more than {ASPECT} times the other; cut it first")
 
 
 @contextlib.contextmanager
 def _opened(file: str | Path) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
+    file = Path(file).expanduser()
+    shown = files.printable(file)
+    if not files.is_regular(file):
+        if files.is_folder(file):
+            raise DataError(f"{shown} is a folder, not an image file")
+        there = os.path.lexists(file) if "\0" not in str(file) else False
+        raise DataError(f"{shown} is not a regular file" if there else f"there is no image file {shown}")
     try:
-        with Image.open(Path(file).expanduser()) as image:
+        with Image.open(file, formats=FORMATS) as image:  # of some other formats Pillow hands files to programs, e.g. Ghostscript
             yield image
-    except FileNotFoundError as e:
-        raise DataError(f"there is no image file {file}") from e
-    except IsADirectoryError as e:
-        raise DataError(f"{file} is a folder, not an image file") from e
     except UnidentifiedImageError as e:
-        raise DataError(f"{file} is not an image in a format that Pillow reads") from e
+        raise DataError(f"{shown} is not an image in a format that is read: {', '.join(FORMATS)}") from e
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:  # what Pillow raises for broken files
-        raise DataError(f"the image file {file} is damaged: {e}") from e
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        raise DataError(f"the image file {shown} has more than {PIXELS / 1e6:.0f} million pixels; shrink it first") from e
+    except MemoryError as e:
+        raise DataError(f"the image file {shown} does not fit into memory") from e
+    except Exception as e:  # Pillow's decoders raise whatever they meet in a broken file: OSError, SyntaxError, struct.error, ...
+        raise DataError(f"the image file {shown} is damaged: {files.printable(e)}") from e
 
 
 def _from_pillow(image: Any, channels: int) -> UInt8[np.ndarray, "H W c"]:
@@ -121,6 +150,7 @@ def resize(x: UInt8[np.ndarray, "H W c"], height: int, width: int) -> UInt8[np.n
 
 def shrink(x: UInt8[np.ndarray, "H W c"], shorter: int) -> UInt8[np.ndarray, "h w c"]:
     """With the shorter side at most `shorter`, proportions kept."""
+    check_size(x.shape[1], x.shape[0], "an image")
     height, width = x.shape[:2]
     scale = shorter / min(height, width)
     return x if scale >= 1 else resize(x, max(shorter, round(height * scale)), max(shorter, round(width * scale)))
@@ -128,6 +158,7 @@ def shrink(x: UInt8[np.ndarray, "H W c"], shorter: int) -> UInt8[np.ndarray, "h 
 
 def fit(x: UInt8[np.ndarray, "H W c"], size: int) -> UInt8[np.ndarray, "s s c"]:
     """What evaluation sees: the shorter side brought to `size`, then the centre cut out."""
+    check_size(x.shape[1], x.shape[0], "an image")
     x = shrink(x, HEADROOM * size)
     height, width = x.shape[:2]
     scale = size / min(height, width)

@@ -69,7 +69,7 @@ def write_json(path: Where, doc: Any) -> None:
 def append(path: Where, text: str) -> None:
     """At the end of a file. Objects of a bucket cannot grow: there it is written anew, so let the files be small."""
     if is_local(path):
-        with open(path, "a", opener=_no_link) as f:
+        with open(path, "a", opener=_no_link, encoding="utf-8", errors="backslashreplace") as f:
             f.write(text)
         return
     path, before = epath.Path(path), ""

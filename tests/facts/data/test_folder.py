@@ -1,6 +1,9 @@
 """A folder of photos as it comes."""
 
 import logging
+import os
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from PIL import Image
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
-from jaxemb.data.folder import ImageFolder
+from jaxemb.data.folder import ImageFolder, find_files
 
 
 @pytest.fixture
@@ -120,3 +123,59 @@ def test_bad_folders(photos, tmp_path):
         ImageFolder(photos("b.png").path, test_share=1e-9).split("test")[:]
     with pytest.raises(ConfigError, match="test_share must lie between 0 and 1, not 1.5"):
         ImageFolder("x", test_share=1.5)
+
+
+# ---- links, names, other endings -------------------------------------------------------------------------------------------------
+
+
+def paths(root):
+    return [f.path for f in find_files(str(root))]
+
+
+def test_a_file_is_there_once_however_many_links_lead_to_it(photos, tmp_path):
+    """A link to the folder itself gave each image 41 times, and copies by link lay in train and in test."""
+    photos("b/0.png", "c/1.png")
+    (tmp_path / "b" / "all").symlink_to(tmp_path)
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "0.png").symlink_to(tmp_path / "b" / "0.png")
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "c" / "1.png")
+    assert len(paths(tmp_path)) == 2 and "b/0.png" in paths(tmp_path)
+
+
+def test_links_to_what_lies_elsewhere_are_followed(photos, tmp_path):
+    photos("store/0.png", "store/deep/1.png")
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "x.png").symlink_to(tmp_path / "store" / "0.png")
+    (tmp_path / "set" / "test").symlink_to(tmp_path / "store" / "deep")
+    assert paths(tmp_path / "set") == ["test/1.png", "train/x.png"]
+
+
+def test_links_and_endings_that_are_not_read_are_said_once(photos, tmp_path, caplog):
+    data = photos(*(f"{i}.png" for i in range(30)))
+    for name in ("a.heic", "b.HEIC", "c.svg", "notes.txt"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "again.png").symlink_to(tmp_path / "0.png")
+    with caplog.at_level(logging.WARNING, "jaxemb"):
+        for split in ("train", "valid", "test"):
+            data.split(split)[:]
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 2 and "not read: 2 .heic, 1 .svg (convert them" in said[0] and "1 links to images" in said[1]
+    with pytest.raises(DataError, match="holds no image file .*not read: 1 .heic"):
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "a.heic").write_text("")
+        ImageFolder(str(tmp_path / "other")).split("train")[:]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system takes UTF-8 alone")
+def test_names_that_are_no_utf8(photos, tmp_path):
+    data = photos(*(f"{i}.png" for i in range(30)))
+    shutil.copy(tmp_path / "0.png", os.fsencode(tmp_path) + b"/\xff\xfe.png")
+    assert sum(len(data.split(s)) for s in ("train", "valid", "test")) == 31
+
+
+def test_a_fifo_with_the_name_of_an_image_is_named_and_skipped(photos, tmp_path, caplog):
+    data = photos(*(f"{i}.png" for i in range(30)))
+    os.mkfifo(tmp_path / "fifo.png")
+    with caplog.at_level(logging.WARNING, "jaxemb"):
+        data.label_names()
+    assert "1 of 31 image files cannot be read" in caplog.text and "fifo.png is not a regular file" in caplog.text

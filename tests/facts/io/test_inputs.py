@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -145,3 +146,48 @@ def test_the_contents_tell_what_an_array_file_is_not_the_ending(tmp_path):
 def test_a_path_where_nothing_is(tmp_path):
     with pytest.raises(DataError, match="there is no file or folder .*nowhere.png"):
         read_inputs(tmp_path / "nowhere.png", DATA)
+
+
+def header(text):
+    raw = text.encode()
+    return b"\x93NUMPY\x01\x00" + len(raw).to_bytes(2, "little") + raw
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (", "cannot be read"),
+        (
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000, 1000, 8, 3)}",
+            "its header asks for 24000000000000 bytes, there are",
+        ),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 8, 8, 3)}", "its shape is"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", "it holds Python objects"),
+        ("(" * 3000, "cannot be read"),
+        ("'", "cannot be read"),
+        ("{}", "cannot be read"),
+    ],
+)
+def test_headers_made_to_harm(tmp_path, text, message):
+    (tmp_path / "a.npy").write_bytes(header(text) + b"x" * 8)
+    with pytest.raises(DataError, match=message):
+        read_inputs(tmp_path / "a.npy", DATA)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", header(text) + b"x" * 8)
+    with pytest.raises(DataError, match=message):
+        read_inputs(tmp_path / "a.npz", DATA)
+
+
+def test_a_member_that_is_no_array(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images", "text")
+        archive.writestr("images.npy", "text")
+    with pytest.raises(DataError, match="a.npz cannot be read"):
+        read_inputs(tmp_path / "a.npz", DATA)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (8, 8), (2, 8, 8)])
+def test_arrays_that_are_no_images(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match=r"images must have the shape \(n, H, W, c\)"):
+        read_inputs(tmp_path / "a.npy", DATA)

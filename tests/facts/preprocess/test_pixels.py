@@ -1,11 +1,13 @@
 """From a user's image to the model's."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxemb.data.base import DataError
-from jaxemb.preprocess.pixels import fit, normalise, read, resize, shrink, to_pixels
+from jaxemb.preprocess.pixels import fit, normalise, read, read_header, resize, shrink, to_pixels
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_bad_files(tmp_path, colours):
     with pytest.raises(DataError, match="is a folder, not an image file"):
         read(tmp_path, 3, 8)
     (tmp_path / "text.jpg").write_text("hello")
-    with pytest.raises(DataError, match="text.jpg is not an image in a format that Pillow reads"):
+    with pytest.raises(DataError, match="text.jpg is not an image in a format that is read: JPEG, PNG"):
         read(tmp_path / "text.jpg", 3, 8)
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for ending in ("jpg", "png"):
@@ -106,3 +108,45 @@ def test_bad_files(tmp_path, colours):
             read(tmp_path / f"cut.{ending}", 3, 8)
     with pytest.raises(DataError, match="1 or 3 channels, not channels=4"):
         read(tmp_path / "whole.png", 4, 8)
+
+
+# ---- files made to harm ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [(3000, 1, "3000 x 1 pixels: one side is more than 50 times the other"), (8000, 8000, "more than 50 million")],
+)
+def test_sizes_that_would_fill_the_memory(tmp_path, width, height, message):
+    """30 000 x 1 took 4.7 GB at size 224, 13 000 x 13 000 was decoded with a warning."""
+    Image.new("1", (width, height)).save(tmp_path / "a.png")
+    for call in (lambda: read(tmp_path / "a.png", 3, 8), lambda: read_header(tmp_path / "a.png")):
+        with pytest.raises(DataError, match=message):
+            call()
+    with pytest.raises(DataError, match=message):
+        to_pixels(np.broadcast_to(np.uint8(0), (height, width)), 1, 8)
+    with pytest.raises(DataError, match=message):
+        fit(np.broadcast_to(np.uint8(0), (height, width, 1)), 8)
+
+
+def test_a_large_photo_is_decoded_small_and_passes(tmp_path):
+    Image.new("L", (7200, 7200)).save(tmp_path / "a.jpg")
+    assert read(tmp_path / "a.jpg", 3, 8).shape == (16, 16, 3)
+
+
+def test_formats_that_run_programs_are_not_read_whatever_they_are_called(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_: pytest.fail("Ghostscript was asked"))
+    with pytest.raises(DataError, match="not an image in a format that is read: JPEG, PNG"):
+        read(tmp_path / "a.png", 3, 8)
+
+
+def test_devices_and_fifos_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for file in (tmp_path / "a.png", "/dev/zero"):
+        with pytest.raises(DataError, match="is not a regular file"):
+            read(file, 3, 8)
+    for file in ("x" * 5000, "a\0.png"):
+        with pytest.raises(DataError, match="there is no image file"):
+            read(file, 3, 8)
