@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -32,11 +32,22 @@ if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
 
-def train(experiment: Experiment, run: Where, *, tensorboard: bool = False, wandb: bool = False) -> dict[str, float]:
+def train(
+    experiment: Experiment,
+    run: Where,
+    *,
+    tensorboard: bool = False,
+    wandb: bool = False,
+    on_eval: Callable[[int, Mapping[str, float]], object] | None = None,
+    on_save: Callable[[int, Any], object] | None = None,
+) -> dict[str, float]:
     """Trains `experiment` in the folder `run` to its last step, and returns all figures of that step.
 
     The same call goes on with a run that was cut off, as if it never had been: on the same devices bit for bit. After SIGTERM or
     Ctrl-C it saves and raises SystemExit with 128 + the number of the signal, as a shell would report it (143, 130).
+
+    `on_eval(step, figures)` is called after each evaluation, `on_save(step, folder)` when the checkpoint in that folder is whole
+    (training then waits for the disk); both in every process, and an error in one ends the training.
     """
     mesh = make_mesh(experiment.mesh)
     check_batch(experiment.batch, experiment.accumulate, mesh)
@@ -67,10 +78,15 @@ def train(experiment: Experiment, run: Where, *, tensorboard: bool = False, wand
             last = i == experiment.steps or stop.wanted(i)
             if i > start.step or not start.resumed:
                 figures = evaluate(judge, i, state, report)
+                if on_eval and figures:
+                    on_eval(i, figures)
                 if i > 0 and (last or i % experiment.save_every == 0 or experiment.best in figures):
                     report.flush()  # raises on a loss that is not finite: such a state is never saved
                     with report.aside():
                         checkpoints.save(i, items_of(state), {"data": feed.place, "mesh": dict(mesh.shape)}, figures)
+                        if on_save:
+                            checkpoints.wait()
+                            on_save(i, folder.path / "checkpoints" / str(i))
             if last:
                 break
             with jax.transfer_guard("disallow"):  # nothing may move between host and devices unasked

@@ -57,3 +57,26 @@ def test_the_average_is_what_is_judged(tiny, tmp_path, read_state):
     state = read_state(tiny("steps=3", "ema=[1.0, 1.0]", "optim.lr=0.1"), tmp_path / "run")
     kernel = lambda tree: tree["encoder"]["stem"]["proj"]["kernel"]  # noqa: E731
     assert abs(kernel(state.params) - kernel(state.ema)).max() > 0.05
+
+
+def test_callbacks_see_every_evaluation_and_whole_checkpoints(tiny, tmp_path):
+    """What is saved is sealed when it is told; a resumed run tells the rest alone."""
+    folder, judged, saved = Run(tmp_path / "run"), [], []
+
+    def on_save(step, path):
+        assert step in folder.checkpoints().sealed() and path.is_dir() and path.parent.parent == folder.path
+        saved.append(step)
+
+    calls = {"on_eval": lambda step, figures: judged.append((step, figures["knn/top1"])), "on_save": on_save}
+    train(tiny("steps=4", "evals.knn.every=2", "save_every=3"), folder.path, **calls)
+    assert judged == [(step, folder.figures(step)["knn/top1"]) for step in (0, 2, 4)] and saved == [3, 4]
+    train(tiny("steps=6", "evals.knn.every=2", "save_every=3"), folder.path, **calls)
+    assert [step for step, _ in judged] == [0, 2, 4, 6] and saved == [3, 4, 6]
+
+
+def test_an_error_in_a_callback_ends_the_training(tiny, tmp_path):
+    def stop(step, figures):
+        raise ValueError(f"enough at {step}")
+
+    with pytest.raises(ValueError, match="enough at 0"):
+        train(tiny("steps=4", "evals.knn.every=2"), tmp_path / "run", on_eval=stop)
