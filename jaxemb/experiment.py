@@ -81,6 +81,11 @@ class Experiment:
         within(self, steps=(1, 10**12), batch=(1, 10**8), log_every=(1, 10**12), save_every=(1, 10**12), keep=(1, 10**6))
         within(self, seed=(0, 2**32 - 1))
         self._check_names()
+        if self.best and self.evals[self.best.split("/")[0]].every < 1:
+            raise ConfigError(
+                f"best={self.best!r}: its evaluation runs at the end alone, so there is nothing to choose from; set evals."
+                f"{self.best.split('/')[0]}.every"
+            )
         for regex, _ in self.sharding:
             try:
                 patterns.check(regex)

@@ -38,7 +38,7 @@ class Patient:
 
     def __init__(self, run: str, *, samples: int = 512, say: Callable[[str], None] = print):
         self.run, self.samples, self.say = Run(run), samples, say
-        self.experiment: Any = self.run.experiment()
+        self.experiment: Any = self.run.restored(self.run.experiment())
         self.objective, self.data = self.experiment.objective, self.experiment.data
         self.mesh = mesh_here(self.experiment)
         found = read_weights(self.run, self.experiment, weights="params", say=say)

@@ -119,6 +119,6 @@ def load(run: Where, *, step: int | None = None, weights: str = "ema", say: Call
     """
     folder = Run(run)
     folder.step = folder.step if step is None else step
-    experiment = folder.experiment()
+    experiment = folder.restored(folder.experiment())
     found = read_weights(folder, experiment, weights=weights, say=say)
     return Embedder(experiment, jax.block_until_ready(found.variables), found.mesh, found.step)

@@ -37,7 +37,7 @@ def evaluate(
     are. The name of the file then ends in a hash of them.
     """
     folder = Run(run)
-    experiment = changed(folder.experiment(), changes)
+    experiment = folder.restored(changed(folder.experiment(), changes))
     names = list(experiment.evals) if evals is None else list(evals)
     for name in names:
         if name not in experiment.evals:

@@ -1,6 +1,7 @@
 """A run folder: what was trained, with what, and what came of it.
 
 config.json     the experiment, fully resolved; written before step 0
+assets/         the preprocessing and what it has learnt (a tokenizer, statistics), with checksums; written before step 0
 env.json        commit, dirty flag, versions, devices, command; the starts before this one under "earlier"
 metrics.jsonl   one object a line
 checkpoints/    <step>/ and <step>.manifest.json
@@ -11,6 +12,7 @@ log.txt
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from etils import epath
 
 from jaxemb.config import flatten, from_json, to_json
 from jaxemb.files import is_folder, is_local, is_regular, printable
+from jaxemb.preprocess.base import DataError, saved
 from jaxemb.run.checkpoint import Checkpoints
 from jaxemb.run.environment import environment, read_environment
 from jaxemb.run.files import RunError, Where, locked, read_json, write_json
@@ -68,6 +71,21 @@ class Run:
         """The experiment, rebuilt from config.json."""
         return from_json(self.config())
 
+    def restored(self, experiment: Experiment) -> Experiment:
+        """The experiment with the preprocessing that this run was trained with; refused where its files are missing or changed."""
+        assets = self.path / "assets"
+        try:
+            saved(assets)
+        except DataError as e:
+            raise RunError(f"{printable(self.path)} cannot be used: {e}") from e
+        data = experiment.data.restored(assets)
+        # Data of the same kind that an evaluation brings along are read as the model learnt to read: with one tokenizer.
+        evals = {}
+        for name, e in experiment.evals.items():
+            if e.data is not None and type(e.data) is type(experiment.data):
+                evals[name] = dataclasses.replace(e, data=e.data.restored(assets))
+        return dataclasses.replace(experiment, data=data, evals={**experiment.evals, **evals})
+
     def checkpoints(self, say: Callable[[str], None] = print, **options: Any) -> Checkpoints:
         """The checkpoints of this run; `options` are those of `Checkpoints`."""
         return Checkpoints(self.path / "checkpoints", say=say, **options)
@@ -88,9 +106,11 @@ class Run:
         doc = to_json(experiment)
         from_json(doc)  # what cannot be read back is refused before anything is trained
         with self._locked():
-            self._compare(doc)
+            trained = self._compare(doc)
             with self._written():
                 write_json(self.path / "config.json", doc)
+                if not trained:  # later on they stay what they were: `restored` refuses a run that has lost them
+                    experiment.data.preprocess.save(self.path / "assets")
                 write_json(self.path / "env.json", self._environment())
             yield
 
@@ -116,10 +136,11 @@ class Run:
             why = getattr(e, "strerror", None) or e
             raise RunError(f"the run folder {self.path} cannot be written: {why}; name another one with --run") from e
 
-    def _compare(self, doc: dict[str, Any]) -> None:
+    def _compare(self, doc: dict[str, Any]) -> bool:
+        """Whether something was trained here, with this config."""
         trained = self.checkpoints().steps() or any(row["step"] > 0 for row in self.metrics())
         if not trained or not is_regular(self.path / "config.json"):
-            return
+            return False
         there, here = flatten(to_json(self.experiment())), flatten(doc)
         paths = [p for p in {**there, **here} if there.get(p) != here.get(p) and p.split(".")[0] not in FREE]
         if paths:
@@ -129,6 +150,7 @@ class Run:
                 "Name another folder with --run, or go back to these values. "
                 f"Between two starts of one run only these may change: {', '.join(FREE)}"
             )
+        return True
 
     def _environment(self) -> dict[str, Any]:
         file = self.path / "env.json"

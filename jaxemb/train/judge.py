@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jax.sharding import Mesh
 
+from jaxemb.config import ConfigError, suggest
 from jaxemb.evals.labels import NoLabels
 from jaxemb.train.encode import Encoder
 
@@ -42,3 +43,11 @@ class Judge:
                 continue
             figures |= {f"{name}/{figure}": value for figure, value in found.items()}
         return figures
+
+    def check_best(self, figures: Mapping[str, float], names: Iterable[str]) -> None:
+        """Refuses a `best` that its evaluation does not give: found out at step 0, before anything is trained."""
+        best = self._experiment.best
+        if best is None or best.partition("/")[0] not in names or best in figures:
+            return
+        there = [f for f in figures if f.startswith(f"{best.partition('/')[0]}/")]
+        raise ConfigError(f"best={best!r}: the evaluation gives no such figure{suggest(best, there)}")

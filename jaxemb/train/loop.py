@@ -20,7 +20,7 @@ from jaxemb.train.feed import Feed
 from jaxemb.train.first_layer import first_layer_cosine
 from jaxemb.train.judge import Judge
 from jaxemb.train.report import Report
-from jaxemb.train.setup import every_batch_shape, layout
+from jaxemb.train.setup import every_batch_shape, layout, own_objects
 from jaxemb.train.sharding import check_batch, make_mesh, on_mesh, replicated
 from jaxemb.train.signals import Stop
 from jaxemb.train.start import find_start
@@ -49,13 +49,18 @@ def train(
     `on_eval(step, figures)` is called after each evaluation, `on_save(step, folder)` when the checkpoint in that folder is whole
     (training then waits for the disk); both in every process, and an error in one ends the training.
     """
+    experiment, twice = own_objects(experiment)
     mesh = make_mesh(experiment.mesh)
     check_batch(experiment.batch, experiment.accumulate, mesh)
     folder = Run(run)
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             stack.enter_context(folder.claimed(experiment))
+        all_are_here()
+        experiment = folder.restored(experiment)
         report = stack.enter_context(contextlib.closing(make_report(experiment, folder, tensorboard, wandb)))
+        for fields in twice:
+            report.say(f"{' and '.join(fields)} were one object; this run has one for each, as its config says")
         judge = Judge(experiment, mesh, report.say)
         saved = folder.checkpoints(report.say, keep=experiment.keep, best=experiment.best)
         checkpoints = stack.enter_context(contextlib.closing(saved))
@@ -103,6 +108,14 @@ def train(
     return folder.figures(experiment.steps)
 
 
+def all_are_here() -> None:
+    """Until the first process has written what the others read."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("the run folder is written")
+
+
 def evaluate(judge: Judge, i: int, state: TrainState, report: Report) -> Mapping[str, float]:
     """The figures of step i, written down; none where no evaluation is due."""
     names = judge.due(i)
@@ -112,6 +125,7 @@ def evaluate(judge: Judge, i: int, state: TrainState, report: Report) -> Mapping
     began = time.perf_counter()
     with report.aside():
         figures = judge(state.variables("ema"), names)
+    judge.check_best(figures, names)
     report.figures(i, figures, time.perf_counter() - began)
     return figures
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh
 
+from jaxemb.config import fields, from_json, to_json
 from jaxemb.ops.draws import Draws
 from jaxemb.preprocess.base import Spec
 from jaxemb.train.scanned import scanned_paths
@@ -69,3 +72,31 @@ def new_state(experiment: Experiment, mesh: Mesh) -> TrainState:
 def _init(experiment: Experiment) -> Callable[[Any], TrainState]:
     tx = experiment.optim.make(experiment.steps)
     return lambda batch: create(experiment.objective, tx, batch, seed=experiment.seed, ema=experiment.ema is not None)
+
+
+def own_objects(experiment: Experiment) -> tuple[Experiment, list[list[str]]]:
+    """(the experiment as its stored config describes it, the fields that shared an object).
+
+    Linen trains one module that stands in two fields as one, with one set of parameters; JSON holds two. What is trained is what
+    the config says, so that a run can be rebuilt from it.
+    """
+    places: dict[int, list[str]] = {}
+    for path, module in _modules(experiment, ""):
+        places.setdefault(id(module), []).append(path)
+    return from_json(to_json(experiment)), [paths for paths in places.values() if len(paths) > 1]
+
+
+def _modules(x: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The modules in a tree of objects by their paths; what stands in a field by default is nobody's choice."""
+    if isinstance(x, nn.Module) and path:
+        yield path, x
+    if isinstance(x, Mapping):
+        inner = list(x.items())
+    elif isinstance(x, (list, tuple)):
+        inner = list(enumerate(x))
+    elif dataclasses.is_dataclass(x) and not isinstance(x, type):
+        inner = [(name, value) for name, f in fields(type(x)).items() if (value := getattr(x, name)) is not f.default]
+    else:
+        return
+    for name, value in inner:
+        yield from _modules(value, f"{path}.{name}" if path else str(name))
