@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxemb.cli import verbs as run
-from jaxemb.cli.process import HUGE_PAGES
 
 OVERVIEW = """\
 jaxemb: embeddings in JAX. An experiment is a Python file that builds one object; a run is a folder.
@@ -122,9 +121,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--project", metavar="DIR", help="the folder of your own experiments/ and packages (or JAXEMB_PROJECT)")
         if computes:
             p.add_argument("--devices", type=int, metavar="N", help="simulate N devices on the CPU")
-            p.add_argument(
-                "--no-huge-pages", dest="huge_pages", action="store_false", help="do not restart with GLIBC_TUNABLES=" + HUGE_PAGES
-            )
+            p.set_defaults(huge_pages=name == "train")  # see process.py
         return p
 
     def settable(p: Any) -> None:
@@ -174,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--file", metavar="FILE.csv", help="the table of claims (results/claims.csv of the checkout)")
 
     p = verb("show", run.show, "Show what an experiment or a run is made of; nothing is trained.", SHOW)
-    p.add_argument("target", metavar="FILE[:NAME]|RUN")
+    p.add_argument("target", metavar="FILE[:NAME]|RUN", help="as `train` takes it, * stands for several; or a run folder")
     settable(p)
 
     p = verb("compare", run.compare, "Set the figures of several runs side by side.", COMPARE)

@@ -23,14 +23,20 @@ that XLA needs: a step of ViT-Ti with TrAct took 23 % longer than without. After
 
 
 def restart_with_huge_pages(args: argparse.Namespace) -> None:
-    """Replaces this process by itself with HUGE_PAGES in the environment, where that helps and has not been done."""
+    """Replaces this process by itself with HUGE_PAGES in the environment, where that helps and has not been done.
+
+    JAXEMB_HUGE_PAGES is the word of the machine's owner: 0 never, 1 for every verb that computes; without it `train` alone does.
+    """
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", SLEEP)
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    wanted = getattr(args, "huge_pages", False) and "glibc.malloc.hugetlb" not in tunables and "JAXEMB_RESTARTED" not in os.environ
+    asked = {"0": False, "1": hasattr(args, "huge_pages")}.get(os.environ.get("JAXEMB_HUGE_PAGES", ""), None)
+    wanted = getattr(args, "huge_pages", False) if asked is None else asked
+    wanted = wanted and "glibc.malloc.hugetlb" not in tunables and "JAXEMB_RESTARTED" not in os.environ
     if not wanted or not sys.platform.startswith("linux") or not on_cpu() or not has_glibc():
         return
     ours = [setting for setting in HUGE_PAGES.split(":") if setting.partition("=")[0] not in tunables]
     env = os.environ | {"GLIBC_TUNABLES": ":".join(filter(None, (tunables, *ours))), "JAXEMB_RESTARTED": "1"}
+    print("restarting with huge pages for the CPU (JAXEMB_HUGE_PAGES=0 switches this off)", file=sys.stderr, flush=True)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)
 
 

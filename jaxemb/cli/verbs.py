@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from etils import epath
 from jaxemb.cli.describe import brief, by_module, catalogue, matches, shape, signature, tree
 from jaxemb.cli.process import huge_pages_note, is_first
 from jaxemb.config import ConfigError, override, to_json
-from jaxemb.files import escape
+from jaxemb.files import escape, is_regular
 from jaxemb.log.table import console, number, say, size, table
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def train_one(experiment: Experiment, args: argparse.Namespace) -> None:
         ("figure", ">at step 0 (untrained)", f">at step {experiment.steps}"),
         [(name, number(before[name]) if name in before else "", figures[name]) for name in judged + rest],
     )
-    say(f"\nNext:  jaxemb eval {folder}\n       jaxemb plot {folder}\n       jaxemb encode {folder} INPUT embeddings.npy")
+    shown = shlex.quote(str(folder))
+    say(f"\nNext:  jaxemb eval {shown}\n       jaxemb plot {shown}\n       jaxemb encode {shown} INPUT embeddings.npy")
 
 
 def headline(experiment: Experiment, folder: str) -> None:
@@ -173,10 +175,20 @@ def claims(args: argparse.Namespace) -> None:
 def show(args: argparse.Namespace) -> None:
     import jax
 
-    from jaxemb.train.summary import summarise
+    from jaxemb.experiment import find_all
+    from jaxemb.run.folder import Run
 
     jax.config.update("jax_platforms", "cpu")  # shapes alone: no accelerator is touched, which a running training may hold
-    experiment = override(find_or_load(args.target), args.set)
+    found = [Run(args.target).experiment()] if is_run(args.target) else find_all(args.target)
+    for i, experiment in enumerate(found):
+        if len(found) > 1:
+            say(f"\n{i + 1} of {len(found)}: {experiment.name}", "bold")
+        show_one(override(experiment, args.set))
+
+
+def show_one(experiment: Experiment) -> None:
+    from jaxemb.train.summary import summarise
+
     for line in tree(to_json(experiment)):
         say(line)
     found = summarise(experiment)
@@ -278,5 +290,10 @@ def find_or_load(target: str) -> Experiment:
     from jaxemb.experiment import find
     from jaxemb.run.folder import Run
 
-    is_run = (epath.Path(target) / "config.json").exists() or (Run(target).path / "config.json").exists()
-    return Run(target).experiment() if is_run else find(target)
+    return Run(target).experiment() if is_run(target) else find(target)
+
+
+def is_run(target: str) -> bool:
+    from jaxemb.run.folder import Run
+
+    return any(is_regular(folder / "config.json") for folder in (epath.Path(target), Run(target).path))

@@ -198,7 +198,10 @@ def stream(data: ImageData, size: int, seed: int, shard: tuple[int, int]) -> Str
     if size < 1 or not 0 <= index < count:
         raise DataError(f"a batch needs size >= 1 and a shard (process, processes), not size={size}, shard={shard}")
     if size * count > len(source):
-        raise DataError(f"a batch of {size * count} is larger than the {len(source)} training examples of {data}")
+        raise DataError(
+            f"a batch of {size * count} is larger than the {len(source)} training examples of {data}: lower batch, e.g. "
+            f"--set batch={2 ** max(len(source) // 2, 1).bit_length() // 2}"
+        )
     if not 0 <= seed < 2**32:
         raise DataError(f"seed must lie in [0, 2**32), not {seed}")
     import grain

@@ -143,6 +143,20 @@ def test_training_says_what_and_where_and_what_came_of_it(here, capsys):
     assert "Next:  jaxemb eval runs/small\n       jaxemb plot runs/small\n       jaxemb encode runs/small INPUT" in said
 
 
+def test_what_to_do_next_can_be_pasted(here, asked, capsys, monkeypatch):
+    monkeypatch.setattr("jaxemb.run.folder.Run.figures", lambda self, step: {})
+    assert main(["train", FILE, "--run", "my runs/it's"]) == 0
+    assert """Next:  jaxemb eval 'my runs/it'"'"'s'""" in capsys.readouterr().out
+
+
+def test_show_takes_the_patterns_that_train_takes(here, monkeypatch):
+    shown = []
+    monkeypatch.setattr("jaxemb.cli.verbs.show_one", lambda experiment: shown.append((experiment.name, experiment.steps)))
+    assert main(["show", f"{FILE}:*", "--set", "steps=7"]) == 0
+    assert shown == [("small", 7), ("longer", 7)]
+    assert main(["show", "runs/small"]) == 0 and shown[2:] == [("small", 10)]
+
+
 def test_the_run_knows_the_class_of_the_experiment_file(here):
     config = json.loads((here / "runs/small/config.json").read_text())
     assert config["objective"]["pooling"] == {"@": "experiments.cli_tests.small:Own"}
@@ -466,20 +480,26 @@ def test_help_in_a_process_shows_every_verb_and_needs_no_jax():
     assert not {"'jax'", "'flax'", "'orbax'", "'matplotlib'", "'PIL'", "'numpy'"} & set(modules.rstrip("]\n").split(", "))
 
 
+RESTARTING = "restarting with huge pages for the CPU (JAXEMB_HUGE_PAGES=0 switches this off)\n"
+
+
 def test_an_error_in_a_process_has_status_2(tmp_path):
     """By the module's name, and with the restart for huge pages where this machine has them."""
     done = subprocess.run(
         [sys.executable, "-m", "jaxemb", "train", "x.py"], capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == "error: there is no experiment file 'x.py' (run from the repository root, which holds experiments/)\n"
+    assert (
+        done.stderr.removeprefix(RESTARTING)
+        == "error: there is no experiment file 'x.py' (run from the repository root, which holds experiments/)\n"
+    )
 
 
 @pytest.fixture
 def restarted(monkeypatch):
     """restarted(huge_pages=True): the environment of the process that would take this one's place on Linux with glibc, or None."""
     monkeypatch.setattr(os, "environ", dict(os.environ))  # so that nothing it sets outlives the test
-    for name in ("GLIBC_TUNABLES", "JAXEMB_RESTARTED", "OPENBLAS_THREAD_TIMEOUT"):
+    for name in ("GLIBC_TUNABLES", "JAXEMB_RESTARTED", "JAXEMB_HUGE_PAGES", "OPENBLAS_THREAD_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setattr(sys, "platform", "linux")
@@ -508,8 +528,20 @@ def test_a_process_on_the_cpu_starts_itself_once_more_with_huge_pages(restarted,
         monkeypatch.delenv(name)
 
 
+def test_huge_pages_are_the_choice_of_the_machines_owner(restarted, monkeypatch, capsys):
+    from jaxemb.cli.parser import parser
+
+    verbs = {"train": ["x.py"], "eval": ["x"], "doctor": ["x"], "plot": ["x"], "encode": ["a", "b", "c"], "show": ["x"]}
+    verbs = {verb: vars(parser().parse_args([verb, *rest])) for verb, rest in verbs.items()}
+    for choice, those in ((None, ["train"]), ("0", []), ("1", ["train", "eval", "doctor", "plot", "encode"]), ("x", ["train"])):
+        if choice is not None:
+            monkeypatch.setenv("JAXEMB_HUGE_PAGES", choice)
+        assert [verb for verb, options in verbs.items() if restarted(**options)] == those
+        assert capsys.readouterr().err == RESTARTING * len(those)
+
+
 def test_the_user_and_the_machine_can_do_without(restarted, monkeypatch):
-    assert restarted(huge_pages=False) is None and restarted() is None  # --no-huge-pages; a verb that computes nothing
+    assert restarted(huge_pages=False) is None and restarted() is None  # another verb than train; one that computes nothing
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", "darwin")
         assert restarted(huge_pages=True) is None

@@ -115,9 +115,7 @@ def test_a_run_trained_on_eight_devices_is_loaded_on_one(tiny, images, tmp_path,
     here = jaxemb.load(tmp_path / "eight")
     assert here.mesh.shape == {"data": 2, "fsdp": 2, "model": 2}
     np.save(tmp_path / "images.npy", images)
-    said = jaxemb_in_a_process(
-        "encode", tmp_path / "eight", tmp_path / "images.npy", tmp_path / "out.npy", "--devices", 1, "--no-huge-pages"
-    )
+    said = jaxemb_in_a_process("encode", tmp_path / "eight", tmp_path / "images.npy", tmp_path / "out.npy", "--devices", 1)
     assert "10 embeddings of 16 numbers" in said
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), here.encode(images), atol=2e-5)
 

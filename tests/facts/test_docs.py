@@ -265,3 +265,12 @@ def test_a_link_that_leads_nowhere_is_found_out():
 def test_the_catalogue_of_methods_is_that_of_the_code():
     found = (ROOT / "docs" / "methods.md").read_text()
     assert found == catalogue({f: members(f) for f in families()}) + "\n", "docs/methods.md is out of date: run `make docs`"
+
+
+def test_the_readme_lists_every_method_of_its_families():
+    """`jaxemb list FAMILY` is the truth; a row of the table is a family."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", (ROOT / "README.md").read_text(), re.M)
+    listed = {family: set(re.findall(r"`(\w+)`", names)) for family, names in rows}
+    assert {"posemb", "pooling", "objectives", "data", "evals"} <= listed.keys()
+    there = {family: {m.name for m in members(family)} for family in listed if family in families()}
+    assert {family: names - listed[family] for family, names in there.items() if names - listed[family]} == {}
