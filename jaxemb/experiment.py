@@ -17,6 +17,7 @@ from jaxemb.files import is_regular
 from jaxemb.objectives.base import Objective
 from jaxemb.train.init import Init
 from jaxemb.train.optim import Optim
+from jaxemb.train.probes import Probe
 
 __all__ = ["Experiment", "find", "replace"]
 
@@ -45,9 +46,8 @@ class Experiment:
     evals: Mapping[str, Eval] = field(default_factory=dict)
     log_every: int = 50
     """Steps between two lines of metrics.jsonl."""
-    first_layer: str | None = None
-    """The path of a linear layer, such as "encoder/stem/proj": `first_layer_cosine`, between the change of its outputs that a step
-    makes and the one that they ask for (`train/first_layer.py`), stands in every line as well."""
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    """What is measured inside a step and stands in the lines as well, "name_figure" (`train/probes.py`)."""
     save_every: int = 500
     """Steps between two checkpoints; the last step is always saved."""
     keep: int = 3

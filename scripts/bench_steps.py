@@ -52,6 +52,8 @@ class System(NamedTuple):
     objective: Any
     against: str
     ema: bool = False
+    tract: str | None = None
+    """The path of a first layer that TrAct trains."""
     goal: float | None = None
     """Of `ratio`, or of `per_flop` where the two do different work."""
 
@@ -89,12 +91,18 @@ def groups(model: str, dtype: str, small: bool) -> list[Group]:
         )
     ]
     for name, goal in zip(sizes, (1.10, 1.03), strict=True):
-        vit = [Classify(encoder=PRESETS[name](stem=Patches(16, tract=lam), **kind), classes=1000) for lam in (None, 0.1)]
-        found.append(Group("tract", name, 224, {"plain": System(vit[0], "plain"), "TrAct": System(vit[1], "plain", goal=goal)}))
+        vit = Classify(encoder=PRESETS[name](stem=Patches(16), **kind), classes=1000)
+        ours = System(vit, "plain", tract="encoder/stem/proj", goal=goal)
+        found.append(Group("tract", name, 224, {"plain": System(vit, "plain"), "TrAct": ours}))
     width = 8 if small else 64
-    resnet = [Classify(encoder=ResNet(18, width=width, tract=lam, dtype=dtype), classes=10) for lam in (None, 0.1)]
+    resnet = Classify(encoder=ResNet(18, width=width, dtype=dtype), classes=10)
     found.append(
-        Group("tract", "resnet18", 32, {"plain": System(resnet[0], "plain"), "TrAct": System(resnet[1], "plain", goal=1.10)})
+        Group(
+            "tract",
+            "resnet18",
+            32,
+            {"plain": System(resnet, "plain"), "TrAct": System(resnet, "plain", tract="encoder/stem", goal=1.10)},
+        )
     )
     return found
 
@@ -102,8 +110,10 @@ def groups(model: str, dtype: str, small: bool) -> list[Group]:
 class Steps:
     """A training that goes on by a few steps at each call."""
 
-    def __init__(self, objective: Any, arrays: Mapping[str, np.ndarray], *, ema: bool = False):
-        self.objective, optim = objective, Optim("adamw", lr=1e-4, schedule="constant", decay=0.05)
+    def __init__(self, system: System, arrays: Mapping[str, np.ndarray]):
+        tract = ((system.tract, 0.1),) if system.tract else ()
+        objective, ema, optim = system.objective, system.ema, Optim("adamw", lr=1e-4, schedule="constant", decay=0.05, tract=tract)
+        self.objective = objective
         self.batch = jax.device_put(objective.prepare(dict(arrays), Draws((0,), len(next(iter(arrays.values()))))))
         start = jax.jit(lambda b: create(objective, optim.make(1000), b, seed=0, ema=ema))
         step = jax.jit(make_step(objective, optim, steps=1000, ema=(0.996, 1.0) if ema else None), donate_argnums=0)
@@ -126,7 +136,7 @@ def measure(group: Group, batch: int, dtype: str, rounds: int) -> list[dict[str,
     runs = {}
     for name, system in group.systems.items():
         note(f"{group.name} {group.model}: {name}")
-        runs[name] = Steps(system.objective, arrays, ema=system.ema)
+        runs[name] = Steps(system, arrays)
     times = interleaved(runs, rounds, 0.0)
     rows = []
     for name, system in group.systems.items():

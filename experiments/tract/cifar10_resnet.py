@@ -13,10 +13,11 @@ the network without TrAct. For two cores the network has 16 channels instead of 
 from jaxemb.data.augment import Flip, PadCrop
 from jaxemb.data.images import Images
 from jaxemb.evals.accuracy import Accuracy
-from jaxemb.experiment import Experiment
+from jaxemb.experiment import Experiment, replace
 from jaxemb.nn.resnet import ResNet
 from jaxemb.objectives.classify import Classify
 from jaxemb.train.optim import Optim
+from jaxemb.train.probes import Realised
 
 EPOCH = 50_000 // 128
 OPTIMS = {"sgd": Optim("sgd", lr=0.08, options={"momentum": 0.9}), "adam": Optim("adam", lr=1e-2)}
@@ -27,14 +28,14 @@ def experiment(optim: str, tract: float | None, epochs: int, width: int, prefix:
     """Batch 128, cosine to 0 over the budget, accuracy on the whole test split after every epoch."""
     return Experiment(
         name=f"tract_{prefix}{optim}_{'plain' if tract is None else 'tract'}_{epochs}",
-        objective=Classify(encoder=ResNet(18, "cifar_pool", width=width, tract=tract), classes=10),
+        objective=Classify(encoder=ResNet(18, "cifar_pool", width=width), classes=10),
         data=Images("cifar10", size=32, valid_share=0.0, augment=(PadCrop(4), Flip())),
-        optim=OPTIMS[optim],
+        optim=replace(OPTIMS[optim], tract=(("encoder/stem", tract),) if tract else ()),
         steps=epochs * EPOCH,
         batch=128,
         evals={"test": Accuracy(test=10_000, every=EPOCH)},
         save_every=epochs * EPOCH,
-        first_layer="encoder/stem",
+        probes={"first_layer": Realised(layer="encoder/stem")},
     )
 
 

@@ -21,6 +21,7 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
 from jaxemb.posemb.learned import Learned
 from jaxemb.train.optim import Optim
+from jaxemb.train.probes import Realised
 
 RATES = {100: 1e-3, 200: 10**-3.2}
 """Of the paper, by epochs; the shorter ones here take the first."""
@@ -29,13 +30,13 @@ RATES = {100: 1e-3, 200: 10**-3.2}
 def stems(size: int) -> dict[str, Patches]:
     return {
         "plain": Patches(size),
-        "tract": Patches(size, tract=LAMBDA),
+        "tract": Patches(size),
         "patchnorm": Patches(size, norm="patch"),
         "dualpatchnorm": Patches(size, norm="dual"),
     }
 
 
-def experiment(name: str, stem: Patches, epochs: int, width: int, heads: int) -> Experiment:
+def experiment(name: str, kind: str, stem: Patches, epochs: int, width: int, heads: int) -> Experiment:
     """Batch 128, cosine to 0 over the budget, accuracy on the whole test split after every epoch."""
     side = math.isqrt(32 * 32 // stem.size**2)
     encoder = Transformer(stem=stem, pos=Learned(shape=(side, side)), width=width, depth=7, heads=heads, kernel_init="xavier")
@@ -43,15 +44,17 @@ def experiment(name: str, stem: Patches, epochs: int, width: int, heads: int) ->
         name=f"tract_{name}",
         objective=Classify(encoder=encoder, classes=10, smoothing=0.1),
         data=Images("cifar10", size=32, valid_share=0.0, augment=(PadCrop(4), Flip())),
-        optim=Optim("adam", lr=RATES.get(epochs, 1e-3)),
+        optim=Optim("adam", lr=RATES.get(epochs, 1e-3), tract=(("encoder/stem/proj", LAMBDA),) if kind == "tract" else ()),
         steps=epochs * EPOCH,
         batch=128,
         evals={"test": Accuracy(test=10_000, every=EPOCH)},
         save_every=epochs * EPOCH,
-        first_layer="encoder/stem/proj",
+        probes={"first_layer": Realised(layer="encoder/stem/proj")},
     )
 
 
-small = {f"vit_{k}_{n}": experiment(f"vit_{k}_{n}", stem, n, 96, 4) for k, stem in stems(8).items() for n in (1, 2, 4)}
-paper = {f"paper_{k}_{n}": experiment(f"vit_paper_{k}_{n}", stem, n, 384, 12) for k, stem in stems(4).items() for n in (100, 200)}
+small = {f"vit_{k}_{n}": experiment(f"vit_{k}_{n}", k, stem, n, 96, 4) for k, stem in stems(8).items() for n in (1, 2, 4)}
+paper = {
+    f"paper_{k}_{n}": experiment(f"vit_paper_{k}_{n}", k, stem, n, 384, 12) for k, stem in stems(4).items() for n in (100, 200)
+}
 main = small["vit_tract_4"]

@@ -17,6 +17,7 @@ from jaxemb.nn.cnn import CNN
 from jaxemb.nn.mlp import MLP
 from jaxemb.objectives.classify import Classify
 from jaxemb.train.optim import Optim
+from jaxemb.train.probes import Realised
 
 RATES, LAMBDAS = (0.05, 0.1, 0.2, 0.4, 0.8), (0.01, 0.03, 0.1, 0.3, 1.0)
 INPUTS = {"unit": Digits(mean=(0.0,), std=(1.0,), valid_share=0.0), "standard": Digits(valid_share=0.0)}
@@ -32,14 +33,14 @@ def experiment(name: str, network: str, inputs: str, tract: float | None, lr: fl
     cls, fields, epochs = NETWORKS[network]
     return Experiment(
         name=f"tract_{name}",
-        objective=Classify(encoder=cls(**fields, tract=tract), classes=10),
+        objective=Classify(encoder=cls(**fields), classes=10),
         data=INPUTS[inputs],
-        optim=Optim("sgd", lr=lr, options={"momentum": 0.9}),
+        optim=Optim("sgd", lr=lr, options={"momentum": 0.9}, tract=(("encoder/stem", tract),) if tract else ()),
         steps=epochs * 1437 // 64,
         batch=64,
         evals={"test": Accuracy()},
         log_every=20,
-        first_layer="encoder/stem",
+        probes={"first_layer": Realised(layer="encoder/stem")},
     )
 
 

@@ -110,10 +110,7 @@ def deferred(grads: Any, moments: Any) -> Any:
     for name, inner in moments.items():
         if isinstance(inner, tuple):
             if len(inner) != 1:
-                raise ConfigError(
-                    f"tract under accumulate > 1: a layer runs {len(inner)} times in one loss, where M is defined for once; "
-                    "set accumulate=1, or tract_pieces=2 for a moment of each piece of a micro-batch"
-                )
+                raise ConfigError(f"optim.tract: a layer runs {len(inner)} times in one loss, where M is defined for once")
             g = grads[name]
             solved = _ridge_solve(inner[0], g.reshape(len(inner[0]), -1).astype(inner[0].dtype))
             grads = {**grads, name: solved.reshape(g.shape).astype(g.dtype)}

@@ -67,9 +67,7 @@ def not_finite(experiment: Experiment, step: int, values: Mapping[str, Any]) -> 
     """Where it happened, and what to try."""
     optim = experiment.optim
     shown = ", ".join(f"{name} {value}" for name, value in values.items())
-    config = flatten(to_json(experiment))
-    tract = [path for path, value in config.items() if path.split(".")[-1] == "tract" and value is not None]
-    inputs = f". {tract[0]} needs inputs whose second moment is finite: standardise them" if tract else ""
+    inputs = ". optim.tract needs inputs whose second moment is finite: standardise them" if optim.tract else ""
     return (
         f"step {step}: {shown}, which is not finite. It came from batch {step - 1} (counted from 0); nothing was saved since, "
         f"and the last checkpoint is kept. Try a lower optim.lr (now {optim.lr}), a longer optim.warmup (now {optim.warmup}), "

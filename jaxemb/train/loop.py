@@ -17,7 +17,6 @@ from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.failures import explained
 from jaxemb.train.feed import Feed
-from jaxemb.train.first_layer import first_layer_cosine
 from jaxemb.train.judge import Judge
 from jaxemb.train.report import Report
 from jaxemb.train.setup import every_batch_shape, layout, own_objects
@@ -26,7 +25,6 @@ from jaxemb.train.signals import Stop
 from jaxemb.train.start import find_start
 from jaxemb.train.state import TrainState, items_of
 from jaxemb.train.step import make_step
-from jaxemb.types import Batch
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -73,8 +71,7 @@ def train(
         feed = stack.enter_context(contextlib.closing(Feed(experiment, mesh, start=start.step, place=start.place)))
         report.begin(start.step, resumed=start.resumed)
         with report.aside("compiling the train step"):
-            step = compile_step(experiment, start.state, mesh)
-            look = compile_look(experiment, start.state, mesh)
+            steps = Steps(experiment, start.state, mesh)
 
         state, i = start.state, start.step  # i updates are done
         while True:
@@ -96,10 +93,9 @@ def train(
                 break
             with jax.transfer_guard("disallow"):  # nothing may move between host and devices unasked
                 batch = next(feed)
-                looked = look(state, batch) if look and report.due(i + 1) else {}
-                state, metrics = step(state, batch)
+                state, metrics = steps.at(i + 1, report.due(i + 1))(state, batch)
             i += 1
-            report.step(i, {**metrics, **looked})
+            report.step(i, metrics)
 
         checkpoints.wait()
         if stop.signal and i < experiment.steps:
@@ -130,28 +126,31 @@ def evaluate(judge: Judge, i: int, state: TrainState, report: Report) -> Mapping
     return figures
 
 
-def compile_step(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
-    """The train step of these shapes; the memory of the state is given to its successor."""
-    step = make_step(
-        experiment.objective, experiment.optim, steps=experiment.steps, ema=experiment.ema, accumulate=experiment.accumulate
-    )
-    placed = jax.tree.map(lambda x: x.sharding, state)
-    jitted = jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placed, replicated(mesh)))
-    return compiled(jitted, state, experiment, mesh)
+class Steps:
+    """The train step of these shapes, compiled; where probes are due, one that looks as well. The memory of a state is given to
+    its successor."""
 
+    def __init__(self, experiment: Experiment, state: TrainState, mesh: Mesh):
+        self._experiment, self._mesh = experiment, mesh
+        self._state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+        self._compiled: dict[tuple[str, ...], Any] = {}
+        for names in {(), tuple(experiment.probes)}:  # what is wrong with a probe shows before training
+            self._compile(names)
 
-def compile_look(experiment: Experiment, state: TrainState, mesh: Mesh) -> Any:
-    """What is measured before a step that is written down, beside its metrics; None where nothing is asked for."""
-    layer = experiment.first_layer
-    if layer is None:
-        return None
+    def at(self, i: int, written: bool) -> Any:
+        """The one for update i = 1, 2, ..., whose metrics are written or not."""
+        line = i // self._experiment.log_every
+        names = tuple(name for name, probe in self._experiment.probes.items() if written and line % probe.every == 0)
+        return self._compiled.get(names) or self._compile(names)
 
-    def look(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-        # Of many micro-batches the first alone: the others would not fit beside it.
-        part = jax.tree.map(lambda x: x[: experiment.batch // experiment.accumulate], batch)
-        return {"first_layer_cosine": first_layer_cosine(experiment.objective, state, part, layer)}
-
-    return compiled(jax.jit(look, out_shardings=replicated(mesh)), state, experiment, mesh)
+    def _compile(self, names: tuple[str, ...]) -> Any:
+        x = self._experiment
+        probes = {name: x.probes[name] for name in names}
+        step = make_step(x.objective, x.optim, steps=x.steps, ema=x.ema, accumulate=x.accumulate, probes=probes)
+        placed = jax.tree.map(lambda x: x.sharding, self._state)
+        jitted = jax.jit(on_mesh(step, self._mesh), donate_argnums=0, out_shardings=(placed, replicated(self._mesh)))
+        self._compiled[names] = compiled(jitted, self._state, x, self._mesh)
+        return self._compiled[names]
 
 
 def compiled(jitted: Any, state: TrainState, experiment: Experiment, mesh: Mesh) -> Any:

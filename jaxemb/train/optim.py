@@ -17,6 +17,8 @@ import optax
 from jaxemb import patterns
 from jaxemb.config import ConfigError, suggest
 from jaxemb.ops.paths import map_paths, parameter_paths
+from jaxemb.ops.tract import MOMENTS
+from jaxemb.train.tract import solved, watched
 
 Params = Any
 SCHEDULES = ("cosine", "linear", "constant")
@@ -67,6 +69,10 @@ class Optim:
     """(regex, factor) on the learning rate of the parameters it finds; the first match counts."""
     freeze: tuple[str, ...] = ()
     """Parameters that one of these regexes finds are not trained."""
+    tract: tuple[tuple[str, float], ...] = ()
+    """(path of a layer, lambda) of TrAct (Petersen et al. 2024, `ops/tract.py`): the weights of the layer move as if its outputs
+    were what is trained. Usual: (("encoder/stem/proj", 0.1),) of a `Transformer` on patches, "encoder/stem" of other networks.
+    """
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the optax optimiser: b1, b2, eps, momentum, ..."""
 
@@ -97,6 +103,9 @@ class Optim:
                 raise ConfigError(f"optim.{name} is a tuple of regexes: ({getattr(self, name)!r},)")
             for regex in getattr(self, name):
                 _check_regex(name, regex)
+        for path, lam in self.tract:
+            if not 0 < lam < math.inf:
+                raise ConfigError(f"optim.tract: the lambda of {path!r} must be above 0 and finite (usual: 0.05 to 0.2), is {lam}")
         for regex, _ in self.lr_multipliers:
             _check_regex("lr_multipliers", regex)
 
@@ -126,6 +135,21 @@ class Optim:
         first, last = self.decay if isinstance(self.decay, tuple) else (self.decay, self.decay)
         done = jnp.clip(jnp.asarray(t, dtype=_real()) / self.horizon(steps), 0.0, 1.0)
         return last + (first - last) * 0.5 * (1 + jnp.cos(jnp.pi * done))
+
+    # ---- what stands between the gradient and the transformation ---------------------------------------------------------------
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The collections that `watch` fills."""
+        return (MOMENTS,) if self.tract else ()
+
+    def watch(self, apply: Callable) -> Callable:
+        """`apply` of the objective, in which layers leave what `precondition` needs; of micro-batches it takes the mean."""
+        return watched(apply, dict(self.tract))
+
+    def precondition(self, grads: Params, measured: Any) -> Params:
+        """What the transformation gets in the place of the gradient."""
+        return solved(grads, measured, dict(self.tract)) if self.tract else grads
 
     # ---- the transformation ----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxemb.ops.ema import ema_update
-from jaxemb.ops.tract import MOMENTS, deferred
+from jaxemb.ops.tract import MOMENTS
+from jaxemb.train.probes import Probe, Seen
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.state import TrainState
 from jaxemb.types import Batch, Loss, Now
@@ -19,12 +20,21 @@ from jaxemb.types import Batch, Loss, Now
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float] | None = None, accumulate: int = 1) -> Step:
+def make_step(
+    objective: Any,
+    optim: Any,
+    *,
+    steps: int,
+    ema: tuple[float, float] | None = None,
+    accumulate: int = 1,
+    probes: Mapping[str, Probe] | None = None,
+) -> Step:
     """(state, batch) -> (state, metrics), to be jitted with the state donated.
 
-    The average moves after the update, see `momentum_at`.
+    The average moves after the update, see `momentum_at`. `probes` look at every step of what this gives.
     """
     horizon = optim.stretch * steps  # not cut to a whole number, unlike those of lr and decay: as released
+    apply = optim.watch(objective.apply)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         def run(params: Any, stats: Any, part: Batch, key: jax.Array) -> tuple[Loss, Any]:
@@ -32,21 +42,23 @@ def make_step(objective: Any, optim: Any, *, steps: int, ema: tuple[float, float
             now = Now(state.step, steps, shared)
             teacher = {"params": params if state.ema is None else state.ema, **stats}
             targets = jax.lax.stop_gradient(objective.apply(teacher, part, now, method="targets"))
-            mutable = [*stats, "losses", *([MOMENTS] if accumulate > 1 else [])]
-            return objective.apply(
-                {"params": params, **stats}, part, targets, now, method="loss", rngs={"dropout": dropout}, mutable=mutable
-            )
+            mutable = [*stats, "losses", *optim.measured]
+            student = {"params": params, **stats}
+            return apply(student, part, targets, now, method="loss", rngs={"dropout": dropout}, mutable=mutable)
 
         tx = optim.make(steps, scanned_paths(objective, batch))
-        key = jax.random.fold_in(state.key, state.step)
-        found, stats, grads = gradient(run, state.params, state.stats, batch, key, accumulate)
-        grads = deferred(grads, found.moments)
+        loss = MicroBatches(run, batch, jax.random.fold_in(state.key, state.step), accumulate, state)
+        grads, found, stats = loss.gradient()
+        grads = optim.precondition(grads, found.measured)
         updates, opt = tx.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         average = state.ema
         if ema is not None:
             average = ema_update(state.ema, params, momentum_at(state.step, ema, horizon))
         metrics = {"loss": found.value, **found.logs, "lr": optim.lr_at(state.step + 1, steps), "grad_norm": optax.tree.norm(grads)}
+        for name, probe in (probes or {}).items():
+            figures = probe(Seen(state, grads, loss.total))
+            metrics |= {f"{name}_{figure}": value for figure, value in figures.items()}
         return state.replace(step=state.step + 1, params=params, stats=stats, ema=average, opt=opt), metrics
 
     return step
@@ -57,44 +69,65 @@ class Found(NamedTuple):
 
     value: Any
     logs: Any
-    moments: Any
+    measured: Any
 
 
-def gradient(run: Callable, params: Any, stats: Any, batch: Batch, key: jax.Array, parts: int) -> tuple[Found, Any, Any]:
-    """(what the loss says, the new statistics, the gradient) of sum(value weight) / sum(weight) + mean of the sown terms.
+class MicroBatches:
+    """The loss of an update, over micro-batches one after the other in memory.
 
-    `run` is (params, stats, part, key) -> (Loss, what was sown), and `parts` the number of micro-batches, one after the other in
-    memory. The sum of the weights comes first: it follows from the batch alone, so that XLA computes nothing else for it.
-    Statistics of the batch (BatchNorm, contrastive negatives) are those of a micro-batch.
+        loss = sum(value weight) / sum(weight) + mean of the sown terms
+
+    The weights are summed first: they follow from the batch alone, so that XLA computes nothing else for them. Statistics of the
+    batch (BatchNorm, contrastive negatives) are those of a micro-batch.
     """
 
-    def scaled(params: Any, stats: Any, part: Batch, key: jax.Array, share: Any) -> tuple[jax.Array, tuple[Found, Any]]:
-        out, sown = run(params, stats, part, key)
-        terms, moments = auxiliary(sown.pop("losses", {})), sown.pop(MOMENTS, {})
-        if parts > 1:
+    def __init__(self, run: Callable, batch: Batch, key: jax.Array, parts: int, state: TrainState):
+        """`run`: (params, stats, part, key) -> (Loss, what was sown)."""
+        self._run, self._parts, self._state = run, parts, state
+        if parts == 1:
+            self._xs: Any = (batch, key, 1.0)
+            return
+        pieces = (jax.tree.map(functools.partial(cut, parts=parts), dict(batch)), jax.random.split(key, parts))
+        weights = jax.lax.map(lambda xs: jnp.asarray(run(state.params, state.stats, *xs)[0].weight), pieces)
+        weights = jax.lax.stop_gradient(weights)
+        self._xs = (*pieces, weights / jnp.where(weights.sum() > 0, weights.sum(), jnp.ones_like(weights[0])))
+
+    def gradient(self) -> tuple[Any, Found, Any]:
+        """(the gradient, what the loss says, the new statistics)."""
+        differentiate = jax.grad(self._share, has_aux=True)
+        params, stats = self._state.params, self._state.stats
+        if self._parts == 1:
+            grads, (found, stats) = differentiate(params, stats, *self._xs)
+            return grads, found, stats
+
+        def one(carry: Any, xs: Any) -> tuple[Any, None]:
+            stats, total = carry
+            grads, (found, stats) = differentiate(params, stats, *xs)
+            return (stats, jax.tree.map(jnp.add, total, (grads, found))), None
+
+        grads, (found, _) = jax.eval_shape(differentiate, params, stats, *jax.tree.map(lambda x: x[0], self._xs))
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (grads, found))
+        (stats, (grads, found)), _ = jax.lax.scan(one, (stats, zeros), self._xs)
+        return grads, found, stats
+
+    def total(self, f: Callable[[Callable[[Any], jax.Array]], Any]) -> Any:
+        """The sum over the micro-batches of a function of their shares of the loss, each a function of the parameters."""
+
+        def one(xs: Any) -> Any:
+            return f(lambda params: self._share(params, self._state.stats, *xs)[0])
+
+        if self._parts == 1:
+            return one(self._xs)
+        return jax.tree.map(lambda x: x.sum(0), jax.lax.map(one, self._xs))
+
+    def _share(self, params: Any, stats: Any, part: Batch, key: jax.Array, share: Any) -> tuple[jax.Array, tuple[Found, Any]]:
+        out, sown = self._run(params, stats, part, key)
+        terms, measured = auxiliary(sown.pop("losses", {})), sown.pop(MOMENTS, {})
+        if self._parts > 1:
             out = out._replace(value=out.value * share, logs=jax.tree.map(lambda x: x * share, out.logs))
-            terms, moments = jax.tree.map(lambda x: x / parts, (terms, moments))
+            terms, measured = jax.tree.map(lambda x: x / self._parts, (terms, measured))
         value = out.value + sum(terms.values())
-        return value, (Found(value, {**out.logs, **terms}, moments), sown)
-
-    differentiate = jax.grad(scaled, has_aux=True)
-    if parts == 1:
-        grads, (found, stats) = differentiate(params, stats, batch, key, 1.0)
-        return found, stats, grads
-
-    def one(carry: Any, xs: Any) -> tuple[Any, None]:
-        stats, total = carry
-        grads, (found, stats) = differentiate(params, stats, *xs)
-        return (stats, jax.tree.map(jnp.add, total, (grads, found))), None
-
-    pieces = (jax.tree.map(functools.partial(cut, parts=parts), dict(batch)), jax.random.split(key, parts))
-    weights = jax.lax.map(lambda xs: jax.lax.stop_gradient(jnp.asarray(run(params, stats, *xs)[0].weight)), pieces)
-    shares = weights / jnp.where(weights.sum() > 0, weights.sum(), jnp.ones_like(weights[0]))
-    first = jax.tree.map(lambda x: x[0], (*pieces, shares))
-    grads, (found, _) = jax.eval_shape(differentiate, params, stats, *first)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (grads, found))
-    (stats, (grads, found)), _ = jax.lax.scan(one, (stats, zeros), (*pieces, shares))
-    return found, stats, grads
+        return value, (Found(value, {**out.logs, **terms}, measured), sown)
 
 
 def cut(x: jax.Array, parts: int) -> jax.Array:

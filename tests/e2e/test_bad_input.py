@@ -141,7 +141,7 @@ def test_out_of_memory_says_what_to_lower(tiny, tmp_path, monkeypatch):
     def full(*args):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes.")
 
-    monkeypatch.setattr("jaxemb.train.loop.compile_step", full)
+    monkeypatch.setattr("jaxemb.train.loop.Steps", full)
     with pytest.raises(TrainError) as caught:
         train(tiny("accumulate=2", "evals={}"), tmp_path / "run")
     for words in (

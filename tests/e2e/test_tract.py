@@ -1,8 +1,8 @@
-"""TrAct over devices and processes: the second moment is that of the global batch, or of each part where that is asked for."""
+"""TrAct over devices and processes: the second moment is that of the global batch."""
 
+import dataclasses
 import socket
 
-import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError, override
@@ -10,6 +10,7 @@ from jaxemb.nn.mlp import MLP
 from jaxemb.objectives.classify import Classify
 from jaxemb.train.loop import train
 from jaxemb.train.optim import Optim
+from jaxemb.train.probes import Realised
 
 SHORT = ("steps=4", "save_every=4", "batch=128", "evals={}", "ema=null")
 
@@ -17,8 +18,9 @@ SHORT = ("steps=4", "save_every=4", "batch=128", "evals={}", "ema=null")
 @pytest.fixture
 def experiment(tiny):
     """128 rows of 64 pixels. The head begins with zeros, so that the first layer moves from the second step on."""
-    model = Classify(encoder=MLP((16,), tract=0.1))
-    return type(tiny())(**{**vars(tiny(*SHORT)), "objective": model, "optim": Optim("sgd", lr=0.5, schedule="constant")})
+    model = Classify(encoder=MLP((16,)))
+    optim = Optim("sgd", lr=0.5, schedule="constant", tract=(("encoder/stem", 0.1),))
+    return type(tiny())(**{**vars(tiny(*SHORT)), "objective": model, "optim": optim})
 
 
 @pytest.fixture
@@ -26,15 +28,13 @@ def losses(read_rows):
     return lambda run: [row["loss"] for row in read_rows(run) if "loss" in row]
 
 
-def test_eight_devices_equal_one_and_pieces_differ(experiment, tmp_path, losses, read_state, assert_same):
+def test_eight_devices_equal_one(experiment, tmp_path, losses, read_state, assert_same):
     train(experiment, tmp_path / "one")
     cut = ('mesh={"data": 2, "fsdp": 2, "model": 2}', 'sharding=[["stem/kernel", "fsdp,model"], [".*", "fsdp"]]')
     train(override(experiment, cut), tmp_path / "eight")
-    train(override(experiment, [*cut, "objective.encoder.tract_pieces=4"]), tmp_path / "pieces")
     assert losses(tmp_path / "eight") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-    one, eight, pieces = (read_state(experiment, tmp_path / name).params for name in ("one", "eight", "pieces"))
+    one, eight = (read_state(experiment, tmp_path / name).params for name in ("one", "eight"))
     assert_same(eight, one, atol=1e-5, rtol=1e-4)
-    assert np.abs(pieces["encoder"]["stem"]["kernel"] - one["encoder"]["stem"]["kernel"]).max() > 1e-3
 
 
 def test_micro_batches_over_devices_equal_one_batch(experiment, tmp_path, losses, read_state, assert_same):
@@ -46,17 +46,18 @@ def test_micro_batches_over_devices_equal_one_batch(experiment, tmp_path, losses
 
 
 def test_the_cosine_of_the_first_layer_is_logged(experiment, tmp_path, read_rows):
-    named = ["first_layer=encoder/stem", "log_every=2"]
-    train(override(experiment, named), tmp_path / "tract")
-    train(override(experiment, [*named, "objective.encoder.tract=null", "accumulate=2"]), tmp_path / "plain")
-    ours, plain = ({r["step"]: r["first_layer_cosine"] for r in read_rows(tmp_path / n) if "loss" in r} for n in ("tract", "plain"))
-    assert [*ours] == [*plain] == [1, 2, 4]
+    looked = dataclasses.replace(experiment, probes={"first_layer": Realised(layer="encoder/stem", every=2)}, log_every=1)
+    train(looked, tmp_path / "tract")
+    train(override(looked, ["optim.tract=[]", "accumulate=2"]), tmp_path / "plain")
+    rows = [[r for r in read_rows(tmp_path / n) if "first_layer_cosine" in r] for n in ("tract", "plain")]
+    ours, plain = ({r["step"]: r["first_layer_cosine"] for r in of_one} for of_one in rows)
+    assert [*ours] == [*plain] == [2, 4]
     assert 1 > ours[2] > plain[2] > 0, "TrAct realises more of the step than the plain gradient"
 
 
-def test_a_first_layer_that_is_not_there_is_named_before_training(experiment, tmp_path, read_rows):
-    with pytest.raises(ConfigError, match=r"first_layer='stem' has no kernel; there are encoder/stem, head"):
-        train(override(experiment, ["first_layer=stem"]), tmp_path / "run")
+def test_a_layer_that_is_not_there_is_named_before_training(experiment, tmp_path, read_rows):
+    with pytest.raises(ConfigError, match=r"probes: layer='stem' has no kernel; there are encoder/stem, head"):
+        train(dataclasses.replace(experiment, probes={"first_layer": Realised(layer="stem")}), tmp_path / "run")
     assert not read_rows(tmp_path / "run")
 
 

@@ -69,7 +69,7 @@ def test_convolution(load, exact):
 class Mixed(Optim):
     """The first layer, bias included, by SGD, the rest by Adam."""
 
-    def make(self, steps):
+    def make(self, steps, scanned=()):
         def label(params):
             return jax.tree_util.tree_map_with_path(lambda path, _: "first" if "stem" in str(path) else "rest", params)
 
@@ -93,8 +93,9 @@ class Exact(Classify):
 
 def follow(arrays, exact, optim, lam, name):
     steps, _, _ = arrays["x"].shape
+    optim = dataclasses.replace(optim, tract=() if lam is None else (("encoder/stem", lam),))
     width, classes = len(arrays["w1"]), len(arrays["w2"])
-    encoder = MLP(widths=(width,), activation="tanh", tract=lam, **exact.dtypes)
+    encoder = MLP(widths=(width,), activation="tanh", **exact.dtypes)
     model = Exact(encoder=encoder, classes=classes)
     params = {
         "encoder": {"stem": {"kernel": exact.array(arrays["w1"].T), "bias": exact.array(arrays["b1"])}},
