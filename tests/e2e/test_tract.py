@@ -12,7 +12,7 @@ from jaxemb.train.loop import train
 from jaxemb.train.optim import Optim
 from jaxemb.train.probes import Realised
 
-SHORT = ("steps=4", "save_every=4", "batch=128", "evals={}", "ema=null")
+SHORT = ("steps=4", "save_every=4", "batch=128", "evals={}")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def experiment(tiny):
     """128 rows of 64 pixels. The head begins with zeros, so that the first layer moves from the second step on."""
     model = Classify(encoder=MLP((16,)))
     optim = Optim("sgd", lr=0.5, schedule="constant", tract=(("encoder/stem", 0.1),))
-    return type(tiny())(**{**vars(tiny(*SHORT)), "objective": model, "optim": optim})
+    return type(tiny())(**{**vars(tiny(*SHORT)), "objective": model, "optim": optim, "ema": None})
 
 
 @pytest.fixture
