@@ -104,6 +104,7 @@ examples:
   jaxemb plot runs/language_* --y 'longer/x*_perplexity'      a point for each number that stands at the *, at the last step
   jaxemb plot experiments/jepa/shapes.py --masks --out masks.png      what is shown and what is predicted
   jaxemb plot runs/shapes --features                          principal components of the patch features as colours
+  jaxemb plot runs/shapes --neighbours                        test images and their nearest neighbours, before and after training
   jaxemb plot runs/shapes --attention                         where each head of the last layer looks
 """
 
@@ -189,9 +190,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("runs", nargs="+", metavar="RUN")
     p.add_argument("--x", default="step", help="the horizontal axis: step, or a figure written along")
     p.add_argument("--y", action="append", default=[], metavar="FIGURE", help="a figure, e.g. knn/top1; may be repeated")
-    p.add_argument("--out", metavar="FILE.png", help="where to write (RUN/curves.png, RUN/features.png, RUN/attention.png)")
+    p.add_argument("--out", metavar="FILE.png", help="where to write (RUN/curves.png, features.png, neighbours.png, attention.png)")
     p.add_argument("--features", action="store_true", help="a map of patch features instead, one row a run")
+    p.add_argument("--neighbours", action="store_true", help="test images and their nearest training images instead, a block a run")
     p.add_argument("--attention", action="store_true", help="what each head of the last layer looks at instead, of one run")
     p.add_argument("--masks", action="store_true", help="sampled masks instead, of a run or of FILE[:NAME]")
-    p.add_argument("--images", type=int, default=8, metavar="N", help="images in a map or of masks (8)")
+    p.add_argument("--images", type=int, default=8, metavar="N", help="images in a picture (8)")
     return top

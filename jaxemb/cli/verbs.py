@@ -211,6 +211,10 @@ def plot(args: argparse.Namespace) -> None:
         from jaxemb.io.features import draw_features
 
         out = draw_features(args.runs, args.out or Run(args.runs[0]).path / "features.png", count=args.images)
+    elif args.neighbours:
+        from jaxemb.io.features import draw_neighbours
+
+        out = draw_neighbours(args.runs, args.out or Run(args.runs[0]).path / "neighbours.png", count=args.images)
     elif args.attention:
         from jaxemb.io.features import draw_attention
 

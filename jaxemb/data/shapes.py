@@ -42,6 +42,8 @@ class Shapes(ImageData):
     """Standard deviation of the pixel noise; pixels lie in [0, 1]."""
     clutter: float = 1.0
     """Strength of background texture, distractors and lighting: 0 gives evenly lit shapes on plain ground."""
+    ground: float = 1.0
+    """Spread of the ground's colours, from one scene to another: 0 gives the same grey in all of them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,8 +51,13 @@ class Shapes(ImageData):
             raise ConfigError(f"label: there is no factor {self.label!r}{suggest(self.label, FACTORS)}")
         if self.channels != 3 or self.size < 16:
             raise ConfigError(f"Shapes are drawn in colour on 16 pixels or more, not channels={self.channels}, size={self.size}")
-        if min(self.count_train, self.count_valid, self.count_test) < 1 or min(self.noise, self.clutter, self.data_seed) < 0:
-            raise ConfigError("count_train, count_valid and count_test must be at least 1; noise, clutter and data_seed at least 0")
+        if (
+            min(self.count_train, self.count_valid, self.count_test) < 1
+            or min(self.noise, self.clutter, self.ground, self.data_seed) < 0
+        ):
+            raise ConfigError(
+                "count_train, count_valid and count_test must be at least 1; noise, clutter, ground and data_seed at least 0"
+            )
 
     @property
     def label_keys(self) -> tuple[str, ...]:
@@ -62,7 +69,7 @@ class Shapes(ImageData):
 
     def examples(self, split: str) -> Table:
         count = {"train": self.count_train, "valid": self.count_valid, "test": self.count_test}[split]
-        columns = _scenes(self.size, count, (self.data_seed, SCENES.index(split)), self.noise, self.clutter)
+        columns = _scenes(self.size, count, (self.data_seed, SCENES.index(split)), self.noise, self.clutter, self.ground)
         return Table(**columns, labels=columns[self.label])
 
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
@@ -70,21 +77,23 @@ class Shapes(ImageData):
 
 
 @functools.lru_cache(4)
-def _scenes(size: int, count: int, seed: tuple[int, int], noise: float, clutter: float) -> dict[str, np.ndarray]:
+def _scenes(size: int, count: int, seed: tuple[int, int], noise: float, clutter: float, ground: float) -> dict[str, np.ndarray]:
     parts = []
     for chunk, start in enumerate(range(0, count, CHUNK)):
         rng = np.random.default_rng([*seed, chunk])
-        parts.append(draw(CHUNK, size, rng, noise, clutter))
+        parts.append(draw(CHUNK, size, rng, noise, clutter, ground))
         parts[-1] = {k: v[: count - start] for k, v in parts[-1].items()}  # whole chunks: a longer set begins with a shorter one
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
 
-def draw(count: int, size: int, rng: np.random.Generator, noise: float, clutter: float) -> dict[str, np.ndarray]:
+def draw(
+    count: int, size: int, rng: np.random.Generator, noise: float, clutter: float, ground: float = 1.0
+) -> dict[str, np.ndarray]:
     """`count` scenes: `images` uint8 n H W 3, and the factors as int32. Inside, pixels are one flat axis p."""
     factors = {k: rng.integers(0, len(names), count).astype(np.int32) for k, names in FACTORS.items()}
     grid = (np.arange(size, dtype=np.float32) + 0.5) / size
     y, x = (np.tile(g.reshape(1, -1), (count, 1)) for g in np.meshgrid(grid, grid, indexing="ij"))
-    image = _ground(x, y, rng, clutter)
+    image = _ground(x, y, rng, clutter, ground)
     row, column = np.divmod(factors["position"], 3)
     centre_y, centre_x = (0.3 + 0.2 * cell + _uniform(rng, -0.085, 0.085, count) for cell in (row, column))
     radius = (0.15 + 0.055 * factors["size"]) * _uniform(rng, 0.93, 1.07, count)
@@ -102,12 +111,14 @@ def draw(count: int, size: int, rng: np.random.Generator, noise: float, clutter:
     return {"images": np.ascontiguousarray(pixels.reshape(count, 3, size, size).transpose(0, 2, 3, 1)), **factors}
 
 
-def _ground(x, y, rng: np.random.Generator, clutter: float) -> Float32[np.ndarray, "n 3 p"]:
+def _ground(x, y, rng: np.random.Generator, clutter: float, spread: float) -> Float32[np.ndarray, "n 3 p"]:
     """A plain colour, a texture from the same family as the shapes', a smooth second colour, and distractors."""
     count = len(x)
     first, second = (
         _rgb(rng.random(count, np.float32), _uniform(rng, 0.1, 0.8, count), _uniform(rng, 0.2, 0.9, count)) for _ in range(2)
     )
+    if spread != 1:
+        first, second = (np.float32(0.5) + np.float32(spread) * (colour - np.float32(0.5)) for colour in (first, second))
     across, _ = _turn(x, y, rng)
     blend = np.clip(0.5 + across - _each(_uniform(rng, 0.0, 1.0, count)), 0, 1) * np.float32(min(clutter, 1))
     u, v = _turn(x - 0.5, y - 0.5, rng)

@@ -29,6 +29,9 @@ class KNN(Labelled):
 
     k: int = 20
     temperature: float = 0.07
+    whiten: bool = False
+    """Cosines after whitening with the moments of the training rows: what all images share (a bright or a coloured ground, say)
+    no longer decides who is near."""
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.temperature <= 0:
@@ -36,12 +39,30 @@ class KNN(Labelled):
 
     def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
         train, test = self.splits(data, seed)
-        neighbours, weights = nearest(encode(test), encode(train), self.k, self.temperature)
+        neighbours, weights = self.search(encode(test), encode(train), self.k)
 
         def top1(a: np.ndarray, b: np.ndarray, _: str) -> dict[str, float]:
             return {"top1": float((vote(a[neighbours], weights) == b).mean())}
 
         return each_label(self.label, train, test, top1)
+
+    def search(self, queries: Float[np.ndarray, "n d"], bank: Float[np.ndarray, "m d"], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest rows of the bank to each query, in no order, and the weights of their votes."""
+        if self.whiten:
+            queries, bank = whiten(queries, bank)
+        return nearest(queries, bank, k, self.temperature)
+
+
+def whiten(queries: Float[np.ndarray, "n d"], bank: Float[np.ndarray, "m d"]) -> tuple[np.ndarray, np.ndarray]:
+    """Both in the principal directions of the bank, centred and of variance 1 there.
+
+    Directions with less than 1e-3 of the mean variance are shrunk towards zero: their noise would count as much as all the rest.
+    """
+    bank, queries = np.asarray(bank, np.float64), np.asarray(queries, np.float64)
+    mean = bank.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(bank.T))
+    scale = vectors / np.sqrt(np.maximum(values, 0) + 1e-3 * values.mean() + 1e-30)
+    return (queries - mean) @ scale, (bank - mean) @ scale
 
 
 def nearest(

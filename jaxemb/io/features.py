@@ -11,8 +11,10 @@ from etils import epath
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data, DataError
+from jaxemb.evals.knn import KNN
+from jaxemb.evals.labels import names
 from jaxemb.io.embedder import Embedder, load
-from jaxemb.log.plot import attention_map, feature_map
+from jaxemb.log.plot import attention_map, feature_map, neighbour_map
 from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.start import untrained
@@ -23,16 +25,12 @@ def draw_features(runs: Sequence[str], out: Where, *, count: int = 8) -> epath.P
 
     Colours are the first three principal components over all images of a row: patches of one colour are alike to the encoder.
     """
-    models = {run: load(run) for run in runs}
+    models = _models(runs)
     first = next(iter(models.values()))
     data = first.experiment.data
     arrays = _images(runs[0], data, count)
     maps = {"untrained": _map(_untrained(first), arrays)}
     for run, model in models.items():
-        if model.experiment.data.spec["images"] != data.spec["images"]:
-            raise DataError(
-                f"{run} sees images of {model.experiment.data.spec['images'].shape}, {runs[0]} others; draw one at a time"
-            )
         name = Run(run).path.name
         maps[run if name in maps else name] = _map(model, arrays)  # two steps of a run have one name
     return feature_map(_pixels(data, arrays), maps, out)
@@ -51,6 +49,43 @@ def draw_attention(run: str, out: Where, *, count: int = 8) -> epath.Path:
     weights = looks.mean(1)[..., prefix:]  # b h n
     side = _side(weights.shape[-1])
     return attention_map(_pixels(data, arrays), weights.reshape(*weights.shape[:2], side, side), out)
+
+
+def draw_neighbours(runs: Sequence[str], out: Where, *, count: int = 8, near: int = 5) -> epath.Path:
+    """Test images of the first run's data and the training images nearest to them, by its untrained encoder and by each run's.
+
+    Near is what the first k-nearest-neighbour evaluation of the first run calls so, among its training rows. The title of a block
+    says how many of that evaluation's labels an image and a neighbour share, on average over all its test rows.
+    """
+    models = _models(runs)
+    first = next(iter(models.values()))
+    data = first.experiment.data
+    knn = next((e for e in first.experiment.evals.values() if isinstance(e, KNN)), KNN(train=2000, test=500))
+    _images(runs[0], data, count)  # says what is wrong with data that hold none
+    queries, bank = (data.split(s).sample(n, seed=0)[:] for s, n in (("test", max(count, knn.test)), ("train", knn.train)))
+    labels = [name for name in names(knn.label) if name in queries and (queries[name] >= 0).all()]
+    found, shared = {}, {}
+    for run, model in {"untrained": _untrained(first), **models}.items():
+        encode = model._encoder(250)
+        rows, votes = knn.search(encode(queries), encode(bank), near)
+        rows = np.take_along_axis(rows, np.argsort(-votes, axis=1), axis=1)
+        same: Any = sum(bank[label][rows] == queries[label][:, None] for label in labels)
+        name = "untrained" if model is not models.get(run) else f"{run if len(models) > 1 else Run(run).path.name}, trained"
+        name += f": {np.mean(same):.2f} of {len(labels)} labels shared" if labels else ""
+        found[name], shared[name] = _pixels(data, {"images": bank["images"][rows[:count]]}), same
+    return neighbour_map(_pixels(data, queries)[:count], found, shared, len(labels), out)
+
+
+def _models(runs: Sequence[str]) -> dict[str, Embedder]:
+    """Runs that see images of one size."""
+    models = {run: load(run) for run in runs}
+    spec = models[runs[0]].experiment.data.spec
+    for run, model in models.items():
+        if model.experiment.data.spec.get("images") != spec.get("images"):
+            raise DataError(
+                f"{run} sees images of {model.experiment.data.spec['images'].shape}, {runs[0]} others; draw one at a time"
+            )
+    return models
 
 
 def _images(run: str, data: Data, count: int) -> dict[str, np.ndarray]:

@@ -260,6 +260,45 @@ def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Where) ->
     return save(figure, out)
 
 
+def neighbour_map(
+    queries: np.ndarray, found: Mapping[str, np.ndarray], shared: Mapping[str, np.ndarray], labels: int, out: Where
+) -> epath.Path:
+    """A row an image: the image, then those that lie nearest to it, the nearest first; a block of columns a model, under its name.
+
+    `queries` b H W c and each of `found` b k H W c in [0, 1]. `shared` b k: how many of `labels` a neighbour has in common with
+    the image of its row; it stands below the neighbour, whose frame is the greener the more. Nothing of this with no labels.
+    """
+    if not len(queries):
+        raise ConfigError("no images to find neighbours of")
+    plt = pyplot()
+    k = next(iter(found.values())).shape[1]
+    height = 0.45 + (0.98 if labels else 0.84) * len(queries)
+    figure = plt.figure(figsize=(1.1 + (0.82 * k + 0.2) * len(found), height))
+    place = {"left": 0.01, "right": 0.99, "top": 1 - 0.34 / height, "bottom": 0.22 / height, "wspace": 0.06}
+    blocks = figure.add_gridspec(1, 1 + len(found), width_ratios=[1.15] + [k] * len(found), **place)
+    greens = plt.get_cmap("Greens")
+    for block, (name, pictures) in zip(blocks, {"image": queries[:, None], **found}.items(), strict=True):
+        rows = block.subgridspec(*pictures.shape[:2], wspace=0.1, hspace=0.28 if labels else 0.1).subplots(squeeze=False)
+        for i, j in np.ndindex(*pictures.shape[:2]):
+            common = shared[name][i, j] if name in shared and labels else None
+            _framed(rows[i, j], pictures[i, j], None if common is None else greens(common / labels) if common else "0.9")
+            if common is not None:
+                rows[i, j].set_xlabel(f"{common} of {labels}", fontsize=7, labelpad=2)
+        middle = rows[0, pictures.shape[1] // 2]
+        middle.set_title(name, fontsize=9, pad=6)
+    return save(figure, out)
+
+
+def _framed(axis: Any, picture: np.ndarray, colour: Any) -> None:
+    """A picture (H W c) without ticks, in a frame where it has a colour."""
+    axis.imshow(np.clip(np.repeat(picture, 3, -1) if picture.shape[-1] == 1 else picture, 0, 1), interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for side in axis.spines.values():
+        side.set_visible(colour is not None)
+        side.set(linewidth=3.2, color=colour or "white")
+
+
 def pca_rgb(features: np.ndarray) -> np.ndarray:
     """Token features (b rows columns d) as colours in [0, 1]: three principal components, each from its 2nd to 98th percentile."""
     flat = features.reshape(-1, features.shape[-1]).astype(np.float64)

@@ -9,13 +9,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 import jaxemb
 from jaxemb.config import ConfigError, to_json
 from jaxemb.data.base import DataError
 from jaxemb.data.folder import ImageFolder
-from jaxemb.io.features import _untrained, draw_features
+from jaxemb.evals.knn import KNN
+from jaxemb.io.features import _untrained, draw_features, draw_neighbours
 from jaxemb.io.weights import mesh_here
 from jaxemb.run.checkpoint import CheckpointError
 from jaxemb.run.folder import RunError
@@ -349,7 +351,9 @@ def test_a_run_of_somebody_else_is_judged_without_writing(copy, capsys):
 def test_a_feature_map_has_the_images_the_untrained_encoder_and_each_run(run, tmp_path, monkeypatch):
     """Two steps of one run are two rows."""
     drawn = {}
-    monkeypatch.setattr("jaxemb.io.features.feature_map", lambda images, maps, out: drawn.update(images=images, maps=maps) or out)
+    monkeypatch.setattr(
+        "jaxemb.io.features.feature_map", lambda images, maps, out: drawn.update(images=images, maps=maps) or epath.Path(out)
+    )
     draw_features([str(run), f"{run}@5"], tmp_path / "map.png", count=3)
     assert list(drawn["maps"]) == ["untrained", "run", f"{run}@5"]
     untrained, ten, five = drawn["maps"].values()
@@ -380,6 +384,27 @@ def test_runs_of_images_of_another_size_are_not_drawn_together(run, copy, experi
 def test_a_feature_map_of_no_images(run, tmp_path):
     with pytest.raises(DataError, match="limit=0: at least 1"):
         draw_features([str(run)], tmp_path / "map.png", count=0)
+
+
+def test_nearest_neighbours_before_and_after(run, experiment, tmp_path, monkeypatch):
+    """The nearest first, of the training images; a neighbour is counted by the labels of the k-NN evaluation."""
+    drawn = {}
+    monkeypatch.setattr(
+        "jaxemb.io.features.neighbour_map",
+        lambda queries, found, shared, labels, out: (
+            drawn.update(queries=queries, found=found, shared=shared, labels=labels) or epath.Path(out)
+        ),
+    )
+    draw_neighbours([str(run)], tmp_path / "near.png", count=3, near=2)
+    before, after = drawn["found"]
+    assert before.startswith("untrained: ") and after.startswith("run, trained: ") and after.endswith(" of 1 labels shared")
+    assert drawn["labels"] == 1 and drawn["queries"].shape == (3, 8, 8, 1) and drawn["found"][after].shape == (3, 2, 8, 8, 1)
+    model, knn = jaxemb.load(run), next(e for e in experiment.evals.values() if isinstance(e, KNN))
+    queries, bank = (experiment.data.split(s).sample(n, seed=0)[:] for s, n in (("test", knn.test), ("train", knn.train)))
+    encode = model._encoder(250)
+    cosines = model.similarity(encode(queries)[:3], encode(bank))
+    best = np.argsort(-cosines, axis=1)[:, :2]
+    assert np.array_equal(drawn["shared"][after][:3], bank["labels"][best] == queries["labels"][:3, None])
 
 
 def test_a_folder_of_photos_that_has_moved(copy, tmp_path):

@@ -64,6 +64,18 @@ def test_textures_differ_in_variation():
         assert np.median(spread[square & (found["texture"] == texture)]) > 0.1
 
 
+def test_ground_spreads_the_colours_of_the_ground_alone():
+    """The corner pixel is ground: half the spread halves its distance from grey; figures and factors stay."""
+    full, half, none = (draw(200, 32, np.random.default_rng(0), **PLAIN, ground=g) for g in (1.0, 0.5, 0.0))
+    corner = [s["images"][:, 0, 0].astype(float) / 255 - 0.5 for s in (full, half, none)]
+    plain = np.abs(corner[2]).max(-1) < 0.003  # untextured, and no figure reaches it
+    assert plain.sum() > 20 and np.abs(corner[0][plain]).max() > 0.3
+    np.testing.assert_allclose(corner[1][plain], corner[0][plain] / 2, atol=0.005)
+    assert all(np.array_equal(full[k], none[k]) for k in FACTORS)
+    large = (full["shape"] == 1) & (full["size"] == 2) & (full["position"] == 4)  # squares over the middle of the image
+    assert large.any() and np.array_equal(full["images"][large, 16, 16], none["images"][large, 16, 16])
+
+
 def test_factors_are_balanced_and_independent():
     train = Shapes(count_train=3000, size=16).split("train")[:]
     for name, values in FACTORS.items():
@@ -96,6 +108,7 @@ def test_bad_fields():
         ({"size": 8}, "size=8"),
         ({"count_test": 0}, "count_train, count_valid and count_test"),
         ({"noise": -1.0}, "noise"),
+        ({"ground": -0.1}, "ground"),
         ({"mean": (0.5,)}, "mean needs a number for each of the channels=3"),
         ({"std": (0.5, 0.0, 0.5)}, "std must be above 0"),
         ({"workers": -1}, "workers"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.evals.knn import KNN, nearest, vote
+from jaxemb.evals.knn import KNN, nearest, vote, whiten
 
 
 def test_clusters_are_solved_and_noise_is_chance(encode, clusters, noise):
@@ -26,6 +26,35 @@ def test_five_points_by_hand(known, encode):
 def test_length_of_rows_does_not_matter(encode, clusters, known):
     longer = {**clusters.train, "images": clusters.train["images"] * np.linspace(0.1, 10, 90, dtype=np.float32)[:, None]}
     assert KNN().run(encode, known(longer, clusters.test)) == KNN().run(encode, clusters)
+
+
+def test_whitening_lets_a_small_feature_decide(known, encode):
+    """Five directions of deviation 20 say nothing, one of deviation 1 is the class: cosines follow the five, whitened ones all."""
+    rng = np.random.default_rng(0)
+
+    def rows(count):
+        labels = np.arange(count, dtype=np.int32) % 2
+        large, small = 20 * rng.standard_normal((count, 5)), (2 * labels - 1) + 0.1 * rng.standard_normal(count)
+        rows = np.concatenate([large, large[:, :1] + small[:, None]], 1)  # no axis is the class
+        return {"images": rows.astype(np.float32), "labels": labels}
+
+    data = known(rows(200), rows(100))
+    assert KNN(k=5).run(encode, data)["top1"] < 0.7
+    assert KNN(k=5, whiten=True).run(encode, data)["top1"] > 0.9
+
+
+def test_whitened_rows_have_variance_one_and_no_correlation():
+    rng = np.random.default_rng(0)
+    bank = rng.standard_normal((500, 3)) @ rng.standard_normal((3, 3)) + 7
+    queries, white = whiten(bank[:4] + 1, bank)
+    np.testing.assert_allclose(np.cov(white.T), np.eye(3), atol=0.05)  # shrunk by the share of noise
+    np.testing.assert_allclose(white.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(queries - white[:4], np.tile(queries[:1] - white[:1], (4, 1)), atol=1e-9)  # one affine map for both
+
+
+def test_whitening_of_rows_that_are_all_alike():
+    queries, white = whiten(np.ones((2, 3), np.float32), np.ones((5, 3), np.float32))
+    assert (queries == 0).all() and (white == 0).all()
 
 
 def test_low_temperature_does_not_overflow():

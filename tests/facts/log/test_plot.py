@@ -9,7 +9,7 @@ from etils import epath
 from PIL import Image
 
 from jaxemb.config import ConfigError
-from jaxemb.log.plot import PlotError, band, choose_figures, curves, feature_map, group_by_seed, pca_rgb
+from jaxemb.log.plot import PlotError, band, choose_figures, curves, feature_map, group_by_seed, neighbour_map, pca_rgb
 from jaxemb.run.files import RunError
 from jaxemb.run.metrics import read_series
 
@@ -278,3 +278,16 @@ def test_a_feature_map_has_a_row_for_each_model_below_the_images(tmp_path):
 def test_a_feature_map_of_no_images_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no images to draw a map of"):
         feature_map(np.zeros((0, 8, 8, 1), np.float32), {}, tmp_path / "out.png")
+
+
+def test_neighbours_are_a_picture(tmp_path):
+    rng = np.random.default_rng(0)
+    found = {"untrained": rng.random((2, 4, 8, 8, 1)), "trained": rng.random((2, 4, 8, 8, 1))}
+    for labels, height in ((3, 0.45 + 0.98 * 2), (0, 0.45 + 0.84 * 2)):
+        out = neighbour_map(
+            rng.random((2, 8, 8, 1)), found, dict.fromkeys(found, rng.integers(0, 4, (2, 4))), labels, tmp_path / "a.png"
+        )
+        with Image.open(out) as image:
+            assert image.size == (int((1.1 + 2 * (0.82 * 4 + 0.2)) * 160), int(height * 160))
+    with pytest.raises(ConfigError, match="no images to find neighbours of"):
+        neighbour_map(np.zeros((0, 8, 8, 1)), found, {}, 0, tmp_path / "b.png")
