@@ -33,7 +33,7 @@ class Embedder:
     def __init__(self, experiment: Experiment, variables: dict[str, Any], mesh: Mesh, step: int = 0):
         """`variables` are what `experiment.objective.apply` takes; `step` is the number of updates behind them."""
         self.experiment, self.step = experiment, step
-        self._variables, self.mesh = variables, mesh
+        self.variables, self.mesh = variables, mesh
         self._encoders: dict[int, Encoder] = {}
 
     def encode(
@@ -83,7 +83,7 @@ class Embedder:
     def attention(self, arrays: dict[str, np.ndarray]) -> list[Float[np.ndarray, "b n h n"]]:
         """The attention weights of every layer of the encoder, queries first, class and register tokens before the patches."""
         run = jax.jit(lambda v, b: self.experiment.objective.apply(v, b, method="features", mutable=["intermediates"])[1])
-        found: Any = run(self._variables, arrays).get("intermediates", {}).get("encoder", {})
+        found: Any = run(self.variables, arrays).get("intermediates", {}).get("encoder", {})
         if "blocks" in found:  # scanned: one array, layers first
             return list(np.asarray(found["blocks"]["attention"][0], np.float32))
         if not found:
@@ -94,7 +94,7 @@ class Embedder:
     def _encoder(self, batch: int, method: str = "encode") -> Callable:
         if batch not in self._encoders:
             self._encoders[batch] = Encoder(self.experiment.objective, self.mesh, batch)
-        return self._encoders[batch].bind(self._variables, method)
+        return self._encoders[batch].bind(self.variables, method)
 
     def _prepared(self, inputs: Any, size: int, shown: bool) -> Iterator[dict[str, np.ndarray]]:
         """Batches of preprocessed inputs: only one is in memory, and files are decoded by several threads."""

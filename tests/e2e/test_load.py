@@ -364,7 +364,7 @@ def test_a_feature_map_has_the_images_the_untrained_encoder_and_each_run(run, tm
 
 def test_the_untrained_encoder_is_the_one_that_the_run_started_from(model, experiment, run, read_rows):
     """It has the figures of step 0, to the last digit."""
-    figures = Judge(experiment, model.mesh)(_untrained(model)._variables)
+    figures = Judge(experiment, model.mesh)(_untrained(model).variables)
     assert [row for row in read_rows(run) if row["step"] == 0] == [{"step": 0} | figures]
 
 
