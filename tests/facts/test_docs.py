@@ -262,6 +262,13 @@ def test_a_link_that_leads_nowhere_is_found_out():
     assert list(broken(page, text)) == ["nowhere.md", "#no-such-heading", "tests/no.py"]
 
 
+def test_the_table_of_the_front_page_names_every_member():
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", (ROOT / "README.md").read_text(), re.M)
+    told = {family: set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", cell))) for family, cell in rows}
+    told.pop("nn")  # parts, no family
+    assert told == {f: {m.name for m in members(f)} for f in families()}
+
+
 def test_the_catalogue_of_methods_is_that_of_the_code():
     found = (ROOT / "docs" / "methods.md").read_text()
     assert found == catalogue({f: members(f) for f in families()}) + "\n", "docs/methods.md is out of date: run `make docs`"
