@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
@@ -16,13 +15,12 @@ from jaxemb.evals.base import Eval
 from jaxemb.files import is_regular
 from jaxemb.objectives.base import Objective
 from jaxemb.train.init import Init
+from jaxemb.train.names import check_names
 from jaxemb.train.optim import Optim
 from jaxemb.train.probes import Probe
+from jaxemb.train.recipe import Recipe
 
-__all__ = ["Experiment", "find", "replace"]
-
-NAME = re.compile(r"[^\W_][\w.,+=-]{0,99}")
-LETTERS = "valid: up to 100 letters, digits and _ . , + = -, the first a letter or digit"
+__all__ = ["Experiment", "Recipe", "find", "replace"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +78,7 @@ class Experiment:
             raise ConfigError(f"best={self.best!r}: there is no such evaluation{suggest(self.best.split('/')[0], self.evals)}")
         within(self, steps=(1, 10**12), batch=(1, 10**8), log_every=(1, 10**12), save_every=(1, 10**12), keep=(1, 10**6))
         within(self, seed=(0, 2**32 - 1))
-        self._check_names()
+        check_names(self.name, self.evals)
         if self.best and self.evals[self.best.split("/")[0]].every < 1:
             raise ConfigError(
                 f"best={self.best!r}: its evaluation runs at the end alone, so there is nothing to choose from; set evals."
@@ -92,18 +90,8 @@ class Experiment:
             except patterns.PatternError as e:
                 raise ConfigError(f"sharding: {e}") from None
 
-    def _check_names(self) -> None:
-        """Names that become those of folders and files."""
-        if not NAME.fullmatch(self.name):
-            raise ConfigError(f"name={packages.shorten(self.name)}: it names the run folder; {LETTERS}")
-        for name, e in self.evals.items():
-            if not NAME.fullmatch(name):
-                raise ConfigError(f"evals: {packages.shorten(name)} names files and figures; {LETTERS}")
-            if e.every < 1 and e.every != -1:
-                raise ConfigError(f"evals.{name}.every must be at least 1, or -1 for the end alone, not {e.every}")
 
-
-def find(target: str) -> Experiment:
+def find(target: str) -> Experiment | Recipe:
     """The experiment that "FILE[:NAME]" names; NAME is `main` where it is left out."""
     file, _, name = target.partition(":")
     known, name = defined(file), name or "main"
@@ -114,7 +102,7 @@ def find(target: str) -> Experiment:
     return known[name]
 
 
-def find_all(target: str) -> list[Experiment]:
+def find_all(target: str) -> list[Experiment | Recipe]:
     """The experiments of FILE[:PATTERN]: one by its name, or all whose names a pattern with * or ? fits, in their order."""
     file, _, pattern = target.partition(":")
     if not set(pattern) & set("*?["):
@@ -126,7 +114,7 @@ def find_all(target: str) -> list[Experiment]:
     return list(by_identity.values())
 
 
-def defined(file: str) -> dict[str, Experiment]:
+def defined(file: str) -> dict[str, Experiment | Recipe]:
     """{name: experiment} of a file, in its order: its variables, and the entries of its dicts that hold nothing else.
 
     The file is imported under its module name (`experiments.jepa.digits`), not run as a script: only so can a class that it
@@ -140,10 +128,10 @@ def defined(file: str) -> dict[str, Experiment]:
         raise ConfigError(
             f"{file} cannot be imported as {loaded.__name__!r}: that is {loaded.__file__}; give the file another name"
         )
-    found: dict[str, Experiment] = {}
+    found: dict[str, Experiment | Recipe] = {}
     for name, value in vars(loaded).items():
         every = value if isinstance(value, dict) else {name: value}
-        if every and all(isinstance(e, Experiment) for e in every.values()):
+        if every and all(isinstance(e, (Experiment, Recipe)) for e in every.values()):
             found |= every
     return found
 

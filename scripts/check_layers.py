@@ -1,6 +1,6 @@
 """Imports only go down: reads every file's syntax tree and names each import that goes up or across. Run by `make lint`.
 
-0 types config -> 1 ops -> 2 layers metrics preprocess masks -> 3 posemb pooling contrastive views, never each other -> 4 nn
+0 types config -> 1 ops -> 2 layers metrics preprocess masks -> 3 posemb pooling contrastive transforms views, never each other -> 4 nn
 -> 5 objectives -> 6 data run -> 7 evals train io log -> 8 doctor -> 9 experiment discover cli -> 10 experiments/
 
 Imports under `if TYPE_CHECKING:` are exempt. Packages that are heavy or optional are imported in the function that needs them.
@@ -17,7 +17,7 @@ LAYERS = (
     ("types", "config", "lazy", "packages", "files", "patterns"),
     ("ops",),
     ("layers", "metrics", "preprocess", "masks"),
-    ("posemb", "pooling", "contrastive", "views"),
+    ("posemb", "pooling", "contrastive", "transforms", "views"),
     ("nn",),
     ("objectives",),
     ("data", "run"),
@@ -26,7 +26,7 @@ LAYERS = (
     ("experiment", "discover", "cli", "__main__"),
 )
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
-STRANGERS = {"posemb", "pooling", "contrastive", "views"}  # families that never import each other
+STRANGERS = {"posemb", "pooling", "contrastive", "transforms", "views"}  # families that never import each other
 BANNED = {"data": {"train", "objectives"}, "evals": {"train", "objectives"}}  # beyond the order of layers
 LAZY = {
     "PIL",

@@ -18,7 +18,7 @@ from jaxemb.files import escape, is_regular
 from jaxemb.log.table import console, number, say, size, table
 
 if TYPE_CHECKING:
-    from jaxemb.experiment import Experiment
+    from jaxemb.experiment import Experiment, Recipe
 
 SIDE_BY_SIDE = 4
 """Experiments that `compare` shows as columns; of more, each gets a row."""
@@ -36,13 +36,16 @@ def train(args: argparse.Namespace) -> None:
         train_one(experiment, args)
 
 
-def train_one(experiment: Experiment, args: argparse.Namespace) -> None:
+def train_one(experiment: Experiment | Recipe, args: argparse.Namespace) -> None:
     from jaxemb.run.folder import Run
     from jaxemb.train.loop import train
+    from jaxemb.train.recipe import Recipe
 
     experiment = override(experiment, [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])])
     folder = args.run or f"runs/{experiment.name}" + (f"-seed{experiment.seed}" if experiment.seed else "")
     first = is_first()
+    if isinstance(experiment, Recipe):
+        return compute_one(experiment, folder)
     if first:
         headline(experiment, folder)
     figures = train(experiment, folder, tensorboard=args.tensorboard, wandb=args.wandb)
@@ -58,6 +61,18 @@ def train_one(experiment: Experiment, args: argparse.Namespace) -> None:
     )
     shown = shlex.quote(str(folder))
     say(f"\nNext:  jaxemb eval {shown}\n       jaxemb plot {shown}\n       jaxemb encode {shown} INPUT embeddings.npy")
+
+
+def compute_one(recipe: Recipe, folder: str) -> None:
+    """A recipe: no steps, the same folder and figures."""
+    from jaxemb.train.recipe import compute
+
+    for name, value in (("recipe", f"{recipe.name}: {brief(recipe.fit)}"), ("data", brief(recipe.data)), ("folder", folder)):
+        say(f"{name:<12}{value}")
+    figures = compute(recipe, folder, say=say)
+    table(("figure", ">value"), [(name, value) for name, value in figures.items() if "/" in name])
+    shown = shlex.quote(str(folder))
+    say(f"\nNext:  jaxemb eval {shown}\n       jaxemb compare {shown} OTHER_RUN")
 
 
 def headline(experiment: Experiment, folder: str) -> None:
@@ -186,11 +201,14 @@ def show(args: argparse.Namespace) -> None:
         show_one(override(experiment, args.set))
 
 
-def show_one(experiment: Experiment) -> None:
+def show_one(experiment: Experiment | Recipe) -> None:
+    from jaxemb.train.recipe import Recipe
     from jaxemb.train.summary import summarise
 
     for line in tree(to_json(experiment)):
         say(line)
+    if isinstance(experiment, Recipe):  # no parameters, no step
+        return
     found = summarise(experiment)
     say("")
     table(("module", ">layers", "arrays", ">parameters"), [*by_module(found.parameters), ("all", "", "", f"{found.count:,}")])
@@ -231,9 +249,10 @@ def draw_masks(target: str, out: str | None, *, count: int) -> epath.Path:
     import numpy as np
 
     from jaxemb.log.plot import mask_map
+    from jaxemb.train.recipe import trained
     from jaxemb.train.setup import example_batch
 
-    experiment = find_or_load(target)
+    experiment = trained(find_or_load(target), target)
     drawn = example_batch(experiment, rows=count)
     if "context" not in drawn or "targets" not in drawn:
         raise ConfigError(f"{type(experiment.objective).__name__} draws no masks on the host; its batch holds {', '.join(drawn)}")
@@ -289,7 +308,7 @@ def writing(file: Path) -> Iterator[None]:
         raise ConfigError(f"{file} cannot be written: {e.strerror}") from e
 
 
-def find_or_load(target: str) -> Experiment:
+def find_or_load(target: str) -> Experiment | Recipe:
     """The experiment of FILE[:NAME], or of a run folder."""
     from jaxemb.experiment import find
     from jaxemb.run.folder import Run

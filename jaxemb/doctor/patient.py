@@ -14,6 +14,7 @@ from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.ops.draws import Draws
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
+from jaxemb.train.recipe import trained
 from jaxemb.train.start import untrained
 from jaxemb.types import Now
 
@@ -38,7 +39,7 @@ class Patient:
 
     def __init__(self, run: str, *, samples: int = 512, say: Callable[[str], None] = print):
         self.run, self.samples, self.say = Run(run), samples, say
-        self.experiment: Any = self.run.restored(self.run.experiment())
+        self.experiment: Any = self.run.restored(trained(self.run.experiment(), run))
         self.objective, self.data = self.experiment.objective, self.experiment.data
         self.mesh = mesh_here(self.experiment)
         found = read_weights(self.run, self.experiment, weights="params", say=say)

@@ -17,6 +17,7 @@ from jaxemb.ops.similarity import unit
 from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
+from jaxemb.train.recipe import trained
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -119,6 +120,6 @@ def load(run: Where, *, step: int | None = None, weights: str = "ema", say: Call
     """
     folder = Run(run)
     folder.step = folder.step if step is None else step
-    experiment = folder.restored(folder.experiment())
+    experiment = folder.restored(trained(folder.experiment(), run))
     found = read_weights(folder, experiment, weights=weights, say=say)
     return Embedder(experiment, jax.block_until_ready(found.variables), found.mesh, found.step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -14,7 +14,8 @@ from jaxemb.ops.paths import parameter_paths
 from jaxemb.run.environment import environment
 from jaxemb.run.files import Where, write_json
 from jaxemb.run.folder import Run
-from jaxemb.train.judge import Judge
+from jaxemb.train.judge import Judge, measure
+from jaxemb.train.recipe import Recipe, read_encode
 from jaxemb.train.setup import state_shapes
 
 if TYPE_CHECKING:
@@ -44,12 +45,11 @@ def evaluate(
             raise ConfigError(f"{folder.path} has no evaluation {name!r}{suggest(name, experiment.evals)}")
     if not names:
         raise ConfigError(f"{folder.path}: its experiment has no evaluations")
-    found = read_weights(folder, experiment, weights=weights, say=say)
-    judge = Judge(experiment, found.mesh, say=say)
+    judge, step, kind = _judge(folder, experiment, weights, say)
     where = environment()
     figures = {}
     for name in names:
-        own = {key.partition("/")[2]: value for key, value in judge(found.variables, [name]).items()}
+        own = {key.partition("/")[2]: value for key, value in judge(name).items()}
         if not own:
             continue
         figures[name] = own
@@ -57,14 +57,14 @@ def evaluate(
             "figures": own,
             "evaluation": to_json(experiment.evals[name]),
             "run": str(folder.path),
-            "step": found.step,
-            "weights": found.name,
+            "step": step,
+            "weights": kind,
             "changes": list(changes),
             "seed": experiment.seed,
             **where,
         }
         mark = "-" + hashlib.sha256("\n".join(changes).encode()).hexdigest()[:8] if changes else ""
-        file = folder.path / "evals" / f"{name}@{found.step}{'-params' if weights == 'params' else ''}{mark}.json"
+        file = folder.path / "evals" / f"{name}@{step}{'-params' if weights == 'params' else ''}{mark}.json"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, record)
@@ -73,11 +73,25 @@ def evaluate(
     return figures
 
 
+def _judge(folder: Run, experiment: Any, weights: str, say: Callable[[str], None]) -> tuple[Callable, int, str]:
+    """(evaluation's name -> figures, step, what is judged) of a training or of a recipe."""
+    if isinstance(experiment, Recipe):
+        encode, step = read_encode(folder, experiment, say)
+        return lambda name: measure(experiment, encode, [name], say), step, "arrays"
+    found = read_weights(folder, experiment, weights=weights, say=say)
+    judge = Judge(experiment, found.mesh, say=say)
+    return lambda name: judge(found.variables, [name]), found.step, found.name
+
+
 def changed(experiment: Experiment, changes: Sequence[str]) -> Experiment:
     """The experiment with fields changed that do not touch its parameters, e.g. how positions beyond the training are read."""
     if not changes:
         return experiment
     new = override(experiment, changes)
+    if isinstance(experiment, Recipe):
+        if new.fit != experiment.fit:
+            raise ConfigError(f"--set {' --set '.join(changes)}: what was fitted cannot be changed afterwards; compute it anew")
+        return new
     was, now = (shapes(e) for e in (experiment, new))
     if was != now:
         paths = sorted(path for path in was | now if was.get(path) != now.get(path))

@@ -37,7 +37,7 @@ FREE = ("steps", "evals", "log_every", "save_every", "keep", "best", "mesh", "sh
 The schedules follow the new number of steps."""
 
 
-EXPERIMENTS = ("jaxemb.experiment:Experiment", "jaxemb.experiment:Recipe")
+EXPERIMENTS = ("jaxemb.experiment:Experiment", "jaxemb.train.recipe:Recipe")
 """What a config.json may hold."""
 
 
@@ -71,8 +71,8 @@ class Run:
         """The experiment, rebuilt from config.json."""
         return from_json(self.config())
 
-    def restored(self, experiment: Experiment) -> Experiment:
-        """The experiment with the preprocessing that this run was trained with; refused where its files are missing or changed."""
+    def restored(self, experiment: Any) -> Any:
+        """The experiment or recipe with the preprocessing of this run; refused where its files are missing or changed."""
         assets = self.path / "assets"
         try:
             saved(assets)
@@ -101,8 +101,9 @@ class Run:
     # ---- the training side -------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def claimed(self, experiment: Experiment) -> Iterator[None]:
-        """This folder for this experiment and this process alone: writes config.json and env.json, refuses another config."""
+    def claimed(self, experiment: Any) -> Iterator[None]:
+        """This folder for one experiment or recipe and this process alone: writes config.json and env.json, refuses another
+        config."""
         doc = to_json(experiment)
         from_json(doc)  # what cannot be read back is refused before anything is trained
         with self._locked():

@@ -30,19 +30,7 @@ class Judge:
 
     def __call__(self, variables: Any, names: Iterable[str] | None = None) -> dict[str, float]:
         """The figures by name of the evaluation and its own, e.g. {"knn/top1": 0.41}."""
-        encode = self._encoder.bind(variables)
-        evals = self._experiment.evals
-        figures = {}
-        for name in evals if names is None else names:
-            try:
-                found = evals[name].run(encode, evals[name].data or self._experiment.data, seed=self._experiment.seed)
-            except NoLabels as e:  # one experiment serves folders of images with classes and without
-                if name not in self._left_out:
-                    self._say(f"{name} is left out: {e}")
-                self._left_out.add(name)
-                continue
-            figures |= {f"{name}/{figure}": value for figure, value in found.items()}
-        return figures
+        return measure(self._experiment, self._encoder.bind(variables), names, self._say, self._left_out)
 
     def check_best(self, figures: Mapping[str, float], names: Iterable[str]) -> None:
         """Refuses a `best` that its evaluation does not give: found out at step 0, before anything is trained."""
@@ -51,3 +39,22 @@ class Judge:
             return
         there = [f for f in figures if f.startswith(f"{best.partition('/')[0]}/")]
         raise ConfigError(f"best={best!r}: the evaluation gives no such figure{suggest(best, there)}")
+
+
+def measure(
+    experiment: Any, encode: Any, names: Iterable[str] | None, say: Callable[[str], None], left_out: set[str] | None = None
+) -> dict[str, float]:
+    """Figures of the evaluations of an experiment or a recipe; what needs labels that are not there is left out, and said."""
+    left_out = set() if left_out is None else left_out
+    figures = {}
+    for name in experiment.evals if names is None else names:
+        e = experiment.evals[name]
+        try:
+            found = e.run(encode, e.data or experiment.data, seed=experiment.seed)
+        except NoLabels as reason:  # one experiment serves folders of images with classes and without
+            if name not in left_out:
+                say(f"{name} is left out: {reason}")
+            left_out.add(name)
+            continue
+        figures |= {f"{name}/{figure}": value for figure, value in found.items()}
+    return figures
