@@ -131,9 +131,9 @@ class Run:
     def _written(self) -> Iterator[None]:
         try:
             yield
-        except BlockingIOError:
-            raise
-        except (OSError, ValueError) as e:  # ValueError: a name that no file can have
+        except (OSError, ValueError) as e:
+            if isinstance(e, BlockingIOError) or (isinstance(e, ValueError) and type(e) is not ValueError):
+                raise  # in use; or data that are missing. A bare ValueError is a name that no file can have.
             why = getattr(e, "strerror", None) or e
             raise RunError(f"the run folder {self.path} cannot be written: {why}; name another one with --run") from e
 

@@ -56,6 +56,9 @@ class Bucket(backend._OsPathBackend):
     def rename(self, path, dst):
         os.rename(self._here(path), self._here(dst))
 
+    def replace(self, path, dst):
+        os.replace(self._here(path), self._here(dst))
+
     def stat(self, path):
         return super().stat(self._here(path))
 

@@ -139,7 +139,14 @@ def test_a_run_in_a_bucket(bucket, experiment):
     writer.resume(2)
     writer.text("a line")
     assert [row["step"] for row in run.metrics()] == [1, 2] and run.figures(2)["knn/top1"] == 0.2
-    assert {p.name for p in (bucket / "bucket/runs/a").iterdir()} == {"config.json", "env.json", "log.txt", "metrics.jsonl"}
+    assert {p.name for p in (bucket / "bucket/runs/a").iterdir()} == {
+        "assets",
+        "config.json",
+        "env.json",
+        "log.txt",
+        "metrics.jsonl",
+    }
+    assert run.restored(experiment) == experiment
     write_csv(bucket.parent / "out.csv", columns([str(run.path)]))
     with pytest.raises(files.FileError, match="larger than 0 MiB"):
         files.read_text(run.path / "config.json", 10)
