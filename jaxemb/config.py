@@ -31,6 +31,9 @@ LONGEST = 10_000
 MANY = 40
 """Valid names that an error lists."""
 
+MOST = {"depth": 1024, "width": 2**17, "heads": 4096, "kv_heads": 4096, "head_width": 2**14, "registers": 4096, "classes": 2**24}
+"""Fields that mean the same in every class, and the most that makes sense: beyond it a model takes for ever to trace."""
+
 RENAMED: dict[str, str] = {}
 """Old names in stored configs: {"module:Class": "module:Class"} for classes, {"module:Class.field": "field"} for fields
 (with the class name as it is today)."""
@@ -97,6 +100,8 @@ def from_json(doc: Any, where: str = "config", depth: int = 0) -> Any:
     for key, value in given.items():
         if key not in known:
             raise ConfigError(f"{where}: {cls.__name__} has no field {packages.shorten(key)}{suggest(key, known)}")
+        if type(value) in (int, float) and value > MOST.get(key, value):
+            raise ConfigError(f"{where}.{key}: {value} is more than {MOST[key]}, the most that makes sense")
         values[key] = conform(from_json(value, f"{where}.{key}", depth + 1), hints.get(key, Any), f"{where}.{key}")
     try:
         return cls(**values)
@@ -158,7 +163,7 @@ def conform(value: Any, hint: Any, where: str) -> Any:
         shown = f"a {type(value).__name__}" if dataclasses.is_dataclass(value) else packages.shorten(value)
         wants_object = isinstance(value, str) and any(dataclasses.is_dataclass(h) for h in (hint, *typing.get_args(hint)))
         hint_how = "; write an object as module:Class or module:Class(field=value)" if wants_object else ""
-        if wants_object and (named := CLASS_NAME.match(value)) and not packages.is_allowed(named[1]):
+        if wants_object and (named := CLASS_NAME.match(str(value))) and not packages.is_allowed(named[1]):
             hint_how = f"; {packages.why_not(named[1], named[0])}"
         raise ConfigError(f"{where}: expected {describe(hint)}, got {shown}{hint_how}")
     return value

@@ -2,14 +2,15 @@
 
     python scripts/fuzz.py --cases 2000 --seed 0
 
-Holes: code of the input ran (a canary file appeared). Hangs: a case took longer than `--limit` seconds. Tracebacks: an error that
-is not one line for the user. Each is printed with the command and the seed that makes it again; the exit status is 1 if there was one.
+Holes: code of the input ran (a canary file appeared). Hangs: a case took longer than `--limit` seconds. Tracebacks: an error
+that is not one line for the user. Each is printed with its command and seed; the exit status is 1 if there was one.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import random
@@ -27,20 +28,27 @@ CANARY = "canary"
 NAMES = [
     "jaxemb.__main__:E", "jaxemb.cli:main", "os:system", "experiments.evil.own:Own", "evil:Own", "__main__:X", "jaxemb.a.a.a:X",
     "jaxemb" + ".a" * 40 + ":X", "jaxemb.posemb.none:NoPos", "jaxemb.nn.transformer:Transformer", "jaxemb.train.optim:Optim",
-    "jaxemb.experiment:Experiment", ":", "a:b:c", "", "\ud800:X", "jaxemb.posemb.none:NoPos.paper", "builtins:eval", "antigravity:fly",
-    "jaxemb.data.images:Images", "jaxemb.evals.knn:KNN", "jaxemb.objectives.ijepa:IJEPA", "jaxemb.files:FileError", "subprocess:Popen",
+    "jaxemb.experiment:Experiment", ":", "a:b:c", "", "\ud800:X", "jaxemb.posemb.none:NoPos.paper", "builtins:eval",
+    "antigravity:fly", "jaxemb.data.images:Images", "jaxemb.evals.knn:KNN", "jaxemb.objectives.ijepa:IJEPA",
+    "jaxemb.files:FileError", "subprocess:Popen",
 ]  # fmt: skip
 PLAIN: list[Any] = [
-    None, True, False, 0, 1, -1, 2, -16, 10**6, 2**31, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "", "x", "²", "fp16",
-    "../..", "a/b", "(", "(.|.)*!", "(a+)+$", "[[a]]", "\x1b[2J", "\udcff", "a\nb", "é" * 50, "x" * 5000, [], {}, [[]], [1, "a"], {"a": 1},
-    {"@": []}, {"@": {}}, {"@": 3}, {"@": "x"}, [["(.|.)*!", "fsdp"]], {"data": 0}, {"data": -5, "x": 1}, "float16", "bfloat16", "/dev/zero",
+    None, True, False, 0, 1, -1, 2, -16, 10**6, 2**31, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "", "x",
+    "²", "fp16", "../..", "a/b", "(", "(.|.)*!", "(a+)+$", "[[a]]", "\x1b[2J", "\udcff", "a\nb", "é" * 50, "x" * 5000, [], {},
+    [[]], [1, "a"], {"a": 1}, {"@": []}, {"@": {}}, {"@": 3}, {"@": "x"}, [["(.|.)*!", "fsdp"]], {"data": 0},
+    {"data": -5, "x": 1}, "float16", "bfloat16", "/dev/zero",
 ]  # fmt: skip
-TEXTS = ["", "=", "a", "a=", "=1", "@=os:system", "evals.@=os:system", "ema.²=1", "ema.0=2", "ema.-1=3", "ema.99999999999999999999=1", "sharding.0.0=(",
-         "name=", "name=../x", "name=a/b", "steps=1e400", "steps=" + "9" * 400, "optim.lr=nan", "optim.lr=-1", "optim.lr=1e999", "evals.knn.every=0", "best=knn/nope",
-         "sharding=[['(.|.)*!', 'fsdp']]", "data.size=0", "data.size=99999999", "seed=-1", "objective=jaxemb.__main__:E()", "objective=experiments.evil.own:Own()",
-         "objective=" + "[" * 200, "objective=" + "(" * 5000, "objective=" + "-" * 5000 + "1", "objective=" + "1+" * 3000 + "1", "objective=x" * 3000, "a." * 500 + "b=1",
-         "objective.encoder.heads=0", "objective.encoder.width=-16", "objective.encoder.depth=1000000", "objective.encoder.dtype=fp16", "objective.encoder.drop_path=2",
-         "data.std=[NaN]", "batch=0", "batch=999999999999", "mesh={'data': 0}", "mesh={'x': 1}", "objective.masks=jaxemb.masks.fixed_blocks:FixedBlocks(size=(0, 0))"]  # fmt: skip
+TEXTS = [
+    "", "=", "a", "a=", "=1", "@=os:system", "evals.@=os:system", "ema.²=1", "ema.0=2", "ema.-1=3",
+    "ema.99999999999999999999=1", "sharding.0.0=(", "name=", "name=../x", "name=a/b", "steps=1e400", "steps=" + "9" * 400,
+    "optim.lr=nan", "optim.lr=-1", "optim.lr=1e999", "evals.knn.every=0", "best=knn/nope", "sharding=[['(.|.)*!', 'fsdp']]",
+    "data.size=0", "data.size=99999999", "seed=-1", "objective=jaxemb.__main__:E()", "objective=experiments.evil.own:Own()",
+    "objective=" + "[" * 200, "objective=" + "(" * 5000, "objective=" + "-" * 5000 + "1", "objective=" + "1+" * 3000 + "1",
+    "objective=x" * 3000, "a." * 500 + "b=1", "objective.encoder.heads=0", "objective.encoder.width=-16",
+    "objective.encoder.depth=1000000", "objective.encoder.dtype=fp16", "objective.encoder.drop_path=2", "data.std=[NaN]",
+    "batch=0", "batch=999999999999", "mesh={'data': 0}", "mesh={'x': 1}",
+    "objective.masks=jaxemb.masks.fixed_blocks:FixedBlocks(size=(0, 0))",
+]  # fmt: skip
 
 
 class Hang(BaseException):
@@ -54,7 +62,7 @@ def value(rng: random.Random, depth: int = 0) -> Any:
     """Anything that JSON holds, and what it does not."""
     kind = rng.random()
     if kind < 0.6 or depth > 4:
-        return rng.choice(PLAIN)
+        return copy.deepcopy(rng.choice(PLAIN))
     if kind < 0.7:
         return {"@": rng.choice(NAMES)} | {rng.choice(["n", "path", "depth", "width", "name", "x"]): value(rng, depth + 1)}
     if kind < 0.85:
@@ -308,15 +316,14 @@ def main() -> int:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--limit", type=float, default=20.0, metavar="SECONDS")
     p.add_argument("--kinds", default=",".join(CASES), help="which of " + ", ".join(CASES))
-    p.add_argument(
-        "--shapes", action="store_true", help="let `show` trace the models as well: a second or two for each that is valid"
-    )
+    p.add_argument("--shapes", action="store_true", help="let `show` trace the models as well: a second for each")
     args = p.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     began = time.perf_counter()
     counts = fuzz(args.cases, args.seed, kinds=args.kinds.split(","), limit=args.limit, shapes=args.shapes)
     print(
-        f"{counts['cases']} cases, seed {args.seed}: {counts['hole']} holes, {counts['hang']} hangs, {counts['traceback']} tracebacks, "
+        f"{counts['cases']} cases, seed {args.seed}: {counts['hole']} holes, {counts['hang']} hangs, "
+        f"{counts['traceback']} tracebacks, "
         f"{time.perf_counter() - began:.0f} s"
     )
     return int(any(counts[bad] for bad in ("hole", "hang", "traceback")))

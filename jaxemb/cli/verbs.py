@@ -83,11 +83,10 @@ def headline(experiment: Experiment, folder: str) -> None:
 
     devices = jax.devices()
     kind = "CPU" if devices[0].platform == "cpu" else devices[0].device_kind
+    with building(experiment):
+        parameters = size(count_parameters(experiment))
     rows = (
-        (
-            "experiment",
-            f"{experiment.name}: {type(experiment.objective).__name__}, {size(count_parameters(experiment))} parameters",
-        ),
+        ("experiment", f"{experiment.name}: {type(experiment.objective).__name__}, {parameters} parameters"),
         ("data", f"{brief(experiment.data)}, {experiment.steps} steps of {experiment.batch}, seed {experiment.seed}"),
         ("devices", f"{len(devices)} x {kind}, mesh {dict(experiment.mesh)}" + huge_pages_note(devices[0].platform)),
         ("folder", folder),
@@ -209,7 +208,8 @@ def show_one(experiment: Experiment | Recipe) -> None:
         say(line)
     if isinstance(experiment, Recipe):  # no parameters, no step
         return
-    found = summarise(experiment)
+    with building(experiment):
+        found = summarise(experiment)
     say("")
     table(("module", ">layers", "arrays", ">parameters"), [*by_module(found.parameters), ("all", "", "", f"{found.count:,}")])
     say("")
@@ -297,6 +297,20 @@ def markdown_or_table(header: Sequence[str], rows: Sequence[Sequence[str]], mark
         say("\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * len(names), *rows)))
     else:
         table(header, rows)
+
+
+@contextlib.contextmanager
+def building(experiment: Experiment) -> Iterator[None]:
+    """Says of a model that cannot be traced that the config is at fault; `--debug` shows where."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError, RecursionError) as e:
+        if type(e).__module__.startswith("jaxemb"):
+            raise
+        why = next(iter(str(e).splitlines()), "")[:300]
+        raise ConfigError(
+            f"{experiment.name}: no model can be built from this config: {type(e).__name__}: {why}; --debug shows where"
+        ) from e
 
 
 @contextlib.contextmanager

@@ -157,6 +157,17 @@ def test_show_takes_the_patterns_that_train_takes(here, monkeypatch):
     assert main(["show", "runs/small"]) == 0 and shown[2:] == [("small", 10)]
 
 
+def test_a_model_that_cannot_be_built_is_the_configs_fault(here, capsys, monkeypatch):
+    def broken(experiment):
+        raise TypeError("shape must be nonnegative\nand much more")
+
+    monkeypatch.setattr("jaxemb.train.summary.summarise", broken)
+    said = refused(capsys, "show", FILE)
+    assert "small: no model can be built from this config: TypeError: shape must be nonnegative; --debug shows where" in said
+    with pytest.raises(ConfigError):
+        main(["show", FILE, "--debug"])
+
+
 def test_the_run_knows_the_class_of_the_experiment_file(here):
     config = json.loads((here / "runs/small/config.json").read_text())
     assert config["objective"]["pooling"] == {"@": "experiments.cli_tests.small:Own"}

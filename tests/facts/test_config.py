@@ -323,6 +323,53 @@ def test_numbers_take_the_type_of_their_field(kinds, field, value, got):
     assert found == got and repr(found) == repr(got)  # repr: 1 is not 1.0
 
 
+@pytest.mark.parametrize(
+    ("doc", "message"),
+    [
+        ({"@": "jaxemb.nn.transformer:Transformer", "depth": 10**6}, r"config\.depth: 1000000 is more than 1024"),
+        ({"@": "jaxemb.train.optim:Optim", "lr": float("nan")}, r"config\.lr: nan is no value"),
+        ({"@": "jaxemb.train.optim:Optim", "lr": float("inf")}, r"config\.lr: inf is no value"),
+        ({"@": "jaxemb.train.optim:Optim", "lr": 10**400}, "an integer of 1329 bits, more than 64"),
+        ({"@": "jaxemb.train.optim:Optim", "freeze": ["(a+)+"]}, "a repeat inside of a repeat"),
+        ({"@": "jaxemb.train.optim:Optim", "lr": {1}}, "a set is nothing that JSON holds"),
+        (json.loads("[" * 70 + "]" * 70), "nested more than 60 deep"),
+    ],
+)
+def test_values_that_make_no_sense_anywhere(doc, message):
+    with pytest.raises(ConfigError, match=message):
+        from_json(doc)
+
+
+@pytest.mark.parametrize("text", ["[" * 200, "(" * 5000, "x=" + "[" * 99 + "]" * 99])
+def test_values_nested_too_deep_are_answered(text):
+    with pytest.raises(ConfigError, match="nested more than 60 deep"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["-" * 5000 + "1", "1+" * 3000 + "1", "a." * 3000 + "b", "\\d", "1is 2", "\udcff", "jaxemb.a:B(", "9" * 5000]
+)
+def test_text_that_breaks_a_parser_is_text(text):
+    assert parse(text) == text
+
+
+@pytest.mark.parametrize("index", ["²", "-1", "9" * 400, "1_0", "٣"])
+def test_what_is_no_index(kinds, index):
+    with pytest.raises(ConfigError, match="pair has 2 entries, write a number below that"):
+        override(kinds.Kinds(), [f"pair.{index}=1"])
+
+
+def test_within_names_field_value_and_limits():
+    class Box:
+        n, pair, nothing = 5, (0.5, float("nan")), None
+
+    config.within(Box(), n=(1, 5), nothing=(0, 1))
+    with pytest.raises(ConfigError, match="Box.n=5: valid: 6 to 1,000"):
+        config.within(Box(), n=(6, 1000))
+    with pytest.raises(ConfigError, match=r"Box.pair=\(0.5, nan\): valid: 0 to 1"):
+        config.within(Box(), pair=(0, 1))
+
+
 # ---- old configs -----------------------------------------------------------------------------------------------------------------
 
 
