@@ -93,7 +93,8 @@ class Realised(Probe):
 
         def shifted(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
             out = call(*args, **kwargs)
-            if context.method_name != "__call__" or "/".join(context.module.path) != self.layer:
+            called = context.module.scope is not None and context.method_name == "__call__"
+            if not called or "/".join(context.module.path) != self.layer:
                 return out
             found.append(out)
             return out + shift.astype(out.dtype)

@@ -36,7 +36,8 @@ def _scanned_paths(objective: Any, batch: Any) -> frozenset[str]:
 
     def look(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         out, module = call(*args, **kwargs), context.module
-        for name, x in module.variables.get("params", {}).items():
+        own = {} if module.scope is None else module.variables.get("params", {})  # a part that only computes is bound to nothing
+        for name, x in own.items():
             if not isinstance(x, Mapping):
                 used["/".join((*module.path, name))] = x.ndim
         return out

@@ -18,7 +18,8 @@ def watched(apply: Callable, layers: Mapping[str, float]) -> Callable:
 
     def look(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         layer = context.module
-        lam = layers.get("/".join(layer.path)) if context.method_name == "__call__" else None
+        bound = layer.scope is not None and context.method_name == "__call__"
+        lam = layers.get("/".join(layer.path)) if bound else None
         if lam is None or not layer.is_mutable_collection(MOMENTS):
             return call(*args, **kwargs)
         # The inverse of a small lambda blows up what a matmul unit cuts off float32 in the product X^T G.
