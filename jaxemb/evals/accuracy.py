@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
-from jaxemb.config import ConfigError, suggest
+from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval, ask
-from jaxemb.evals.labels import NoLabels
+from jaxemb.evals.base import Eval, Scores, rows_of
+from jaxemb.evals.labels import NoLabels, labels_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,21 +20,23 @@ class Accuracy(Eval):
     Of a head for one label; ties go to the lower class number.
     """
 
-    label: str = "labels"
-    test: int = 2_000
-    """Test rows at most, drawn with the seed."""
+    needs: ClassVar[type] = Scores
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        test = data.split("test").sample(self.test, seed=seed)[:]
-        if self.label not in test:
-            raise ConfigError(f"label={self.label!r} is not in the data{suggest(self.label, test)}")
-        labels = test[self.label]
-        if (labels < 0).all():
+    label: str = "labels"
+    """Rows labelled -1 are left out."""
+    test: int = 2_000
+    """Rows at most, drawn with the seed."""
+
+    def run(self, model: Scores, data: Data, *, seed: int = 0) -> dict[str, float]:
+        test = rows_of(data, self.split, self.test, seed)
+        labels = labels_of(test, self.label)
+        known = labels >= 0
+        if not known.any():
             raise NoLabels(f"the data have no classes under {self.label!r}; drop this evaluation")
-        logits = finite(ask(encode, "logits")(test), "logits")
+        logits = finite(model.score(test, of="logits"), "logits")
         if logits.ndim != 2 or logits.shape[1] <= labels.max():
             raise ConfigError(f"{self.label!r} has classes up to {labels.max()}, the head gives logits of shape {logits.shape[1:]}")
-        return {"top1": float((logits.argmax(1) == labels).mean())}
+        return {"top1": float((logits.argmax(1) == labels)[known].mean())}
 
 
 def finite(x: np.ndarray, what: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval, rows_of
+from jaxemb.evals.base import Encodes, Eval, rows_of
 from jaxemb.metrics.alpha_req import alpha_req
 from jaxemb.metrics.collapse import mean_cosine, spread
 from jaxemb.metrics.rankme import rankme
@@ -33,9 +33,10 @@ class Collapse(Eval):
     of: str = "encode"
     """The method of the objective that gives the rows: "project" is the projector's output, where there is one."""
     samples: int = 2_000
+    split: str = "train"
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        z = np.asarray(rows_of(encode, self.of)(data.split("train").sample(self.samples, seed=seed)[:]))
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
+        z = np.asarray(model.encode(rows_of(data, self.split, self.samples, seed), of=self.of))
         rank = rankme(z)
         figures = {"rankme": rank, "rankme_share": rank / min(z.shape), "spread": spread(z), "cosine": mean_cosine(z)}
         alpha = alpha_req(z)

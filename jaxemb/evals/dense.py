@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval, ask
+from jaxemb.evals.base import Encodes, Eval, rows_of
 from jaxemb.evals.knn import nearest, vote
 from jaxemb.evals.probe import RidgeSolver, predict, standardise
 from jaxemb.ops.neighbours import most_similar, window_neighbours
@@ -36,16 +36,15 @@ class DensePatches(Eval):
     neighbours: int = 4
     """Of purity."""
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = (data.split(s).sample(n, seed=seed)[:] for s, n in (("train", self.train), ("test", self.test)))
-        if self.label not in train or train[self.label].ndim != 3:
-            raise ConfigError(f"label={self.label!r} must be an array n H W of the data{suggest(self.label, set(train))}")
-        features = ask(encode, "features")
-        z, z_test = (np.asarray(features(x).tokens, np.float32) for x in (train, test))  # pyright: ignore[reportAttributeAccessIssue]
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
+        train, test = (rows_of(data, s, n, seed) for s, n in (("train", self.train), (self.split, self.test)))
+        if self.label not in train.names or train[:1][self.label].ndim != 3:
+            raise ConfigError(f"label={self.label!r} must be an array n H W of the data{suggest(self.label, train.names)}")
+        z, z_test = (np.asarray(model.encode(rows, of="features").tokens, np.float32) for rows in (train, test))
         side = math.isqrt(z.shape[1])
         if side * side != z.shape[1]:
             raise ConfigError(f"{z.shape[1]} patches do not form a square grid")
-        y, (y_test, pure) = patch_labels(train[self.label], side)[0].reshape(-1), patch_labels(test[self.label], side)
+        y, (y_test, pure) = patch_labels(train.column(self.label), side)[0].reshape(-1), patch_labels(test.column(self.label), side)
         a, b = standardise(z.reshape(-1, z.shape[-1]), z_test.reshape(-1, z.shape[-1]))
         classes = int(max(y.max(), y_test.max())) + 1
         right = (predict(RidgeSolver(a).fit(y, classes, self.penalty), b) == y_test.reshape(-1)).reshape(pure.shape)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 from jaxemb.config import ConfigError, fields, suggest
 from jaxemb.data.base import Data, DataError
 from jaxemb.evals.accuracy import Accuracy
-from jaxemb.evals.base import Encode, Eval
+from jaxemb.evals.base import Eval
 
 log = logging.getLogger("jaxemb")
 
@@ -29,17 +30,18 @@ class Extrapolate(Eval):
     factors: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.factors or min(self.factors) <= 0:
             raise ConfigError(f"factors must be numbers above 0, not {self.factors}")
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+    def run(self, model: Any, data: Data, *, seed: int = 0) -> dict[str, float]:
         data = self.of.data or data
         found: dict[str, float] = {}
         refused: list[ValueError] = []
         for factor in self.factors:
             value = self._scaled(data, factor)
             try:
-                figures = self.of.run(encode, dataclasses.replace(data, **{self.field: value}), seed=seed)
+                figures = self.of.run(model, dataclasses.replace(data, **{self.field: value}), seed=seed)
             except (ConfigError, DataError) as e:
                 log.warning("%s x %g is left out: %s", self.field, factor, e)
                 refused.append(e)

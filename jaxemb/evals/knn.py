@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode
-from jaxemb.evals.labels import Labelled, each_label
+from jaxemb.evals.base import Encodes
+from jaxemb.evals.labels import Labelled, Score
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Paper
 
@@ -34,17 +34,19 @@ class KNN(Labelled):
     no longer decides who is near."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.k < 1 or self.temperature <= 0:
             raise ConfigError(f"k must be at least 1 and temperature above 0, are {self.k} and {self.temperature}")
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = self.splits(data, seed)
-        neighbours, weights = self.search(encode(test), encode(train), self.k)
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
+        train, test = self.rows(data, seed)
+        z, z_test = model.encode(train), model.encode(test)
 
-        def top1(a: np.ndarray, b: np.ndarray, _: str) -> dict[str, float]:
-            return {"top1": float((vote(a[neighbours], weights) == b).mean())}
+        def fit(known: np.ndarray, known_test: np.ndarray) -> Score:
+            neighbours, weights = self.search(z_test[known_test], z[known], self.k)
+            return lambda y, y_test, _: {"top1": float((vote(y[neighbours], weights) == y_test).mean())}
 
-        return each_label(self.label, train, test, top1)
+        return self.each_label(train, test, fit)
 
     def search(self, queries: Float[np.ndarray, "n d"], bank: Float[np.ndarray, "m d"], k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of the bank to each query, in no order, and the weights of their votes."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval, rows_of
+from jaxemb.evals.base import Encodes, Eval, rows_of
 from jaxemb.metrics.lidar import lidar
 from jaxemb.types import Paper
 from jaxemb.views.base import Views
@@ -33,28 +33,30 @@ class LiDAR(Eval):
     """The method of the objective that gives the rows: "project" is the projector's output, where there is one."""
     samples: int = 500
     """Images."""
+    split: str = "train"
     views: Views = CropViews(count=10)
     """What a view is; its `mean` and `std` are replaced by those of the data, where these have some."""
     delta: float = 1e-4
     """Added to the variance of views, so that it can be divided by."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.views.count < 2 or self.samples < 2:
             raise ConfigError(f"LiDAR needs 2 images of 2 views or more, not samples={self.samples} of {self.views.count}")
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        arrays = data.split("train").sample(self.samples, seed=seed)[:]
-        if "images" not in arrays:
-            raise ConfigError(f"LiDAR makes views of images, the data hold {', '.join(arrays)}")
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
+        rows = rows_of(data, self.split, self.samples, seed)
+        if "images" not in rows.names:
+            raise ConfigError(f"LiDAR makes views of images, the data hold {', '.join(rows.names)}")
         views = self.views
         if known := getattr(data, "statistics", None):
             views = dataclasses.replace(views, mean=tuple(map(float, known[0])), std=tuple(map(float, known[1])))
-        images = arrays["images"]
+        images = rows.column("images")
         seeds = np.random.default_rng(seed).integers(0, 2**32, (len(images), views.count), dtype=np.uint32)
         draw = jax.jit(views.__call__)
         every = np.concatenate([np.asarray(draw(images[i : i + 100], seeds[i : i + 100])) for i in range(0, len(images), 100)])
         n, q = every.shape[:2]
-        z = np.asarray(rows_of(encode, self.of)({"images": every.reshape(n * q, *every.shape[2:])}), np.float64)
+        z = np.asarray(model.encode({"images": every.reshape(n * q, *every.shape[2:])}, of=self.of), np.float64)
         if n <= z.shape[1]:
             raise ConfigError(f"LiDAR: samples={n} must be more than the {z.shape[1]} features")
         return {"lidar": lidar(z.reshape(n, q, -1), delta=self.delta), "width": float(z.shape[1])}

@@ -13,8 +13,8 @@ import optax
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode
-from jaxemb.evals.labels import Labelled, each_label
+from jaxemb.evals.base import Encodes
+from jaxemb.evals.labels import Labelled, Score
 from jaxemb.evals.probe import standardise
 from jaxemb.types import Paper
 
@@ -38,23 +38,28 @@ class LinearSGD(Labelled):
     batch: int = 256
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.epochs, self.batch, len(self.rates)) < 1:
             raise ConfigError("epochs, batch and the number of rates must be at least 1")
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = self.splits(data, seed)
-        x, x_test = (jnp.asarray(a, jnp.float32) for a in standardise(encode(train), encode(test)))
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
+        train, test = self.rows(data, seed)
+        z, z_test = model.encode(train), model.encode(test)
+
+        def fit(known: np.ndarray, known_test: np.ndarray) -> Score:
+            x, x_test = (jnp.asarray(a, jnp.float32) for a in standardise(z[known], z_test[known_test]))
+            return lambda y, y_test, _: self._score(x, x_test, y, y_test, seed)
+
+        return self.each_label(train, test, fit)
+
+    def _score(self, x: jax.Array, x_test: jax.Array, y: np.ndarray, y_test: np.ndarray, seed: int) -> dict[str, float]:
         order = np.random.default_rng(seed).permutation(len(x))
         held, rest = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
-
-        def top1(y: np.ndarray, y_test: np.ndarray, _: str) -> dict[str, float]:
-            classes = int(max(y.max(), y_test.max())) + 1
-            layers = self._fit(x[rest], jnp.asarray(y[rest]), classes, jax.random.key(seed))
-            hits = [(jnp.einsum("nd,rdv->rnv", part, layers["w"]) + layers["a"][:, None]).argmax(-1) for part in (x[held], x_test)]
-            best = int((hits[0] == jnp.asarray(y[held])[None]).mean(1).argmax())
-            return {"top1": float((hits[1][best] == jnp.asarray(y_test)).mean()), "rate": self.rates[best]}
-
-        return each_label(self.label, train, test, top1)
+        classes = int(max(y.max(), y_test.max())) + 1
+        layers = self._fit(x[rest], jnp.asarray(y[rest]), classes, jax.random.key(seed))
+        hits = [(jnp.einsum("nd,rdv->rnv", part, layers["w"]) + layers["a"][:, None]).argmax(-1) for part in (x[held], x_test)]
+        best = int((hits[0] == jnp.asarray(y[held])[None]).mean(1).argmax())
+        return {"top1": float((hits[1][best] == jnp.asarray(y_test)).mean()), "rate": self.rates[best]}
 
     def _fit(self, x: jax.Array, y: jax.Array, classes: int, key: jax.Array) -> dict[str, jax.Array]:
         """Layers of all learning rates, stacked."""

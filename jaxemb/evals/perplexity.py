@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
 from jaxemb.evals.accuracy import finite
-from jaxemb.evals.base import Encode, Eval, ask
+from jaxemb.evals.base import Eval, Scores
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,24 +21,27 @@ class Perplexity(Eval):
     predicted from those before it in its window alone, and the first of each window not at all: longer windows are easier.
     """
 
+    needs: ClassVar[type] = Scores
+
     tokens: int = 100_000
-    """Of the test text at most, from its beginning: about the same text whatever the length of a window."""
+    """Of the text at most, from its beginning: about the same text whatever the length of a window."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.tokens < 1:
             raise ConfigError(f"tokens must be at least 1, not {self.tokens}")
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        test = data.split("test")[:]
-        if "tokens" not in test:
-            raise ConfigError(f"Perplexity needs 'tokens', the data hold {', '.join(test)}")
-        length = test["tokens"].shape[1]
+    def run(self, model: Scores, data: Data, *, seed: int = 0) -> dict[str, float]:
+        test = data.split(self.split)
+        if "tokens" not in test.names:
+            raise ConfigError(f"Perplexity needs 'tokens', the data hold {', '.join(test.names)}")
+        length = test[:1]["tokens"].shape[1]
         if length > self.tokens:
             raise ConfigError(f"tokens={self.tokens} is less than one window of {length}")
-        test = {name: x[: self.tokens // length] for name, x in test.items()}
-        nll = finite(ask(encode, "nll")(test), "log likelihoods").astype(np.float64)
-        count = test["mask"][:, 1:].sum() if "mask" in test else nll.size
+        rows = test[: self.tokens // length]
+        nll = finite(model.score(rows, of="nll"), "log likelihoods").astype(np.float64)
+        count = rows["mask"][:, 1:].sum() if "mask" in rows else nll.size
         nats = float(nll.sum() / count)
         figures = {"perplexity": float(np.exp(nats)), "nats_per_token": nats}
         known = getattr(data, "bytes_per_token", None)
-        return figures | ({"bits_per_byte": nats / float(np.log(2)) / known("test")} if known else {})
+        return figures | ({"bits_per_byte": nats / float(np.log(2)) / known(self.split)} if known else {})

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode
-from jaxemb.evals.labels import Labelled, each_label
+from jaxemb.evals.base import Encodes
+from jaxemb.evals.labels import Labelled, Score
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,20 +23,25 @@ class Ridge(Labelled):
 
     penalties: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = self.splits(data, seed)
-        x, x_test = standardise(encode(train), encode(test))
-        order = np.random.default_rng(seed).permutation(len(x))
-        held, rest = order[: len(x) // 5], order[len(x) // 5 :]
-        selection, final = RidgeSolver(x[rest]), RidgeSolver(x)
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
+        train, test = self.rows(data, seed)
+        z, z_test = model.encode(train), model.encode(test)
 
-        def top1(y: np.ndarray, y_test: np.ndarray, _: str) -> dict[str, float]:
-            classes = int(max(y.max(), y_test.max())) + 1
-            fits = {a: selection.fit(y[rest], classes, a) for a in self.penalties}
-            best = max(fits, key=lambda a: float((predict(fits[a], x[held]) == y[held]).mean()))
-            return {"top1": float((predict(final.fit(y, classes, best), x_test) == y_test).mean())}
+        def fit(known: np.ndarray, known_test: np.ndarray) -> Score:
+            x, x_test = standardise(z[known], z_test[known_test])
+            order = np.random.default_rng(seed).permutation(len(x))
+            held, rest = order[: len(x) // 5], order[len(x) // 5 :]
+            selection, final = RidgeSolver(x[rest]), RidgeSolver(x)
 
-        return each_label(self.label, train, test, top1)
+            def top1(y: np.ndarray, y_test: np.ndarray, _: str) -> dict[str, float]:
+                classes = int(max(y.max(), y_test.max())) + 1
+                fits = {a: selection.fit(y[rest], classes, a) for a in self.penalties}
+                best = max(fits, key=lambda a: float((predict(fits[a], x[held]) == y[held]).mean()))
+                return {"top1": float((predict(final.fit(y, classes, best), x_test) == y_test).mean())}
+
+            return top1
+
+        return self.each_label(train, test, fit)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,21 +52,26 @@ class Logistic(Labelled):
     """Inverse of the penalty (`C` of scikit-learn)."""
     iterations: int = 500
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
-        train, test = self.splits(data, seed)
-        x, x_test = standardise(encode(train), encode(test))
+        train, test = self.rows(data, seed)
+        z, z_test = model.encode(train), model.encode(test)
 
-        def top1(y: np.ndarray, y_test: np.ndarray, _: str) -> dict[str, float]:
-            model = LogisticRegression(C=self.strength, max_iter=self.iterations)
-            with warnings.catch_warnings():  # stopping at the limit is a setting here, not a fault
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                model.fit(x, y)
-            return {"top1": float(model.score(x_test, y_test))}
+        def fit(known: np.ndarray, known_test: np.ndarray) -> Score:
+            x, x_test = standardise(z[known], z_test[known_test])
 
-        return each_label(self.label, train, test, top1)
+            def top1(y: np.ndarray, y_test: np.ndarray, _: str) -> dict[str, float]:
+                head = LogisticRegression(C=self.strength, max_iter=self.iterations)
+                with warnings.catch_warnings():  # stopping at the limit is a setting here, not a fault
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    head.fit(x, y)
+                return {"top1": float(head.score(x_test, y_test))}
+
+            return top1
+
+        return self.each_label(train, test, fit)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,27 +83,32 @@ class FewShot(Labelled):
     penalty: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.shots < 1 or self.draws < 1:
             raise ConfigError(f"shots and draws must be at least 1, are {self.shots} and {self.draws}")
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        train, test = self.splits(data, seed)
-        x, x_test = encode(train), encode(test)
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
+        train, test = self.rows(data, seed)
+        z, z_test = model.encode(train), model.encode(test)
 
-        def top1(y: np.ndarray, y_test: np.ndarray, name: str) -> dict[str, float]:
-            counts = np.bincount(y)
-            if counts[counts > 0].min() < self.shots:
-                raise ConfigError(f"shots={self.shots}: a class of {name!r} has only {counts[counts > 0].min()} training examples")
-            scores = []
-            for draw in range(self.draws):
-                rng = np.random.default_rng([seed, draw])
-                few = np.concatenate([rng.choice(np.flatnonzero(y == c), self.shots, replace=False) for c in np.unique(y)])
-                a, b = standardise(x[few], x_test)
-                fit = RidgeSolver(a).fit(y[few], len(counts), self.penalty)
-                scores.append(float((predict(fit, b) == y_test).mean()))
-            return {"top1": float(np.mean(scores)), "spread": float(np.std(scores))}
+        def fit(known: np.ndarray, known_test: np.ndarray) -> Score:
+            x, x_test = z[known], z_test[known_test]
+            return lambda y, y_test, name: self._draws(x, x_test, y, y_test, name, seed)
 
-        return each_label(self.label, train, test, top1)
+        return self.each_label(train, test, fit)
+
+    def _draws(self, x, x_test, y: np.ndarray, y_test: np.ndarray, name: str, seed: int) -> dict[str, float]:
+        counts = np.bincount(y)
+        if counts[counts > 0].min() < self.shots:
+            raise ConfigError(f"shots={self.shots}: a class of {name!r} has only {counts[counts > 0].min()} training examples")
+        scores = []
+        for draw in range(self.draws):
+            rng = np.random.default_rng([seed, draw])
+            few = np.concatenate([rng.choice(np.flatnonzero(y == c), self.shots, replace=False) for c in np.unique(y)])
+            a, b = standardise(x[few], x_test)
+            fit = RidgeSolver(a).fit(y[few], len(counts), self.penalty)
+            scores.append(float((predict(fit, b) == y_test).mean()))
+        return {"top1": float(np.mean(scores)), "spread": float(np.std(scores))}
 
 
 def standardise(x: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m d"]) -> tuple[np.ndarray, np.ndarray]:

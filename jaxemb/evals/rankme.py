@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval, rows_of
+from jaxemb.evals.base import Encodes, Eval, rows_of
 from jaxemb.metrics.rankme import rankme
 from jaxemb.types import Paper
 
@@ -30,9 +30,10 @@ class RankMe(Eval):
     of: str = "encode"
     """The method of the objective that gives the rows: "project" is the projector's output, where there is one."""
     samples: int = 25_600
+    split: str = "train"
     centre: bool = False
     """Subtract the mean embedding first; not the paper's definition."""
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        z = np.asarray(rows_of(encode, self.of)(data.split("train").sample(self.samples, seed=seed)[:]))
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
+        z = np.asarray(model.encode(rows_of(data, self.split, self.samples, seed), of=self.of))
         return {"rankme": rankme(z, centre=self.centre), "width": float(min(z.shape)), "std": float(z.std(0).mean())}

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Num
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
 from jaxemb.data.three_cell import LABELS
-from jaxemb.evals.base import Encode, Eval, ask
+from jaxemb.evals.base import Eval, Scores, rows_of
 from jaxemb.types import Paper
 
 GROUPS = {
@@ -40,15 +40,16 @@ class ThreeCellAccuracy(Eval):
         "LOOPE: Learnable Optimal Patch Order in Positional Embeddings", 2025, "arxiv.org/abs/2504.14386"
     )
 
+    needs: ClassVar[type] = Scores
+
     test: int = 9_000
     """Test rows at most, drawn with the seed."""
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
-        logits = ask(encode, "logits")
-        rows = data.split("test").sample(self.test, seed=seed)[:]
+    def run(self, model: Scores, data: Data, *, seed: int = 0) -> dict[str, float]:
+        rows = rows_of(data, self.split, self.test, seed)[:]
         if missing := [name for name in LABELS if name not in rows]:
             raise ConfigError(f"ThreeCellAccuracy needs the labels of ThreeCell; the data have no {', '.join(missing)}")
-        given = np.asarray(logits(rows))
+        given = np.asarray(model.score(rows, of="logits"))
         if given.shape != (len(rows[LABELS[0]]), 2 * len(LABELS)):
             raise ConfigError(
                 f"ThreeCellAccuracy needs {2 * len(LABELS)} logits, as of Classify(classes=(2,) * 6, label={LABELS}), "

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from jaxemb.data.base import Data
-from jaxemb.evals.base import Encode, Eval
+from jaxemb.evals.base import Encodes, Eval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Throughput(Eval):
     examples: int = 1024
     rounds: int = 5
 
-    def run(self, encode: Encode, data: Data, *, seed: int = 0) -> dict[str, float]:
+    def run(self, model: Encodes, data: Data, *, seed: int = 0) -> dict[str, float]:
         rng = np.random.default_rng(seed)
         arrays = {  # of token ids and labels, zeros: which ones does not matter
             k: rng.standard_normal((self.examples, *s.shape), np.float32)
@@ -26,10 +26,10 @@ class Throughput(Eval):
             else np.zeros((self.examples, *s.shape), s.dtype)
             for k, s in data.spec.items()
         }
-        encode(arrays)
+        model.encode(arrays)
         seconds = []
         for _ in range(self.rounds):
             start = time.perf_counter()
-            encode(arrays)
+            model.encode(arrays)
             seconds.append(time.perf_counter() - start)
         return {"per_second": self.examples / float(np.median(seconds))}

@@ -1,8 +1,8 @@
-"""From arrays on the host to embeddings on the host: what evaluations and users call `encode`."""
+"""From rows on the host to embeddings on the host: what evaluations and users call `encode`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,14 +10,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError
-from jaxemb.train.sharding import batch_sharding, on_mesh, replicated, row_shards
+from jaxemb.data.split import Split
+from jaxemb.evals.base import Rows
+from jaxemb.train.sharding import batch_sharding, replicated, row_shards
 
 BATCH = 256
 """Rows of a call on the devices, where the caller has no better number."""
 
 
 class Encoder:
-    """Runs a method of an objective over any number of rows, in batches of one size: compiled once, the last one padded.
+    """Runs methods of an objective over any number of rows, in batches of one size: compiled once, the last one padded.
 
     `spec`, where given, says how large a training example is: of examples r times as large a batch holds 1 / r^2 as many, so that
     the attention logits take no more memory.
@@ -27,41 +29,42 @@ class Encoder:
         self._shards, self._spec = row_shards(mesh), spec or {}
         self.batch = -(-batch // self._shards) * self._shards
         self._rows, self._whole = batch_sharding(mesh), replicated(mesh)
-        self._objective, self._mesh = objective, mesh
-        self._compiled: dict[str, Callable] = {}
+        self._objective = objective
+        self._compiled: dict[tuple[str, str], Callable] = {}
 
-    def bind(self, variables: Any, method: str = "encode") -> Bound:
-        """`encode` with these variables. They are arguments of the compiled function, so new ones do not recompile it.
+    def bind(self, variables: Any) -> Bound:
+        """The model with these variables. They are arguments of the compiled functions, so new ones do not recompile them."""
+        return Bound(self, variables)
 
-        `method` "features" gives token features in place of embeddings; `encode.of("logits")` is another way to ask for it.
-        """
+    def __call__(self, variables: Any, rows: Rows, method: str, role: str = "document") -> Any:
+        """What a method of the objective gives for each row."""
+        run = self._method(method, role)
+        count, size = length(rows), self._batch_of(rows)
+        done: list[Any] = []
+        ahead = None
+        for start in range(0, max(count, 1), size):  # no rows at all: one call, to learn the width
+            part = jax.tree.map(lambda x: self._place(x, size), _part(rows, start, start + size))
+            running, ahead = ahead, run(variables, part)
+            if running is not None:  # fetched while the devices work on the next piece
+                done.append(jax.device_get(running))
+        done.append(jax.device_get(ahead))
+        out = jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *done)
+        return np.asarray(out, np.float32) if method == "encode" else out
+
+    def _method(self, method: str, role: str) -> Callable:
         if not callable(getattr(self._objective, method, None)):
             raise ConfigError(f"{type(self._objective).__name__} has no {method!r}: this evaluation cannot be run on it")
-        if method not in self._compiled:
+        if (method, role) not in self._compiled:
+            roles = (role,) if method == "encode" else ()
             # Whole on every device: each process can read all rows.
-            self._compiled[method] = jax.jit(
-                on_mesh(lambda v, b: self._objective.apply(v, b, method=method), self._mesh), out_shardings=self._whole
+            self._compiled[method, role] = jax.jit(
+                lambda v, b: self._objective.apply(v, b, *roles, method=method), out_shardings=self._whole
             )
-        run = self._compiled[method]
+        return self._compiled[method, role]
 
-        def encode(arrays: Mapping[str, np.ndarray]) -> Any:
-            count, size = len(next(iter(arrays.values()))), self._batch_of(arrays)
-            done: list[Any] = []
-            ahead = None
-            for start in range(0, max(count, 1), size):  # no rows at all: one call, to learn the width
-                part = {name: self._place(x[start : start + size], size) for name, x in arrays.items()}
-                running, ahead = ahead, run(variables, part)
-                if running is not None:  # fetched while the devices work on the next piece
-                    done.append(jax.device_get(running))
-            done.append(jax.device_get(ahead))
-            out = jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *done)
-            return np.asarray(out, np.float32) if method == "encode" else out
-
-        return Bound(encode, lambda other: self.bind(variables, other))
-
-    def _batch_of(self, arrays: Mapping[str, np.ndarray]) -> int:
+    def _batch_of(self, rows: Rows) -> int:
         """Rows of a call, a multiple of the devices that share them."""
-        known = [(x, self._spec[name]) for name, x in arrays.items() if name in self._spec]
+        known = [(x, self._spec[name]) for name, x in _part(rows, 0, 1).items() if hasattr(self._spec.get(name), "shape")]
         ratio = max([np.prod(x.shape[1:]) / max(np.prod(spec.shape), 1) for x, spec in known], default=1.0)
         return max(int(self.batch / max(ratio, 1.0) ** 2) // self._shards, 1) * self._shards
 
@@ -73,15 +76,33 @@ class Encoder:
 
 
 class Bound:
-    """A method of an objective with its variables: arrays in, rows out. `of` gives another method with the same variables."""
+    """An objective with its variables, as evaluations see it: see `Encodes` and `Scores` in evals/base.py."""
 
-    def __init__(self, run: Callable[[Mapping[str, np.ndarray]], Any], of: Callable[[str], Bound]):
-        self._run, self.of = run, of
+    def __init__(self, encoder: Encoder, variables: Any):
+        self._encoder, self._variables = encoder, variables
 
-    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Any:
-        return self._run(arrays)
+    def encode(self, rows: Rows, *, role: str = "document", of: str = "encode") -> Any:
+        """Embeddings, or what another method gives for each row."""
+        return self._encoder(self._variables, rows, of, role)
+
+    def score(self, rows: Rows, *, of: str = "logits") -> Any:
+        """What the model's own head says."""
+        return self._encoder(self._variables, rows, of)
 
 
-def bind(objective: Any, variables: Any, mesh: Mesh, batch: int = BATCH) -> Bound:
-    """`encode` of an objective with these variables, for a single use; `Encoder` is for several."""
-    return Encoder(objective, mesh, batch).bind(variables)
+def length(rows: Rows) -> int:
+    """How many rows."""
+    return len(rows) if isinstance(rows, Split) else len(next(_leaves(rows)))
+
+
+def _part(rows: Rows, start: int, stop: int) -> dict[str, Any]:
+    """Some of the rows, as arrays; those of a split are read now."""
+    return rows[start:stop] if isinstance(rows, Split) else jax.tree.map(lambda x: x[start:stop], dict(rows))
+
+
+def _leaves(rows: Mapping[str, Any]) -> Iterator[np.ndarray]:
+    for x in rows.values():
+        if isinstance(x, Mapping):
+            yield from _leaves(x)
+        else:
+            yield x

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError, suggest
+from jaxemb.evals.base import Eval, Scores, Searches
 from jaxemb.evals.labels import NoLabels
 from jaxemb.train.encode import Encoder
 
@@ -21,6 +22,8 @@ class Judge:
     def __init__(self, experiment: Experiment, mesh: Mesh, say: Callable[[str], None] = print):
         self._experiment, self._say = experiment, say
         self._left_out: set[str] = set()
+        for name, e in experiment.evals.items():
+            check_needs(name, e, experiment.objective)
         self._encoder = Encoder(experiment.objective, mesh, spec=experiment.data.spec)
 
     def due(self, step: int) -> list[str]:
@@ -42,7 +45,7 @@ class Judge:
 
 
 def measure(
-    experiment: Any, encode: Any, names: Iterable[str] | None, say: Callable[[str], None], left_out: set[str] | None = None
+    experiment: Any, model: Any, names: Iterable[str] | None, say: Callable[[str], None], left_out: set[str] | None = None
 ) -> dict[str, float]:
     """Figures of the evaluations of an experiment or a recipe; what needs labels that are not there is left out, and said."""
     left_out = set() if left_out is None else left_out
@@ -50,7 +53,7 @@ def measure(
     for name in experiment.evals if names is None else names:
         e = experiment.evals[name]
         try:
-            found = e.run(encode, e.data or experiment.data, seed=experiment.seed)
+            found = e.run(model, e.data or experiment.data, seed=experiment.seed)
         except NoLabels as reason:  # one experiment serves folders of images with classes and without
             if name not in left_out:
                 say(f"{name} is left out: {reason}")
@@ -58,3 +61,17 @@ def measure(
             continue
         figures |= {f"{name}/{figure}": value for figure, value in found.items()}
     return figures
+
+
+HEADS = ("logits", "nll")
+
+
+def check_needs(name: str, evaluation: Eval, objective: Any) -> None:
+    """Raises ConfigError where the model cannot do what an evaluation asks for, before anything is trained."""
+    kind = type(objective).__name__
+    if evaluation.needs is Scores and not any(hasattr(objective, method) for method in HEADS):
+        raise ConfigError(
+            f"evals.{name}: {type(evaluation).__name__} needs a model that scores ({' or '.join(HEADS)}); {kind} has no such head"
+        )
+    if evaluation.needs is Searches:
+        raise ConfigError(f"evals.{name}: {type(evaluation).__name__} needs an index to search; {kind} is a model")
