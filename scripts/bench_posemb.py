@@ -40,7 +40,7 @@ from jaxemb.objectives.classify import Classify
 from jaxemb.ops.digits import digit_count
 from jaxemb.posemb.none import NoPos
 from jaxemb.posemb.seqpe import SeqPE, table
-from jaxemb.train.encode import bind
+from jaxemb.train.encode import Encoder
 from jaxemb.train.sharding import make_mesh
 
 CLASSES, VOCABULARY = 1000, 8192
@@ -169,7 +169,7 @@ def encoders(work: Work, trained: Mapping[str, Trained]) -> dict[str, Callable[[
     arrays.pop("labels")
 
     def run(objective: Classify, variables: Any) -> Callable[[int], Any]:
-        encode = bind(objective, variables, mesh, work.batch)
+        encode = Encoder(objective, mesh, work.batch).bind(variables).encode
         return lambda count: [encode(arrays) for _ in range(count)]
 
     for name, system in trained.items():

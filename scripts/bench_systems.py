@@ -129,7 +129,7 @@ def jaxemb_train(case: Case, params: Mapping[str, Any]) -> System:
 def jaxemb_forward(case: Case, params: Mapping[str, Any]) -> System:
     variables = {"params": jax.tree.map(jnp.array, params)}
     images = {"images": case.arrays()["images"]}
-    encode = Encoder(case.objective(), make_mesh({"data": 1}), case.batch).bind(variables)
+    encode = Encoder(case.objective(), make_mesh({"data": 1}), case.batch).bind(variables).encode
     return System(repeated(lambda: encode(images)), lambda: nbytes(variables))
 
 

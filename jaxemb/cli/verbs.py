@@ -121,9 +121,7 @@ def doctor(args: argparse.Namespace) -> None:
 def encode(args: argparse.Namespace) -> None:
     import numpy as np
 
-    from jaxemb.data.image_data import ImageData
     from jaxemb.io.embedder import load
-    from jaxemb.io.inputs import read_inputs
 
     out = Path(args.out)
     if out.suffix != ".npy":
@@ -131,10 +129,7 @@ def encode(args: argparse.Namespace) -> None:
     with writing(out):  # found out before an hour of encoding
         out.parent.mkdir(parents=True, exist_ok=True)
     model = load(args.run, weights=args.weights)
-    data = model.experiment.data
-    if not isinstance(data, ImageData):
-        raise ConfigError(f"jaxemb encode reads images, the run {args.run} was trained on {type(data).__name__}")
-    items, names = read_inputs(Path(args.input), data)
+    items, names = model.preprocess.read(Path(args.input))
     embeddings = model.encode(items, batch_size=args.batch, show_progress_bar=console().is_terminal)
     with writing(out):
         np.save(out, embeddings)

@@ -11,9 +11,9 @@ import numpy as np
 from jaxemb.config import suggest
 from jaxemb.data.base import DataError
 from jaxemb.data.image_data import ImageData
-from jaxemb.data.npz import read_array_file
 from jaxemb.data.pipeline import Table
 from jaxemb.data.split import carve, check_share, none_held_out
+from jaxemb.preprocess.npz import read_array_file
 
 
 @dataclasses.dataclass(frozen=True)

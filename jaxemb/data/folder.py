@@ -7,11 +7,8 @@ import functools
 import hashlib
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,27 +18,12 @@ from jaxemb.data.image_data import ImageData
 from jaxemb.data.pipeline import Example, Kept
 from jaxemb.data.split import check_share, none_held_out
 from jaxemb.files import is_folder, printable
-from jaxemb.preprocess.pixels import read, read_header
+from jaxemb.preprocess.image_files import ENDINGS, File, find_files, not_read, readable, say_not_read
+from jaxemb.preprocess.pixels import read
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
-OTHERS = tuple(".heic .heif .avif .jxl .svg .eps .psd .ico .tga .raw .cr2 .cr3 .nef .arw .dng .orf .rw2 .exr .hdr".split())
-"""Endings of images that are not read: they are counted, and said once."""
 FOLDERS = {"train": ("train", "training"), "test": ("test",), "valid": ("val", "valid", "validation")}
 """Folders that are taken for splits."""
-CHECKED = 2**31
-"""Bytes of image files up to which each is decoded when the folder is opened; in larger folders only the headers are read."""
-SHOWN = 20
-
 log = logging.getLogger("jaxemb")
-
-
-class File(NamedTuple):
-    """An image file below the folder."""
-
-    path: str
-    """Relative, with forward slashes: the same on every machine."""
-    bytes: int
-    changed: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity: `_sort` keeps one for a folder's contents
@@ -102,66 +84,6 @@ class ImageFolder(ImageData):
         return _sort(self._root, find_files(self._root), self.test_share, self.valid_share, self.channels, self.size)
 
 
-def find_files(root: str) -> tuple[File, ...]:
-    """All files with the ending of an image, in the order of their paths; folders and files that begin with a dot are left out.
-
-    A file is there once, however many links lead to it: else its copies would be trained on and evaluated. Links to folders are
-    followed, circles are not.
-    """
-    found: dict[Any, File] = {}
-    for path, status in _walk(root):
-        if path.lower().endswith(ENDINGS):
-            file = File(path, status.st_size, status.st_mtime_ns) if status else File(path, 0, 0)  # None: a link to nowhere
-            found.setdefault((status.st_dev, status.st_ino) if status and status.st_ino else path, file)
-    return tuple(sorted(found.values()))
-
-
-def _walk(root: str) -> Iterator[tuple[str, os.stat_result | None]]:
-    """(path with forward slashes, status) of every file: first what lies there, then what links lead to; None: to nowhere."""
-    folders, links, late = [(root, "", False)], list[tuple[str, str, bool]](), list[tuple[str, os.stat_result | None]]()
-    seen = set()
-    while folders or links:
-        folder, prefix, linked = folders.pop() if folders else links.pop(0)
-        try:
-            status = os.stat(folder)
-            entries = sorted(os.scandir(folder), key=lambda e: e.name) if (status.st_dev, status.st_ino) not in seen else []
-        except OSError:  # a folder that may not be read
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            by_link = linked or entry.is_symlink()
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append((entry.path, f"{prefix}{entry.name}/", by_link))
-                continue
-            try:
-                about = (prefix + entry.name, entry.stat())
-            except OSError:
-                about = (prefix + entry.name, None)
-            if by_link:
-                late.append(about)
-            else:
-                yield about
-    yield from sorted(late, key=lambda about: about[0])
-
-
-def not_read(root: str) -> str:
-    """The image files in formats that are not read, by ending: "; not read: 3 .heic, 1 .svg"."""
-    endings = Counter(os.path.splitext(path)[1].lower() for path, _ in _walk(root))
-    there = [f"{n} {ending}" for ending, n in sorted(endings.items()) if ending in OTHERS]
-    return f"; not read: {', '.join(there)}" if there else ""
-
-
-def say_not_read(root: str) -> None:
-    """Names in the log what was passed over for its ending, and the links."""
-    if text := not_read(root):
-        log.warning("%s%s (convert them to .jpg or .png)", printable(root), text)
-    there = [(s.st_dev, s.st_ino) for path, s in _walk(root) if s and s.st_ino and path.lower().endswith(ENDINGS)]
-    if copies := len(there) - len(set(there)):
-        log.warning("%s: %d links to images that are there already are left out", printable(root), copies)
-
-
 @functools.lru_cache(4)
 def _sort(root: str, found: tuple[File, ...], test_share: float, valid_share: float, channels: int, size: int) -> Listing:
     """Checks the files, and gives each its split and its class."""
@@ -207,25 +129,6 @@ def _folders(tops: set[str]) -> dict[str, str]:
 def _place(path: str) -> float:
     """A number in [0, 1) that depends on the path alone."""
     return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), "big") / 2**64
-
-
-def readable(root: str, files: tuple[File, ...], channels: int, size: int) -> tuple[File, ...]:
-    """The files that can be read; the others are named in the log."""
-    whole = sum(f.bytes for f in files) <= CHECKED
-
-    def problem(file: File) -> str:
-        try:
-            read(Path(root, file.path), channels, size) if whole else read_header(Path(root, file.path))
-        except DataError as e:
-            return str(e)
-        return ""
-
-    with ThreadPoolExecutor(4) as pool:
-        problems = dict(zip(files, pool.map(problem, files), strict=True))
-    if bad := [text for text in problems.values() if text]:
-        shown = "".join(f"\n  {text}" for text in bad[:SHOWN]) + (f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
-        log.warning("%s: %d of %d image files cannot be read and are skipped:%s", root, len(bad), len(files), shown)
-    return tuple(f for f in files if not problems[f])
 
 
 @functools.lru_cache(4)

@@ -12,13 +12,12 @@ from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
 from jaxemb.doctor.patient import Finding, Patient, grade
 from jaxemb.evals.knn import KNN
-from jaxemb.evals.labels import NoLabels
 from jaxemb.evals.probe import Ridge
+from jaxemb.evals.raw import RawInputs
 from jaxemb.metrics.collapse import image_share, mean_cosine, position_share, spread
 from jaxemb.metrics.rankme import rankme
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.similarity import unit
-from jaxemb.train.encode import bind
 
 
 def data(p: Patient) -> Iterator[Finding]:
@@ -287,10 +286,10 @@ def worth(p: Patient) -> Iterator[Finding]:
     variables = p.student if p.teacher is None else p.teacher
     for name, evaluation in (("k-NN", KNN(train=2_000, test=1_000)), ("probe", Ridge(train=2_000, test=1_000))):
         try:
-            count = len(evaluation.splits(p.data, 0)[1]["labels"])
-            got, base = (evaluation.run(bind(p.objective, v, p.mesh), p.data)["top1"] for v in (variables, p.untrained))
-            raw = evaluation.run(lambda arrays: arrays["images"].reshape(len(arrays["images"]), -1), p.data)["top1"]
-        except (NoLabels, KeyError):
+            count = int((evaluation.rows(p.data, 0)[1].column("labels") >= 0).sum())
+            got, base = (evaluation.run(p.model(v), p.data)["top1"] for v in (variables, p.untrained))
+            raw = RawInputs(of=evaluation).run(p.model(variables), p.data)["top1"]
+        except ConfigError:  # without labels, or without inputs that are numbers
             return
         error = math.sqrt(2 * 0.25 / count)  # of the difference of two shares
         yield Finding(

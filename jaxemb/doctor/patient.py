@@ -13,7 +13,7 @@ from jaxemb.config import ConfigError
 from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.ops.draws import Draws
 from jaxemb.run.folder import Run
-from jaxemb.train.encode import Encoder
+from jaxemb.train.encode import Bound, Encoder
 from jaxemb.train.recipe import trained
 from jaxemb.train.start import untrained
 from jaxemb.types import Now
@@ -75,9 +75,13 @@ class Patient:
                     found.setdefault(name, []).append(float(value))
         return {name: np.asarray(values) for name, values in found.items()}
 
+    def model(self, variables: Any) -> Bound:
+        """The objective with these variables, as evaluations see it."""
+        return self._encoder.bind(variables)
+
     def encode(self, variables: Any, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """Embeddings with these variables."""
-        return self._encoder.bind(variables)(arrays)
+        return self._encoder.bind(variables).encode(arrays)
 
     @functools.cached_property
     def embeddings(self) -> dict[str, np.ndarray]:

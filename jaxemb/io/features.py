@@ -15,8 +15,10 @@ from jaxemb.evals.knn import KNN
 from jaxemb.evals.labels import names
 from jaxemb.io.embedder import Embedder, load
 from jaxemb.log.plot import attention_map, feature_map, neighbour_map
+from jaxemb.preprocess.images import ImagePreprocess
 from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
+from jaxemb.train.encode import Encoder
 from jaxemb.train.start import untrained
 
 
@@ -26,29 +28,27 @@ def draw_features(runs: Sequence[str], out: Where, *, count: int = 8) -> epath.P
     Colours are the first three principal components over all images of a row: patches of one colour are alike to the encoder.
     """
     models = _models(runs)
-    first = next(iter(models.values()))
-    data = first.experiment.data
-    arrays = _images(runs[0], data, count)
-    maps = {"untrained": _map(_untrained(first), arrays)}
+    first, experiment = models[runs[0]], _experiment(runs[0])
+    arrays = _images(runs[0], experiment.data, count)
+    maps = {"untrained": _map(_untrained(first, experiment), arrays)}
     for run, model in models.items():
         name = Run(run).path.name
         maps[run if name in maps else name] = _map(model, arrays)  # two steps of a run have one name
-    return feature_map(_pixels(data, arrays), maps, out)
+    return feature_map(_pixels(first, arrays), maps, out)
 
 
 def draw_attention(run: str, out: Where, *, count: int = 8) -> epath.Path:
     """Test images of the run's data above the attention weights of each head of the last layer: those of the class token where
     there is one, else the mean over all patches that look."""
     model = load(run)
-    data = model.experiment.data
-    arrays = _images(run, data, count)
+    arrays = _images(run, _experiment(run).data, count)
     last = model.attention(arrays)[-1]
-    encoder: Any = model.experiment.objective.encoder  # pyright: ignore[reportAttributeAccessIssue]
+    encoder: Any = model.model.encoder  # pyright: ignore[reportAttributeAccessIssue]
     prefix = int(encoder.class_token) + encoder.registers
     looks = last[:, :1] if encoder.class_token else last[:, prefix:]
     weights = looks.mean(1)[..., prefix:]  # b h n
     side = _side(weights.shape[-1])
-    return attention_map(_pixels(data, arrays), weights.reshape(*weights.shape[:2], side, side), out)
+    return attention_map(_pixels(model, arrays), weights.reshape(*weights.shape[:2], side, side), out)
 
 
 def draw_neighbours(runs: Sequence[str], out: Where, *, count: int = 8, near: int = 5) -> epath.Path:
@@ -58,34 +58,38 @@ def draw_neighbours(runs: Sequence[str], out: Where, *, count: int = 8, near: in
     says how many of that evaluation's labels an image and a neighbour share, on average over all its test rows.
     """
     models = _models(runs)
-    first = next(iter(models.values()))
-    data = first.experiment.data
-    knn = next((e for e in first.experiment.evals.values() if isinstance(e, KNN)), KNN(train=2000, test=500))
+    first, experiment = models[runs[0]], _experiment(runs[0])
+    data = experiment.data
+    knn = next((e for e in experiment.evals.values() if isinstance(e, KNN)), KNN(train=2000, test=500))
     _images(runs[0], data, count)  # says what is wrong with data that hold none
     queries, bank = (data.split(s).sample(n, seed=0)[:] for s, n in (("test", max(count, knn.test)), ("train", knn.train)))
     labels = [name for name in names(knn.label) if name in queries and (queries[name] >= 0).all()]
     found, shared = {}, {}
-    for run, model in {"untrained": _untrained(first), **models}.items():
-        encode = model._encoder(250)
-        rows, votes = knn.search(encode(queries), encode(bank), near)
+    for run, model in {"untrained": _untrained(first, experiment), **models}.items():
+        reader = Encoder(model.model, model.mesh).bind(model.variables)
+        rows, votes = knn.search(reader.encode(queries), reader.encode(bank), near)
         rows = np.take_along_axis(rows, np.argsort(-votes, axis=1), axis=1)
         same: Any = sum(bank[label][rows] == queries[label][:, None] for label in labels)
         name = "untrained" if model is not models.get(run) else f"{run if len(models) > 1 else Run(run).path.name}, trained"
         name += f": {np.mean(same):.2f} of {len(labels)} labels shared" if labels else ""
-        found[name], shared[name] = _pixels(data, {"images": bank["images"][rows[:count]]}), same
-    return neighbour_map(_pixels(data, queries)[:count], found, shared, len(labels), out)
+        found[name], shared[name] = _pixels(first, {"images": bank["images"][rows[:count]]}), same
+    return neighbour_map(_pixels(first, queries)[:count], found, shared, len(labels), out)
 
 
 def _models(runs: Sequence[str]) -> dict[str, Embedder]:
     """Runs that see images of one size."""
     models = {run: load(run) for run in runs}
-    spec = models[runs[0]].experiment.data.spec
+    spec = models[runs[0]].preprocess.spec
     for run, model in models.items():
-        if model.experiment.data.spec.get("images") != spec.get("images"):
-            raise DataError(
-                f"{run} sees images of {model.experiment.data.spec['images'].shape}, {runs[0]} others; draw one at a time"
-            )
+        if model.preprocess.spec != spec:
+            raise DataError(f"{run} sees images of {model.preprocess.spec['images'].shape}, {runs[0]} others; draw one at a time")
     return models
+
+
+def _experiment(run: str) -> Any:
+    """The experiment of a run, with what its preprocessing has learnt."""
+    folder = Run(run)
+    return folder.restored(folder.experiment())
 
 
 def _images(run: str, data: Data, count: int) -> dict[str, np.ndarray]:
@@ -94,15 +98,14 @@ def _images(run: str, data: Data, count: int) -> dict[str, np.ndarray]:
     return {"images": data.split("test").sample(count, seed=0)[:]["images"]}
 
 
-def _pixels(data: Data, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _pixels(model: Embedder, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """In [0, 1], as they were before normalisation."""
-    mean, std = getattr(data, "statistics", (0.0, 1.0))
-    return arrays["images"] * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
+    return model.preprocess.pixels(arrays["images"]) if isinstance(model.preprocess, ImagePreprocess) else arrays["images"]
 
 
-def _untrained(model: Embedder) -> Embedder:
+def _untrained(model: Embedder, experiment: Any) -> Embedder:
     """The encoder as the run started."""
-    return Embedder(model.experiment, untrained(model.experiment, model.mesh).variables(), model.mesh)
+    return Embedder(model.model, untrained(experiment, model.mesh).variables(), model.preprocess, mesh=model.mesh)
 
 
 def _map(model: Embedder, arrays: dict[str, np.ndarray]) -> np.ndarray:

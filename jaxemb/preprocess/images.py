@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from jaxemb.config import ConfigError
 from jaxemb.preprocess.base import ArraySpec, Items, Preprocess, Spec
+from jaxemb.preprocess.image_files import read_images
 from jaxemb.preprocess.pixels import IMAGENET, fit, normalise, to_pixels
 
 
@@ -46,6 +49,10 @@ class ImagePreprocess(Preprocess):
         with ThreadPoolExecutor(4) as pool:  # decoding and resizing release the interpreter lock
             pixels = list(pool.map(lambda item: fit(to_pixels(item, self.channels, self.size), self.size), items))
         return {"images": self.normalised(np.stack(pixels))}
+
+    def read(self, path: Path) -> tuple[Any, list[str]]:
+        """The images of a folder at any depth, an image, an .npy, or `images` of an .npz."""
+        return read_images(path, self.channels, self.size)
 
     def normalised(self, x: UInt8[np.ndarray, "*b H W c"]) -> Float32[np.ndarray, "*b H W c"]:
         """Fitted pixels as the model sees them."""

@@ -6,15 +6,19 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Integer
 
+from jaxemb import files
 from jaxemb.config import ConfigError
 from jaxemb.preprocess.base import ArraySpec, DataError, Items, Preprocess, Spec
 from jaxemb.types import Paper
 
+LARGEST = 2**30
+"""Bytes of a text file whose lines are read at once."""
 FILE = "tokenizer.json"
 """Of a trained tokenizer, beside the run."""
 
@@ -147,6 +151,16 @@ class TextPreprocess(Preprocess):
     def bucket(self, length: int) -> int:
         """The smallest length that fits."""
         return next((b for b in self.buckets if b >= length), self.length)
+
+    def read(self, path: Path) -> tuple[list[str], list[str]]:
+        """The lines of a text file that are not empty; they have no names."""
+        try:
+            lines = [line for line in files.read_text(path, LARGEST).splitlines() if line.strip()]
+        except files.FileError as e:
+            raise DataError(str(e)) from e
+        if not lines:
+            raise DataError(f"{files.printable(path)} has no line that is not empty")
+        return lines, []
 
     def prompted(self, items: Items, prompt: str) -> Items:
         return [f"{prompt}{item}" for item in items]

@@ -23,7 +23,7 @@ from etils import epath
 
 from jaxemb.config import flatten, from_json, to_json
 from jaxemb.files import is_folder, is_local, is_regular, printable
-from jaxemb.preprocess.base import DataError, saved
+from jaxemb.preprocess.base import DataError, Preprocess
 from jaxemb.run.checkpoint import Checkpoints
 from jaxemb.run.environment import environment, read_environment
 from jaxemb.run.files import RunError, Where, locked, read_json, write_json
@@ -71,13 +71,17 @@ class Run:
         """The experiment, rebuilt from config.json."""
         return from_json(self.config())
 
+    def preprocess(self) -> Preprocess:
+        """How inputs become arrays, with what that has learnt; refused where its files are missing or changed."""
+        try:
+            return Preprocess.load(self.path / "assets")
+        except DataError as e:
+            raise RunError(f"{printable(self.path)} cannot be used: {e}") from e
+
     def restored(self, experiment: Any) -> Any:
         """The experiment or recipe with the preprocessing of this run; refused where its files are missing or changed."""
         assets = self.path / "assets"
-        try:
-            saved(assets)
-        except DataError as e:
-            raise RunError(f"{printable(self.path)} cannot be used: {e}") from e
+        self.preprocess()
         data = experiment.data.restored(assets)
         # Data of the same kind that an evaluation brings along are read as the model learnt to read: with one tokenizer.
         evals = {}

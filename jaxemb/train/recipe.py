@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-import functools
 import io
 import tokenize
 from collections.abc import Callable, Mapping
@@ -17,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError, from_json, to_json, within
-from jaxemb.data.base import Data
-from jaxemb.evals.base import Eval
+from jaxemb.data.base import Data, Split
+from jaxemb.evals.base import Eval, Rows
 from jaxemb.log.progress import show
 from jaxemb.log.writer import Writer
 from jaxemb.run.checkpoint import CheckpointError
@@ -44,6 +43,19 @@ class Fit(abc.ABC):
     @abc.abstractmethod
     def encode(self, arrays: Arrays, batch: Mapping[str, np.ndarray]) -> Float[np.ndarray, "n d"]:
         """A row an example of `batch`, any number of them."""
+
+
+class Fitted:
+    """What was computed, as evaluations see it: `Encodes` of evals/base.py."""
+
+    def __init__(self, fit: Fit, arrays: Arrays):
+        self._fit, self._arrays = fit, arrays
+
+    def encode(self, rows: Rows, *, role: str = "document", of: str = "encode") -> Float[np.ndarray, "n d"]:
+        """A row an example."""
+        if of != "encode":
+            raise ConfigError(f"a recipe has embeddings alone, and this evaluation asks for {of!r}")
+        return self._fit.encode(self._arrays, rows[:] if isinstance(rows, Split) else rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +112,7 @@ def compute(recipe: Recipe, run: Where, *, say: Callable[[str], None] = print) -
             writer.resume(None)
             arrays = recipe.fit.fit(recipe.data, seed=recipe.seed)
             save_arrays(folder, arrays)
-            figures = measure(recipe, functools.partial(recipe.fit.encode, arrays), recipe.evals, say)
+            figures = measure(recipe, Fitted(recipe.fit, arrays), recipe.evals, say)
             writer.write(DONE, figures)
             line = f"computed  {show(figures)}"
             writer.text(line)
@@ -120,8 +132,8 @@ def save_arrays(folder: Run, arrays: Arrays) -> None:
     seal(checkpoints, DONE)
 
 
-def read_encode(folder: Run, recipe: Recipe, say: Callable[[str], None] = print) -> tuple[Callable, int]:
-    """(`encode` of a computed recipe, its step), after the checksums have been compared."""
+def read_fitted(folder: Run, recipe: Recipe, say: Callable[[str], None] = print) -> tuple[Fitted, int]:
+    """(a computed recipe as evaluations see it, its step), after the checksums have been compared."""
     checkpoints = folder.checkpoints(say)
     step = checkpoints.pick(folder.step)
     arrays, inside = {}, checkpoints.folder / str(step) / "arrays"
@@ -130,7 +142,7 @@ def read_encode(folder: Run, recipe: Recipe, say: Callable[[str], None] = print)
             arrays[file.name.removesuffix(".npy")] = np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as e:
         raise CheckpointError(f"{inside} holds no arrays that can be read: {e}") from e
-    return functools.partial(recipe.fit.encode, arrays), step
+    return Fitted(recipe.fit, arrays), step
 
 
 def trained(experiment: Any, run: Where) -> Any:

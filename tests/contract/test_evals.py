@@ -1,9 +1,11 @@
 """What every evaluation keeps to: a function of `encode` and data, and of nothing else."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from fakes import Fake
 
 from jaxemb.config import from_json, to_json
 from jaxemb.data.digits import Digits
@@ -11,7 +13,11 @@ from jaxemb.data.key_value import KeyValue
 from jaxemb.data.textures import Textures
 from jaxemb.data.three_cell import ThreeCell
 from jaxemb.discover import members
+from jaxemb.evals.base import Encodes, Scores
 from jaxemb.evals.dense import patch_labels
+from jaxemb.evals.extrapolate import Extrapolate
+from jaxemb.evals.raw import RawInputs
+from jaxemb.evals.throughput import Throughput
 from jaxemb.types import Features
 from jaxemb.views.crops import CropViews
 
@@ -33,44 +39,40 @@ def evaluation(request):
     return request.param.cls(**{name: value for name, value in small.items() if name in request.param.defaults})
 
 
-class Encode:
-    """Flattens the array that models read, and remembers what it was given; its head answers at random, but always the same."""
+class Encode(Fake):
+    """Flattens the array that models read; its head answers at random, but always the same."""
 
     def __init__(self):
-        self.rows = 0
+        super().__init__(self.flat, logits=self.logits, nll=lambda a: np.log1p(self.flat(a)[:, 1:]), features=self.features)
 
-    def __call__(self, arrays):
+    def flat(self, arrays):
         x = arrays[next(name for name in ("images", "tokens", "cells") if name in arrays)]
         assert {len(other) for other in arrays.values()} == {len(x)}
-        self.rows += len(x)
         x.flags.writeable = False  # who writes into the data from here on is found out
         return x.reshape(len(x), -1)
 
-    def of(self, method):
-        def logits(arrays):
-            x = self(arrays)
-            return x @ np.random.default_rng(0).normal(size=(x.shape[1], 12))
+    def logits(self, arrays):
+        x = self.flat(arrays)
+        return x @ np.random.default_rng(0).normal(size=(x.shape[1], 12))
 
-        def features(arrays):
-            return tokens(self(arrays).reshape(len(arrays["images"]), 16, -1))
-
-        return {"logits": logits, "nll": lambda arrays: np.log1p(self(arrays)[:, 1:]), "features": features}[method]
+    def features(self, arrays):
+        return tokens(self.flat(arrays).reshape(len(arrays["images"]), 16, -1))
 
 
 def tokens(x):
     return Features(x.astype(np.float32), np.ones(x.shape[:2], bool))
 
 
-class Oracle:
+class Oracle(Fake):
     """The label itself, one-hot, as embedding and as answer."""
 
-    def __call__(self, arrays):
-        return np.eye(10, dtype=np.float32)[arrays["labels"]]
+    def __init__(self):
+        super().__init__(
+            self.one_hot, logits=self.one_hot, features=lambda a: tokens(self.patches(patch_labels(a["regions"], 4)[0]))
+        )
 
-    def of(self, method):
-        if method != "features":
-            return self
-        return lambda arrays: tokens(self.patches(patch_labels(arrays["regions"], 4)[0]))
+    def one_hot(self, arrays):
+        return np.eye(10, dtype=np.float32)[arrays["labels"]]
 
     def patches(self, labels):
         return np.eye(8)[labels]
@@ -79,7 +81,7 @@ class Oracle:
 class Ignorant(Oracle):
     """No information at all."""
 
-    def __call__(self, arrays):
+    def one_hot(self, arrays):
         return np.zeros((len(arrays["labels"]), 10), np.float32)
 
     def patches(self, labels):
@@ -120,3 +122,32 @@ def test_json_round_trip(evaluation):
 
 def test_every_counts_steps_and_data_may_be_others(evaluation):
     assert evaluation.every == -1 and evaluation.data is None
+
+
+def test_it_says_what_it_needs_and_asks_for_no_more(evaluation):
+    """A model that can do nothing else is enough."""
+    if evaluation.needs is Encodes:
+        Encode.score, kept = None, Encode.score
+        try:
+            evaluation.run(Encode(), data_of(evaluation))
+        finally:
+            Encode.score = kept
+    else:
+        assert evaluation.needs is Scores
+        evaluation.run(type("Head", (), {"score": Encode().score})(), data_of(evaluation))
+
+
+def test_it_looks_at_the_split_that_is_asked_for(evaluation):
+    asked = []
+
+    class Told(type(data_of(evaluation))):
+        def split(self, name):
+            asked.append(name)
+            return super().split(name)
+
+    data = data_of(evaluation)
+    told = Told(**{f.name: getattr(data, f.name) for f in dataclasses.fields(data)})
+    if isinstance(evaluation, (Throughput, Extrapolate, RawInputs)):
+        pytest.skip("has no rows of its own")
+    dataclasses.replace(evaluation, split="valid").run(Encode(), told)
+    assert "valid" in asked and "test" not in asked

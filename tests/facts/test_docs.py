@@ -129,7 +129,7 @@ def stand_in(tmp_path, monkeypatch):
     def load(run, **options):
         assert re.fullmatch(r"runs/\w+(@\d+)?", run) and set(options) <= {"step", "weights", "say"}
         mesh = make_mesh({"data": 1})
-        return Embedder(experiment, new_state(experiment, mesh).variables(), mesh)
+        return Embedder(experiment.objective, new_state(experiment, mesh).variables(), experiment.data.preprocess, mesh=mesh)
 
     monkeypatch.setattr("jaxemb.io.embedder.load", load)
     for name in ("cat.jpg", "dog.jpg"):

@@ -11,7 +11,8 @@ from PIL import Image
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
-from jaxemb.data.folder import ImageFolder, find_files
+from jaxemb.data.folder import ImageFolder
+from jaxemb.preprocess.image_files import find_files
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_many_unreadable_files_are_counted(photos, tmp_path, caplog):
 
 
 def test_large_folders_are_checked_by_header(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxemb.data.folder.CHECKED", 0)
+    monkeypatch.setattr("jaxemb.preprocess.image_files.CHECKED", 0)
     photos(*(f"{i}.png" for i in range(30)))
     (tmp_path / "text.png").write_text("no image")
     file = tmp_path / "broken.png"

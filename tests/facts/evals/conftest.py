@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fakes import Fake
 
-from jaxemb.data.base import ArraySpec, Data
+from jaxemb.data.base import ArraySpec, Data, Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Known(Data):
 
     train: dict = dataclasses.field(default_factory=dict)
     test: dict = dataclasses.field(default_factory=dict)
+    valid: dict = dataclasses.field(default_factory=dict)
 
     @property
     def spec(self):
@@ -22,29 +24,24 @@ class Known(Data):
     def batches(self, size, *, seed, shard=(0, 1)):
         raise AssertionError("evaluations do not train")
 
-    def arrays(self, split, *, limit=None, seed=0):
-        rows = self.train if split == "train" else self.test
-        ids = np.arange(len(rows["images"]))
-        if limit is not None and limit < len(ids):
-            ids = np.sort(np.random.default_rng(seed).choice(len(ids), limit, replace=False))
-        return {k: v[ids] for k, v in rows.items()}
+    def split(self, name):
+        rows = {"train": self.train, "valid": self.valid, "test": self.test}[name]
+        return Split(lambda ids: {k: v[ids] for k, v in rows.items()}, len(rows["images"]))
 
-    def preprocess(self, item):
-        return {"images": item}
-
-
-def identity(arrays):
-    return arrays["images"]
+    @property
+    def preprocess(self):
+        raise AssertionError("evaluations see arrays")
 
 
 @pytest.fixture
-def encode():
-    return identity
+def model():
+    """Its embeddings are the images."""
+    return Fake(lambda arrays: arrays["images"])
 
 
 @pytest.fixture
 def known():
-    return lambda train, test: Known(dict(train), dict(test))
+    return lambda train, test, valid=(): Known(dict(train), dict(test), dict(valid))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fakes import Fake
 
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
@@ -10,22 +11,13 @@ from jaxemb.types import Features
 DATA = Textures(size=16, count_train=40, count_test=30)
 
 
-class Model:
+def patches(make):
     """Patch features made from the labels of the patch, or from nothing."""
-
-    def __init__(self, make):
-        self.make = make
-
-    def __call__(self, arrays):
-        return np.zeros((len(arrays["images"]), 2), np.float32)
-
-    def of(self, method):
-        assert method == "features"
-        return lambda arrays: Features(self.make(arrays), np.ones((len(arrays["images"]), 16), bool))
+    return Fake(features=lambda arrays: Features(make(arrays), np.ones((len(arrays["images"]), 16), bool)))
 
 
 def test_features_that_are_the_label_are_perfect():
-    figures = DensePatches(train=40, test=30, k=3).run(Model(lambda x: np.eye(8)[patch_labels(x["regions"], 4)[0]]), DATA)
+    figures = DensePatches(train=40, test=30, k=3).run(patches(lambda x: np.eye(8)[patch_labels(x["regions"], 4)[0]]), DATA)
     assert figures["top1"] == figures["pure_top1"] == figures["knn_top1"] == 1
     assert figures["purity"] > figures["purity_around"]  # the most similar have the same label where there are any
 
@@ -38,13 +30,13 @@ def test_features_are_standardised_one_by_one():
         noise = np.random.default_rng(0).standard_normal((*labels.shape, 1))
         return np.concatenate([100 + np.eye(8)[labels], 1e4 * noise], axis=-1)
 
-    figures = DensePatches(train=40, test=30, k=3).run(Model(features), DATA)
+    figures = DensePatches(train=40, test=30, k=3).run(patches(features), DATA)
     assert figures["top1"] == 1 and figures["knn_top1"] > 0.95
 
 
 def test_features_without_information():
     rng = np.random.default_rng(0)
-    figures = DensePatches(train=40, test=30, k=3).run(Model(lambda x: rng.standard_normal((len(x["images"]), 16, 4))), DATA)
+    figures = DensePatches(train=40, test=30, k=3).run(patches(lambda x: rng.standard_normal((len(x["images"]), 16, 4))), DATA)
     assert figures["top1"] < 0.35
     assert abs(figures["purity"] - figures["purity_around"]) < 0.1
 
@@ -61,4 +53,4 @@ def test_the_label_of_a_patch_is_that_of_most_pixels():
 
 def test_data_without_maps():
     with pytest.raises(ConfigError, match="label='regions' must be an array n H W"):
-        DensePatches().run(Model(lambda x: x), Digits())
+        DensePatches().run(patches(lambda x: x), Digits())

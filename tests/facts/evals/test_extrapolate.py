@@ -2,6 +2,7 @@ import logging
 
 import numpy as np
 import pytest
+from fakes import Fake
 
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
@@ -20,14 +21,9 @@ class Model:
     def __init__(self, most):
         self.most, self.seen = most, []
 
-    def __call__(self, arrays):
-        raise AssertionError("embeddings are not asked for")
-
-    def of(self, method):
-        assert method == "logits"
-        return self.logits
-
-    def logits(self, arrays):
+    def score(self, rows, *, of):
+        assert of == "logits"
+        arrays = rows[:]
         self.seen.append(arrays["tokens"].shape)
         if arrays["tokens"].shape[1] > self.most:
             raise ConfigError(f"the table ends at {self.most}")
@@ -61,7 +57,7 @@ def test_larger_images_and_another_evaluation():
         seen.append(arrays["images"].shape[1:3])
         return arrays["images"].reshape(len(arrays["images"]), -1)
 
-    figures = Extrapolate(of=KNN(train=40, test=20, data=Digits()), factors=(1.0, 1.5)).run(encode, DATA)
+    figures = Extrapolate(of=KNN(train=40, test=20, data=Digits()), factors=(1.0, 1.5)).run(Fake(encode), DATA)
     assert figures.keys() == {"x1_top1", "x1.5_top1"} and set(seen) == {(8, 8), (12, 12)}
 
 

@@ -5,12 +5,12 @@ from jaxemb.config import ConfigError
 from jaxemb.evals.knn import KNN, nearest, vote, whiten
 
 
-def test_clusters_are_solved_and_noise_is_chance(encode, clusters, noise):
-    assert KNN(k=5).run(encode, clusters) == {"top1": 1.0}
-    assert abs(KNN(k=5).run(encode, noise)["top1"] - 0.25) < 0.09  # four standard errors
+def test_clusters_are_solved_and_noise_is_chance(model, clusters, noise):
+    assert KNN(k=5).run(model, clusters) == {"top1": 1.0}
+    assert abs(KNN(k=5).run(model, noise)["top1"] - 0.25) < 0.09  # four standard errors
 
 
-def test_five_points_by_hand(known, encode):
+def test_five_points_by_hand(known, model):
     """The query (1, 0) has cosines 1, .8 and .6 with the bank: the two of class 1 outvote the nearest when T is large."""
     bank = np.array([[2.0, 0.0], [0.8, 0.6], [0.6, 0.8], [-1.0, 0.0], [0.0, -1.0]], np.float32)
     labels = np.array([0, 1, 1, 2, 2], np.int32)
@@ -19,13 +19,13 @@ def test_five_points_by_hand(known, encode):
     ids, weights = nearest(query["images"], bank, 3, 0.5)
     expected = dict(zip([0, 1, 2], np.exp((np.array([1.0, 0.8, 0.6]) - 1) / 0.5), strict=True))
     assert {int(i): pytest.approx(float(w), rel=1e-6) for i, w in zip(ids[0], weights[0], strict=True)} == expected
-    assert KNN(k=3, temperature=0.5).run(encode, data)["top1"] == 1.0  # e^-.4 + e^-.8 = 1.12 > 1
-    assert KNN(k=3, temperature=0.1).run(encode, data)["top1"] == 0.0  # e^-2 + e^-4 = .15 < 1
+    assert KNN(k=3, temperature=0.5).run(model, data)["top1"] == 1.0  # e^-.4 + e^-.8 = 1.12 > 1
+    assert KNN(k=3, temperature=0.1).run(model, data)["top1"] == 0.0  # e^-2 + e^-4 = .15 < 1
 
 
-def test_length_of_rows_does_not_matter(encode, clusters, known):
+def test_length_of_rows_does_not_matter(model, clusters, known):
     longer = {**clusters.train, "images": clusters.train["images"] * np.linspace(0.1, 10, 90, dtype=np.float32)[:, None]}
-    assert KNN().run(encode, known(longer, clusters.test)) == KNN().run(encode, clusters)
+    assert KNN().run(model, known(longer, clusters.test)) == KNN().run(model, clusters)
 
 
 def test_whitening_lets_a_small_feature_decide(known, encode):
@@ -62,19 +62,38 @@ def test_low_temperature_does_not_overflow():
     assert np.isfinite(weights).all() and (vote(np.array([[2, 2, 1, 0]]), weights) == 2).all()
 
 
-def test_several_labels_have_figures_of_their_own(encode, clusters, known):
+def test_several_labels_have_figures_of_their_own(model, clusters, known):
     def both(rows):
         return {**rows, "parity": (rows["labels"] % 2).astype(np.int32)}
 
-    figures = KNN(label=("labels", "parity")).run(encode, known(both(clusters.train), both(clusters.test)))
+    figures = KNN(label=("labels", "parity")).run(model, known(both(clusters.train), both(clusters.test)))
     assert figures == {"top1": 1.0, "labels/top1": 1.0, "parity/top1": 1.0}
 
 
-def test_bad_settings_and_missing_labels_are_named(encode, clusters, known):
+def test_rows_without_a_label_neither_vote_nor_count(model, clusters, known):
+    """Half of the bank and of the queries say -1, which is no class: neither the last one nor one of its own."""
+    hide = lambda rows: {**rows, "labels": np.where(np.arange(len(rows["labels"])) % 2, -1, rows["labels"]).astype(np.int32)}  # noqa: E731
+    few = known(hide(clusters.train), hide(clusters.test))
+    assert KNN(k=90).run(model, few) == {"top1": 1.0}
+    both = known(*({**hide(rows), "whole": rows["labels"]} for rows in (clusters.train, clusters.test)))
+    assert KNN(label=("labels", "whole")).run(model, both)["whole/top1"] == 1.0
+
+
+def test_it_learns_from_train_and_predicts_the_split_that_is_asked_for(model, clusters, known):
+    wrong = {**clusters.test, "labels": (clusters.test["labels"] + 1) % 3}
+    data = known(clusters.train, wrong, clusters.test)
+    assert KNN(split="valid").run(model, data) == {"top1": 1.0} and KNN().run(model, data) == {"top1": 0.0}
+    with pytest.raises(ConfigError, match="KNN learns from train and predicts another split; split is 'train'"):
+        KNN(split="train").run(model, data)
+    with pytest.raises(ConfigError, match="split='tset'; did you mean 'test'"):
+        KNN(split="tset")
+
+
+def test_bad_settings_and_missing_labels_are_named(model, clusters, known):
     with pytest.raises(ConfigError, match="k must be at least 1"):
         KNN(k=0)
     with pytest.raises(ConfigError, match="label='shape' is not in the data.*labels"):
-        KNN(label="shape").run(encode, clusters)
+        KNN(label="shape").run(model, clusters)
     without = known({**clusters.train, "labels": np.full(90, -1, np.int32)}, clusters.test)
     with pytest.raises(ConfigError, match="no classes"):
-        KNN().run(encode, without)
+        KNN().run(model, without)

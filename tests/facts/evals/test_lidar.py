@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fakes import Fake
 
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
@@ -19,7 +20,7 @@ def first(width):
 
 def test_it_lies_between_one_and_the_width_and_is_the_same_for_the_same_seed():
     measure = LiDAR(samples=60, views=CropViews(count=3))
-    one, again, other = (measure.run(first(8), Digits(), seed=s) for s in (0, 0, 1))
+    one, again, other = (measure.run(Fake(first(8)), Digits(), seed=s) for s in (0, 0, 1))
     assert one == again != other
     assert one["width"] == 8 and 1 <= one["lidar"] <= 8
 
@@ -31,14 +32,14 @@ def test_an_encoder_that_tells_views_apart_but_not_images_has_one_direction():
         level = arrays["images"].max((1, 2, 3))
         return np.stack([level, 2 * level, np.zeros_like(level)], 1).astype(np.float32)
 
-    assert LiDAR(samples=60, views=BRIGHTER).run(brightness, Digits())["lidar"] < 1.1
+    assert LiDAR(samples=60, views=BRIGHTER).run(Fake(brightness), Digits())["lidar"] < 1.1
 
 
 def test_views_are_made_by_the_statistics_of_the_data():
     """Without any change a view is its image, whatever the mean and deviation of the fields."""
     still = dataclasses.replace(BRIGHTER, brightness=0.0, jitter=0.0)
     seen = []
-    LiDAR(samples=20, views=still).run(lambda arrays: seen.append(arrays["images"]) or first(4)(arrays), Digits())
+    LiDAR(samples=20, views=still).run(Fake(lambda arrays: seen.append(arrays["images"]) or first(4)(arrays)), Digits())
     (images,) = seen
     np.testing.assert_allclose(images[::4], images[3::4])
     np.testing.assert_allclose(images[::4], Digits().split("train").sample(20, seed=0)[:]["images"], atol=1e-5)
@@ -46,8 +47,8 @@ def test_views_are_made_by_the_statistics_of_the_data():
 
 def test_what_it_cannot_measure():
     with pytest.raises(ConfigError, match="samples=8 must be more than the 8 features"):
-        LiDAR(samples=8, views=CropViews(count=2)).run(first(8), Digits())
+        LiDAR(samples=8, views=CropViews(count=2)).run(Fake(first(8)), Digits())
     with pytest.raises(ConfigError, match="2 images of 2 views or more, not samples=500 of 1"):
         LiDAR(views=CropViews(count=1))
     with pytest.raises(ConfigError, match="LiDAR makes views of images, the data hold cells"):
-        LiDAR().run(first(8), ThreeCell(grid=4, count_train=30))
+        LiDAR().run(Fake(first(8)), ThreeCell(grid=4, count_train=30))

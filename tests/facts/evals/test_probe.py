@@ -7,11 +7,11 @@ from jaxemb.evals.probe import FewShot, Logistic, Ridge, RidgeSolver, predict, s
 
 
 @pytest.mark.parametrize("probe", [Ridge(), Logistic(), FewShot(shots=3, draws=4)], ids=lambda p: type(p).__name__)
-def test_clusters_are_solved_noise_is_chance_and_constants_are_the_commonest_class(probe, encode, clusters, noise, known):
-    assert probe.run(encode, clusters)["top1"] == 1.0
-    assert abs(probe.run(encode, noise)["top1"] - 0.25) < 0.09
+def test_clusters_are_solved_noise_is_chance_and_constants_are_the_commonest_class(probe, model, clusters, noise, known):
+    assert probe.run(model, clusters)["top1"] == 1.0
+    assert abs(probe.run(model, noise)["top1"] - 0.25) < 0.09
     flat = known(*({**rows, "images": np.ones_like(rows["images"])} for rows in (clusters.train, clusters.test)))
-    assert probe.run(encode, flat)["top1"] == pytest.approx(1 / 3)
+    assert probe.run(model, flat)["top1"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("rows", [40, 7], ids=["more rows than features", "more features than rows"])
@@ -32,14 +32,26 @@ def test_standardise_uses_the_first_alone_and_drops_constants():
     np.testing.assert_allclose(b, [[3, 0]])
 
 
-def test_few_shot_reports_the_spread_of_its_draws(encode, noise):
-    figures = FewShot(shots=2, draws=8).run(encode, noise)
+def test_few_shot_reports_the_spread_of_its_draws(model, noise):
+    figures = FewShot(shots=2, draws=8).run(model, noise)
     assert 0 < figures["spread"] < 0.1
-    assert FewShot(shots=2, draws=8).run(encode, noise) == figures
+    assert FewShot(shots=2, draws=8).run(model, noise) == figures
 
 
-def test_too_few_examples_of_a_class_are_named(encode, clusters):
+def test_too_few_examples_of_a_class_are_named(model, clusters):
     with pytest.raises(ConfigError, match="shots=31: a class of 'labels' has only 30"):
-        FewShot(shots=31).run(encode, clusters)
+        FewShot(shots=31).run(model, clusters)
     with pytest.raises(ConfigError, match="at least 1"):
         FewShot(shots=0)
+
+
+@pytest.mark.parametrize("probe", [Ridge(), Logistic(), FewShot(shots=3, draws=4)], ids=lambda p: type(p).__name__)
+def test_rows_without_a_label_are_left_out(probe, model, clusters, known):
+    """They lie in a cluster of their own with the label -1, which numpy would take for the last class."""
+
+    def mixed(rows):
+        lost = np.full((len(rows["labels"]), 5), -30.0, np.float32)
+        return {"images": np.concatenate([rows["images"], lost]), "labels": np.r_[rows["labels"], np.full(len(lost), -1, np.int32)]}
+
+    data = known(mixed(clusters.train), mixed(clusters.test))
+    assert probe.run(model, data) == probe.run(model, clusters)

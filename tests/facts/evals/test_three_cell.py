@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fakes import Fake
 
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
@@ -10,18 +11,9 @@ DATA = ThreeCell(count_test=2000)
 EVALUATION = ThreeCellAccuracy(test=2000)
 
 
-class Head:
+def head(logits):
     """A model whose logits are a function of the arrays."""
-
-    def __init__(self, logits):
-        self.logits = logits
-
-    def __call__(self, arrays):
-        raise AssertionError("embeddings are not asked for")
-
-    def of(self, method):
-        assert method == "logits"
-        return self.logits
+    return Fake(logits=logits)
 
 
 def said(yes):
@@ -34,19 +26,19 @@ def truth(arrays):
 
 
 def test_an_oracle_and_its_opposite():
-    figures = EVALUATION.run(Head(lambda a: said(truth(a))), DATA)
+    figures = EVALUATION.run(head(lambda a: said(truth(a))), DATA)
     assert all(value == 1.0 for name, value in figures.items() if name != "constant_average")
     assert list(figures) == [
         "distance", "orientation", "area", "vector_sum", "average", "distance_exact", "area_exact", "constant_average"
     ]  # fmt: skip
-    figures = EVALUATION.run(Head(lambda a: said(-truth(a))), DATA)
+    figures = EVALUATION.run(head(lambda a: said(-truth(a))), DATA)
     assert all(value == 0.0 for name, value in figures.items() if name != "constant_average")
 
 
 def test_the_constant_baseline_of_balanced_data():
     """Always "no" but for the sum: 66.7 / 50 / 66.7 / 58.1, the average 60.4; equal, as it says, is a third of the cases."""
     constant = np.array([[-1, -1, -1, -1, -1, 1.0]])
-    figures = EVALUATION.run(Head(lambda a: said(np.repeat(constant, len(a["cells"]), axis=0))), DATA)
+    figures = EVALUATION.run(head(lambda a: said(np.repeat(constant, len(a["cells"]), axis=0))), DATA)
     for name, expected in (("distance", 2 / 3), ("orientation", 0.5), ("area", 2 / 3), ("vector_sum", 0.5808)):
         assert figures[name] == pytest.approx(expected, abs=0.03), name
     assert figures["average"] == pytest.approx(0.6035, abs=0.015)
@@ -63,7 +55,7 @@ def test_exact_asks_for_both_labels():
         yes[:, 0] *= -1
         return said(yes)
 
-    figures = EVALUATION.run(Head(half), DATA)
+    figures = EVALUATION.run(head(half), DATA)
     assert (figures["distance"], figures["distance_exact"], figures["area_exact"]) == (0.5, 0.0, 1.0)
     assert figures["average"] == (0.5 + 3) / 4
 
@@ -80,9 +72,9 @@ def test_groups():
 
 
 def test_what_it_cannot_measure_is_named():
-    with pytest.raises(ConfigError, match="needs the model's 'logits'"):
-        EVALUATION.run(lambda arrays: np.zeros((2, 2), np.float32), DATA)
+    with pytest.raises(ConfigError, match="no 'logits'"):
+        EVALUATION.run(Fake(lambda arrays: np.zeros((2, 2), np.float32)), DATA)
     with pytest.raises(ConfigError, match="the data have no nearer_blue, nearer_green"):
-        EVALUATION.run(Head(truth), Digits())
+        EVALUATION.run(head(truth), Digits())
     with pytest.raises(ConfigError, match=r"needs 12 logits.* not 6"):
-        EVALUATION.run(Head(truth), DATA)
+        EVALUATION.run(head(truth), DATA)

@@ -10,7 +10,6 @@ from PIL import Image
 
 from jaxemb.data.base import DataError
 from jaxemb.data.digits import Digits
-from jaxemb.io.inputs import read_inputs
 
 DATA = Digits()
 IMAGES = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8, 1)
@@ -34,13 +33,13 @@ def photos(tmp_path):
 def test_a_folder_gives_its_images_at_any_depth_in_the_order_of_their_paths(photos):
     folder = photos("b.png", "a/z.png", "a.jpg", "c/d/e.bmp", "LARGE.PNG")
     (folder / "notes.txt").write_text("no image")
-    files, names = read_inputs(folder, DATA)
+    files, names = DATA.preprocess.read(folder)
     assert files == names == [str(folder / p) for p in ("LARGE.PNG", "a.jpg", "a/z.png", "b.png", "c/d/e.bmp")]
 
 
 def test_hidden_files_and_folders_are_left_out(photos):
     folder = photos("seen.png", ".hidden.png", ".thumbnails/small.png", "a/.b/c.png")
-    assert read_inputs(folder, DATA)[1] == [str(folder / "seen.png")]
+    assert DATA.preprocess.read(folder)[1] == [str(folder / "seen.png")]
 
 
 def test_an_unreadable_file_of_a_folder_is_named_in_the_log_and_skipped(photos, caplog):
@@ -48,7 +47,7 @@ def test_an_unreadable_file_of_a_folder_is_named_in_the_log_and_skipped(photos, 
     (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:40])
     (folder / "text.png").write_text("no image")
     with caplog.at_level(logging.WARNING, "jaxemb"):
-        files, names = read_inputs(folder, DATA)
+        files, names = DATA.preprocess.read(folder)
     assert files == names == [str(folder / "a.png"), str(folder / "c.png")]
     assert "2 of 4 image files cannot be read" in caplog.text and "b.png" in caplog.text and "text.png" in caplog.text
     assert "a.png" not in caplog.text
@@ -57,18 +56,18 @@ def test_an_unreadable_file_of_a_folder_is_named_in_the_log_and_skipped(photos, 
 def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match="there is no image in .* or below it; looked for .jpg, .jpeg, .png"):
-        read_inputs(tmp_path, DATA)
+        DATA.preprocess.read(tmp_path)
 
 
 def test_a_folder_of_which_nothing_can_be_read(tmp_path):
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(DataError, match="none of the 1 image files in .* can be read"):
-        read_inputs(tmp_path, DATA)
+        DATA.preprocess.read(tmp_path)
 
 
 def test_a_single_image_is_a_list_of_one(photos):
     file = photos("a.png") / "a.png"
-    assert read_inputs(file, DATA) == ([str(file)], [str(file)])
+    assert DATA.preprocess.read(file) == ([str(file)], [str(file)])
 
 
 def test_rows_of_an_array_have_no_names(tmp_path):
@@ -76,7 +75,7 @@ def test_rows_of_an_array_have_no_names(tmp_path):
     np.savez(tmp_path / "a.npz", images=IMAGES, labels=np.zeros(2))
     np.savez_compressed(tmp_path / "b.npz", images=IMAGES)
     for name in ("a.npy", "a.npz", "b.npz"):
-        found, names = read_inputs(tmp_path / name, DATA)
+        found, names = DATA.preprocess.read(tmp_path / name)
         np.testing.assert_array_equal(found, IMAGES)
         assert found.dtype == np.uint8 and names == []
 
@@ -84,10 +83,10 @@ def test_rows_of_an_array_have_no_names(tmp_path):
 def test_an_npz_without_images_says_what_it_has(tmp_path):
     np.savez(tmp_path / "a.npz", pictures=IMAGES, labels=np.zeros(2))
     with pytest.raises(DataError, match="a.npz has no array `images`; it has pictures, labels"):
-        read_inputs(tmp_path / "a.npz", DATA)
+        DATA.preprocess.read(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz")
     with pytest.raises(DataError, match="b.npz has no array `images`; it has none"):
-        read_inputs(tmp_path / "b.npz", DATA)
+        DATA.preprocess.read(tmp_path / "b.npz")
 
 
 class Touch:
@@ -109,7 +108,7 @@ def test_pickles_are_refused_before_they_run(tmp_path):
     (tmp_path / "b.npz").write_bytes(pickle.dumps(Touch(sign)))
     for name in ("a.npy", "a.npz", "b.npy", "b.npz"):
         with pytest.raises(DataError, match=f"{name} cannot be read: "):
-            read_inputs(tmp_path / name, DATA)
+            DATA.preprocess.read(tmp_path / name)
     assert not sign.exists()
 
 
@@ -121,7 +120,7 @@ def test_damaged_arrays_are_named(tmp_path, name):
     for damaged in (whole[: len(whole) // 2], b""):
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(DataError, match=f"{name} cannot be read: "):
-            read_inputs(tmp_path / name, DATA)
+            DATA.preprocess.read(tmp_path / name)
 
 
 def test_an_array_whose_bytes_have_changed_is_refused(tmp_path):
@@ -131,7 +130,7 @@ def test_an_array_whose_bytes_have_changed_is_refused(tmp_path):
     damaged[damaged.index(IMAGES.tobytes()) + 3] ^= 4
     (tmp_path / "a.npz").write_bytes(damaged)
     with pytest.raises(DataError, match="a.npz cannot be read: Bad CRC-32"):
-        read_inputs(tmp_path / "a.npz", DATA)
+        DATA.preprocess.read(tmp_path / "a.npz")
 
 
 def test_the_contents_tell_what_an_array_file_is_not_the_ending(tmp_path):
@@ -140,12 +139,12 @@ def test_the_contents_tell_what_an_array_file_is_not_the_ending(tmp_path):
     np.savez(tmp_path / "a.npz", images=IMAGES)
     (tmp_path / "a.npz").rename(tmp_path / "ARCHIVE.NPY")
     for name in ("single.npz", "ARCHIVE.NPY"):
-        np.testing.assert_array_equal(read_inputs(tmp_path / name, DATA)[0], IMAGES)
+        np.testing.assert_array_equal(DATA.preprocess.read(tmp_path / name)[0], IMAGES)
 
 
 def test_a_path_where_nothing_is(tmp_path):
     with pytest.raises(DataError, match="there is no file or folder .*nowhere.png"):
-        read_inputs(tmp_path / "nowhere.png", DATA)
+        DATA.preprocess.read(tmp_path / "nowhere.png")
 
 
 def header(text):
@@ -171,11 +170,11 @@ def header(text):
 def test_headers_made_to_harm(tmp_path, text, message):
     (tmp_path / "a.npy").write_bytes(header(text) + b"x" * 8)
     with pytest.raises(DataError, match=message):
-        read_inputs(tmp_path / "a.npy", DATA)
+        DATA.preprocess.read(tmp_path / "a.npy")
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", header(text) + b"x" * 8)
     with pytest.raises(DataError, match=message):
-        read_inputs(tmp_path / "a.npz", DATA)
+        DATA.preprocess.read(tmp_path / "a.npz")
 
 
 def test_a_member_that_is_no_array(tmp_path):
@@ -183,11 +182,11 @@ def test_a_member_that_is_no_array(tmp_path):
         archive.writestr("images", "text")
         archive.writestr("images.npy", "text")
     with pytest.raises(DataError, match="a.npz cannot be read"):
-        read_inputs(tmp_path / "a.npz", DATA)
+        DATA.preprocess.read(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (8, 8), (2, 8, 8)])
 def test_arrays_that_are_no_images(tmp_path, shape):
     np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
     with pytest.raises(DataError, match=r"images must have the shape \(n, H, W, c\)"):
-        read_inputs(tmp_path / "a.npy", DATA)
+        DATA.preprocess.read(tmp_path / "a.npy")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxemb import files
-from jaxemb.data.base import DataError
+from jaxemb.preprocess.base import DataError
 
 HEADER = 10_000
 """Bytes of a header that are parsed."""
