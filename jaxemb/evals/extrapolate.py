@@ -34,6 +34,11 @@ class Extrapolate(Eval):
         if not self.factors or min(self.factors) <= 0:
             raise ConfigError(f"factors must be numbers above 0, not {self.factors}")
 
+    @property
+    def needs(self) -> type:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the other evaluation needs."""
+        return self.of.needs
+
     def run(self, model: Any, data: Data, *, seed: int = 0) -> dict[str, float]:
         data = self.of.data or data
         found: dict[str, float] = {}

@@ -15,7 +15,7 @@ from jaxemb.run.environment import environment
 from jaxemb.run.files import Where, write_json
 from jaxemb.run.folder import Run
 from jaxemb.train.judge import Judge, measure
-from jaxemb.train.recipe import Recipe, read_encode
+from jaxemb.train.recipe import Recipe, read_fitted
 from jaxemb.train.setup import state_shapes
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def evaluate(
 def _judge(folder: Run, experiment: Any, weights: str, say: Callable[[str], None]) -> tuple[Callable, int, str]:
     """(evaluation's name -> figures, step, what is judged) of a training or of a recipe."""
     if isinstance(experiment, Recipe):
-        encode, step = read_encode(folder, experiment, say)
-        return lambda name: measure(experiment, encode, [name], say), step, "arrays"
+        model, step = read_fitted(folder, experiment, say)
+        return lambda name: measure(experiment, model, [name], say), step, "arrays"
     found = read_weights(folder, experiment, weights=weights, say=say)
     judge = Judge(experiment, found.mesh, say=say)
     return lambda name: judge(found.variables, [name]), found.step, found.name

@@ -1,5 +1,6 @@
 """A run is judged, embeds and is drawn from its path alone: in another process, on other devices, from any of its checkpoints."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -363,7 +364,7 @@ def test_a_feature_map_has_the_images_the_untrained_encoder_and_each_run(run, tm
 
 def test_the_untrained_encoder_is_the_one_that_the_run_started_from(model, experiment, run, read_rows):
     """It has the figures of step 0, to the last digit."""
-    figures = Judge(experiment, model.mesh)(_untrained(model).variables)
+    figures = Judge(experiment, model.mesh)(_untrained(model, experiment).variables)
     assert [row for row in read_rows(run) if row["step"] == 0] == [{"step": 0} | figures]
 
 
@@ -376,6 +377,7 @@ def test_a_feature_map_is_a_picture(run, tmp_path):
 
 def test_runs_of_images_of_another_size_are_not_drawn_together(run, copy, experiment, tmp_path):
     reconfigure(copy, data=to_json(experiment.data) | {"size": 16})
+    dataclasses.replace(experiment.data, size=16).preprocess.save(copy / "assets")
     with pytest.raises(DataError, match=r"copy sees images of \(16, 16, 1\), .*run others; draw one at a time"):
         draw_features([str(run), str(copy)], tmp_path / "map.png")
 
@@ -400,8 +402,8 @@ def test_nearest_neighbours_before_and_after(run, experiment, tmp_path, monkeypa
     assert drawn["labels"] == 1 and drawn["queries"].shape == (3, 8, 8, 1) and drawn["found"][after].shape == (3, 2, 8, 8, 1)
     model, knn = jaxemb.load(run), next(e for e in experiment.evals.values() if isinstance(e, KNN))
     queries, bank = (experiment.data.split(s).sample(n, seed=0)[:] for s, n in (("test", knn.test), ("train", knn.train)))
-    encode = model._encoder(250)
-    cosines = model.similarity(encode(queries)[:3], encode(bank))
+    reader = Encoder(model.model, model.mesh).bind(model.variables)
+    cosines = model.similarity(reader.encode(queries)[:3], reader.encode(bank))
     best = np.argsort(-cosines, axis=1)[:, :2]
     assert np.array_equal(drawn["shared"][after][:3], bank["labels"][best] == queries["labels"][:3, None])
 

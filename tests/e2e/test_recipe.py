@@ -15,7 +15,7 @@ from jaxemb.experiment import Recipe, find
 from jaxemb.run.checkpoint import CheckpointError
 from jaxemb.run.files import RunError
 from jaxemb.run.folder import Run
-from jaxemb.train.recipe import FitInputs, compute, read_encode
+from jaxemb.train.recipe import FitInputs, compute, read_fitted
 from jaxemb.transforms.whitening import Whitening
 
 SMALL = Recipe(name="white", fit=FitInputs(Whitening(components=8)), data=Digits(), evals={"knn": KNN(train=300, test=100)})
@@ -53,8 +53,8 @@ def test_it_is_judged_from_its_path_alone(run, monkeypatch):
 
 
 def test_embeddings_are_those_of_the_transform(run):
-    encode, step = read_encode(Run(run), SMALL)
-    z = encode(SMALL.data.split("train")[:])
+    model, step = read_fitted(Run(run), SMALL)
+    z = model.encode(SMALL.data.split("train")[:])
     assert step == 1 and z.shape[1] == 8
     np.testing.assert_allclose(np.cov(z.T), np.eye(8), atol=1e-4)
 

@@ -28,7 +28,7 @@ def test_length_of_rows_does_not_matter(model, clusters, known):
     assert KNN().run(model, known(longer, clusters.test)) == KNN().run(model, clusters)
 
 
-def test_whitening_lets_a_small_feature_decide(known, encode):
+def test_whitening_lets_a_small_feature_decide(known, model):
     """Five directions of deviation 20 say nothing, one of deviation 1 is the class: cosines follow the five, whitened ones all."""
     rng = np.random.default_rng(0)
 
@@ -39,8 +39,8 @@ def test_whitening_lets_a_small_feature_decide(known, encode):
         return {"images": rows.astype(np.float32), "labels": labels}
 
     data = known(rows(200), rows(100))
-    assert KNN(k=5).run(encode, data)["top1"] < 0.7
-    assert KNN(k=5, whiten=True).run(encode, data)["top1"] > 0.9
+    assert KNN(k=5).run(model, data)["top1"] < 0.7
+    assert KNN(k=5, whiten=True).run(model, data)["top1"] > 0.9
 
 
 def test_whitened_rows_have_variance_one_and_no_correlation():
