@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from jaxemb.config import flatten, from_json, to_json
+from jaxemb.config import fields, flatten, from_json, to_json
 from jaxemb.files import is_folder, is_local, is_regular, printable
 from jaxemb.preprocess.base import DataError, Preprocess
+from jaxemb.preprocess.images import ImagePreprocess
 from jaxemb.run.checkpoint import Checkpoints
 from jaxemb.run.environment import environment, read_environment
 from jaxemb.run.files import RunError, Where, locked, read_json, write_json
 from jaxemb.run.metrics import read_rows
+from jaxemb.views.base import Views
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -88,7 +90,8 @@ class Run:
         for name, e in experiment.evals.items():
             if e.data is not None and type(e.data) is type(experiment.data):
                 evals[name] = dataclasses.replace(e, data=e.data.restored(assets))
-        return dataclasses.replace(experiment, data=data, evals={**experiment.evals, **evals})
+        told = {"objective": told_statistics(experiment.objective, data.preprocess)} if hasattr(experiment, "objective") else {}
+        return dataclasses.replace(experiment, data=data, evals={**experiment.evals, **evals}, **told)
 
     def checkpoints(self, say: Callable[[str], None] = print, **options: Any) -> Checkpoints:
         """The checkpoints of this run; `options` are those of `Checkpoints`."""
@@ -162,3 +165,12 @@ class Run:
         before = read_environment(self.path) if file.exists() else {}
         earlier = [*before.pop("earlier", []), *([before] if before else [])]
         return environment() | {"earlier": earlier}
+
+
+def told_statistics(objective: Any, preprocess: Preprocess) -> Any:
+    """The objective, whose views know how the data normalise images."""
+    if not isinstance(preprocess, ImagePreprocess):
+        return objective
+    found = {name: x for name in fields(type(objective)) if isinstance(x := getattr(objective, name), Views)}
+    views = {name: x.normalised_by(preprocess.mean, preprocess.std) for name, x in found.items()}
+    return objective.clone(**views) if views else objective

@@ -45,9 +45,10 @@ class CropViews(Views):
     """A factor drawn from [1 - this, 1 + this]; the next two alike."""
     contrast: float = 0.4
     saturation: float = 0.4
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    """With `std`, how the data were normalised (ImageNet's): colours change pixels in [0, 1]. One for each channel, or one."""
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] | None = None
+    """With `std`, how the images were normalised: colours change pixels in [0, 1]. One for each channel, or one. None: as the
+    data of the experiment say; where there are none, images are taken for pixels as they are."""
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,7 +62,9 @@ class CropViews(Views):
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"views.{name} must lie in [0, 1], is {getattr(self, name)}")
-        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError("views.mean and views.std go together: give both, or neither")
+        if self.mean is not None and self.std is not None and (len(self.mean) != len(self.std) or min(self.std) <= 0):
             raise ConfigError(f"views.std must have as many numbers as mean={self.mean}, all above 0, is {self.std}")
 
     def view(self, x: Float[Array, "H W c"], seed: UInt32[Array, ""]) -> Float[Array, "h w c"]:
@@ -111,7 +114,12 @@ class CropViews(Views):
         y = jnp.where(grey < self.grey, luma(y), y)
         return (y - mean) / std
 
+    def normalised_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> CropViews:
+        return self if self.mean is not None else dataclasses.replace(self, mean=mean, std=std)
+
     def _statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if self.mean is None or self.std is None:
+            return (0.0,), (1.0,)
         if len(self.mean) in (1, channels):
             return self.mean, self.std
         if channels == 1:  # grey images of a coloured data set, as in ImageData

@@ -11,8 +11,12 @@ from jaxemb.config import ConfigError, override
 from jaxemb.data.digits import Digits
 from jaxemb.experiment import Experiment
 from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.lejepa import LeJEPA
+from jaxemb.objectives.simclr import SimCLR
+from jaxemb.preprocess.tokens import TokenIds
 from jaxemb.run.environment import environment
-from jaxemb.run.folder import Run, RunError
+from jaxemb.run.folder import Run, RunError, told_statistics
+from jaxemb.views.crops import CropViews
 
 
 @pytest.fixture
@@ -175,3 +179,13 @@ def test_git_runs_no_command_of_a_stranger(tmp_path, monkeypatch, where):
     assert not canary.exists() and (found["commit"] is None) == (where == "current folder")
     subprocess.run(["git", "status"], check=True, capture_output=True)
     assert canary.exists()  # the trap works
+
+
+def test_views_are_told_how_the_data_normalise_images():
+    """Digits are not photographs: colours and brightness change pixels in [0, 1], whatever the normalisation."""
+    data, own = Digits(), CropViews(mean=(0.25,), std=(0.5,))
+    for given, mean in ((CropViews(), data.statistics[0]), (own, (0.25,))):
+        told = told_statistics(SimCLR(views=given), data.preprocess)
+        assert told.views.mean == mean and told.views.count == 2
+    assert told_statistics(SimCLR(), TokenIds(length=2, vocabulary=3)) == SimCLR()
+    assert told_statistics(LeJEPA(local=CropViews(count=1)), data.preprocess).local.std == data.statistics[1]

@@ -49,7 +49,7 @@ def test_flip_and_grey():
 
 def test_colours_change_pixels_not_normalised_numbers():
     """A black image stays black under any brightness, contrast and saturation, however it is normalised."""
-    views = replace(STILL, jitter=1.0)
+    views = replace(STILL, jitter=1.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     black = -np.array(views.mean) / np.array(views.std)
     x = jnp.asarray(np.broadcast_to(black, (2, 4, 4, 3)), jnp.float32)
     np.testing.assert_allclose(views(x, seeds(views)), np.broadcast_to(x[:, None], (2, 2, 4, 4, 3)), rtol=1e-5)
@@ -104,7 +104,8 @@ def test_a_size_of_its_own_one_channel_and_half_precision():
         ({"ratio": (0.0, 1.0)}, "ratio must be two rising numbers"),
         ({"flip": 1.5}, "views.flip is a chance"),
         ({"contrast": -0.1}, r"views.contrast must lie in \[0, 1\], is -0.1"),
-        ({"std": (1.0,)}, "views.std must have as many numbers as mean"),
+        ({"mean": (1.0, 1.0), "std": (1.0,)}, "views.std must have as many numbers as mean"),
+        ({"std": (1.0,)}, "go together"),
     ],
 )
 def test_bad_fields_are_named(fields, message):
@@ -114,4 +115,4 @@ def test_bad_fields_are_named(fields, message):
 
 def test_statistics_must_fit_the_channels():
     with pytest.raises(ConfigError, match="have 3 numbers, but images 2 channels"):
-        CropViews()(images(channels=2), seeds(CropViews()))
+        CropViews(mean=(0.5,) * 3, std=(0.5,) * 3)(images(channels=2), seeds(CropViews()))
