@@ -45,9 +45,9 @@ SUPERVISED = replace(IJEPA_RUN, name="supervised", objective=Classify(encoder=EN
 class Corner(FixedBlocks):
     """The context is the top left patch of every image, which is blank in all digits."""
 
-    def __call__(self, grid, batch, rng, shared):
-        drawn = super().__call__(grid, batch, rng, shared)
-        return {**drawn, "context": np.zeros((batch, 1, 1), np.int32)}
+    def __call__(self, grid, draws):
+        drawn = super().__call__(grid, draws)
+        return {**drawn, "context": np.zeros_like(drawn["context"])[..., :1]}
 
 
 @pytest.fixture(autouse=True)
@@ -61,12 +61,12 @@ def known(monkeypatch):
 
 def arrays(folder, change):
     """The digits as a file of arrays, with something changed."""
-    x, rng = Digits().split("train")[:], np.random.default_rng(0)
+    x, rng = Digits(valid_share=0.0).split("train")[:], np.random.default_rng(0)
     images = np.clip((x["images"] * 0.376 + 0.305) * 255, 0, 255).astype(np.uint8)
     images, labels = change(images, x["labels"], rng)
     np.savez(folder / "digits.npz", images=images, **({} if labels is None else {"labels": labels}))
     mean, std = images.mean() / 255, images.std() / 255
-    return Arrays(path=str(folder / "digits.npz"), size=8, channels=1, mean=(float(mean),), std=(float(std),))
+    return Arrays(path=str(folder / "digits.npz"), size=8, channels=1, mean=(float(mean),), std=(float(std),), valid_share=0.0)
 
 
 def constant(images, labels, rng):
