@@ -46,6 +46,8 @@ class Features(NamedTuple):
     """The outputs of the layers that were asked for, each b n d, before the final norm."""
     prefix: Array | None = None
     """b p d: the class token (first, if there is one) and the register tokens; None without either."""
+    ids: Array | None = None
+    """b n: the token ids, where the inputs were such."""
 
 
 class Now(NamedTuple):

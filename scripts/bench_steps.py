@@ -25,6 +25,8 @@ import numpy as np
 from bench import figures, interleaved, note, positive, provenance, words
 
 from jaxemb.config import suggest
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.presets import PRESETS
@@ -73,8 +75,8 @@ def groups(model: str, dtype: str, small: bool) -> list[Group]:
     sizes = ("micro", "micro") if small else ("vit_ti", "vit_s")
     encoder = PRESETS["micro" if small else model](16, **kind)
     heads = max(1, encoder.width // 64)
-    half: Any = Predictor(width=encoder.width // 2, depth=1 if small else 6, heads=heads)
-    decoder = Decoder(width=32 if small else 512, depth=1 if small else 8, heads=8)
+    half: Any = Predictor(width=encoder.width // 2, depth=1 if small else 6, blocks=(Block(Attention(heads)),))
+    decoder = Decoder(width=32 if small else 512, depth=1 if small else 8, blocks=(Block(Attention(8)),))
     found = [
         Group(
             "masked",

@@ -17,7 +17,10 @@ from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.evals.raw import RawInputs
 from jaxemb.experiment import Experiment, replace
+from jaxemb.layers.feedforward import FeedForward
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -26,16 +29,21 @@ from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.posemb.sincos import SinCos
 from jaxemb.train.optim import Optim
 
+block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 # 16 patches of 8x8: with 64 patches of 4x4 the same budget does not lift the encoder above its random initialisation.
 # Xavier initialisation: with the paper's std .02 the targets of so small an encoder hardly vary, and the loss vanishes.
 encoder = Transformer(
-    stem=Patches(8), width=128, depth=4, heads=4, pos=SinCos(axes=2), activation="gelu_tanh", kernel_init="xavier"
+    stem=Patches(8, kernel_init="xavier"),
+    width=128,
+    depth=4,
+    blocks=(block,),
+    pos=SinCos(axes=2),
 )
 main = Experiment(
     name="cifar10",
     objective=IJEPA(
         encoder=encoder,
-        predictor=Predictor(width=64, depth=2),
+        predictor=Predictor(width=64, depth=2, blocks=(block,), kernel_init="xavier"),
         masks=FixedBlocks(targets=3, size=(2, 2), context=6),
         loss_name="l2",
         joint=True,

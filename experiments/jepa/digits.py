@@ -13,7 +13,10 @@ from jaxemb.evals.probe import FewShot, Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.evals.raw import RawInputs
 from jaxemb.experiment import Experiment, replace
+from jaxemb.layers.feedforward import FeedForward
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -21,12 +24,18 @@ from jaxemb.objectives.classify import Classify
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.train.optim import Optim
 
-encoder = Transformer(stem=Patches(2), width=64, depth=4, heads=4, activation="gelu_tanh", kernel_init="xavier")
+block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
+encoder = Transformer(
+    stem=Patches(2, kernel_init="xavier"),
+    width=64,
+    depth=4,
+    blocks=(block,),
+)
 main = Experiment(
     name="digits",
     objective=IJEPA(
         encoder=encoder,
-        predictor=Predictor(width=32, depth=2),
+        predictor=Predictor(width=32, depth=2, blocks=(block,), kernel_init="xavier"),
         masks=FixedBlocks(targets=3, size=(2, 2), context=6),
         loss_name="l2",
         joint=True,

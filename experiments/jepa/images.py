@@ -20,17 +20,22 @@ from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.experiment import Experiment
+from jaxemb.layers.feedforward import FeedForward
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.presets import micro
+from jaxemb.nn.stem import Patches
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.train.optim import Optim
 
+block = Block(Attention(kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 main = Experiment(
     name="images",
     objective=IJEPA(
-        encoder=micro(16, activation="gelu_tanh", kernel_init="xavier"),
-        predictor=Predictor(width=64, depth=2),
+        encoder=micro(16, stem=Patches(16, kernel_init="xavier"), blocks=(block,)),
+        predictor=Predictor(width=64, depth=2, blocks=(block,), kernel_init="xavier"),
         masks=FixedBlocks(targets=3, size=(2, 2), context=6),
         loss_name="l2",
         joint=True,

@@ -14,8 +14,8 @@ from jaxemb.evals.collapse import Collapse
 from jaxemb.evals.probe import FewShot, Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.experiment import Experiment
+from jaxemb.layers.projector import Projector
 from jaxemb.nn.mlp import MLP
-from jaxemb.nn.projector import Projector
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.objectives.vicreg import VICReg
 from jaxemb.train.optim import Optim

@@ -19,11 +19,15 @@ from jaxemb.evals.lidar import LiDAR
 from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.experiment import Experiment, replace
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.layers.projector import Projector
 from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.masks.random_patches import RandomPatches
+from jaxemb.nn.aggregation import Aggregation
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.projector import Projector
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.byol import BYOL
@@ -40,17 +44,27 @@ from jaxemb.train.optim import Optim
 from jaxemb.views.crops import CropViews
 
 STEPS = 3_000
+block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 encoder = Transformer(
-    stem=Patches(8), width=128, depth=4, heads=4, pos=SinCos(axes=2), activation="gelu_tanh", kernel_init="xavier"
+    stem=Patches(8, kernel_init="xavier"),
+    width=128,
+    depth=4,
+    blocks=(block,),
+    pos=SinCos(axes=2),
 )
 masked: dict[str, Any] = {
     "encoder": encoder,
-    "predictor": Predictor(width=64, depth=2),
+    "predictor": Predictor(width=64, depth=2, blocks=(block,), kernel_init="xavier"),
     "masks": FixedBlocks(targets=3, size=(2, 2), context=6),
     "loss_name": "l2",
     "joint": True,
 }
-pixels: dict[str, Any] = {"encoder": encoder, "decoder": Decoder(width=64, depth=2, heads=4), "masks": RandomPatches(0.625)}
+head = Aggregation(heads=4, mlp=FeedForward(activation="gelu_tanh", kernel_init="xavier"), kernel_init="xavier")
+pixels: dict[str, Any] = {
+    "encoder": encoder,
+    "decoder": Decoder(width=64, depth=2, blocks=(block,), kernel_init="xavier"),
+    "masks": RandomPatches(0.625),
+}
 mean, std = STATISTICS["cifar10"]
 views: dict[str, Any] = {"encoder": encoder, "projector": Projector((512, 512, 128)), "views": CropViews(mean=mean, std=std)}
 
@@ -74,7 +88,7 @@ main = ijepa = Experiment(
 )
 ijepa_last = replace(main, name="objectives_ijepa_last", objective=IJEPA(**masked))
 sigreg = replace(main, name="objectives_sigreg", objective=IJEPA(**masked, target_layers=4, sigreg=0.02))
-dmt = replace(main, name="objectives_dmt", objective=DMTJEPA(**masked))
+dmt = replace(main, name="objectives_dmt", objective=DMTJEPA(**masked, head=head))
 mae = replace(main, name="objectives_mae", objective=MAE(**pixels))
 supervised = replace(main, name="objectives_supervised", objective=Classify(encoder=encoder, classes=10))
 hard = replace(main, name="objectives_hard", objective=HardPatches(**pixels))

@@ -13,7 +13,10 @@ from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
 from jaxemb.evals.rankme import RankMe
 from jaxemb.experiment import Experiment, replace
+from jaxemb.layers.feedforward import FeedForward
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -21,12 +24,18 @@ from jaxemb.objectives.classify import Classify
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.train.optim import Optim
 
-encoder = Transformer(stem=Patches(8), width=96, depth=4, heads=4, activation="gelu_tanh", kernel_init="xavier")
+block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
+encoder = Transformer(
+    stem=Patches(8, kernel_init="xavier"),
+    width=96,
+    depth=4,
+    blocks=(block,),
+)
 main = Experiment(
     name="shapes",
     objective=IJEPA(
         encoder=encoder,
-        predictor=Predictor(width=48, depth=2),
+        predictor=Predictor(width=48, depth=2, blocks=(block,), kernel_init="xavier"),
         masks=FixedBlocks(targets=3, size=(2, 2), context=6),
         loss_name="l2",
         joint=True,

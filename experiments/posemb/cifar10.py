@@ -12,6 +12,9 @@ from jaxemb.data.images import Images
 from jaxemb.evals.accuracy import Accuracy
 from jaxemb.evals.extrapolate import Extrapolate
 from jaxemb.experiment import Experiment
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
@@ -31,10 +34,18 @@ from jaxemb.posemb.seqpe import SeqPE
 from jaxemb.posemb.sincos import SinCos
 from jaxemb.train.optim import Optim
 
+block = Block(Attention(2, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
+
 
 def experiment(name: str, pos: PosEmb) -> Experiment:
     """The same model and budget, one field changed."""
-    encoder = Transformer(stem=Patches(4), pos=pos, width=64, depth=3, heads=2, activation="gelu_tanh", kernel_init="xavier")
+    encoder = Transformer(
+        stem=Patches(4, kernel_init="xavier"),
+        pos=pos,
+        width=64,
+        depth=3,
+        blocks=(block,),
+    )
     return Experiment(
         name=f"posemb_{name}",
         objective=Classify(encoder=encoder, classes=10),

@@ -11,6 +11,9 @@ from jaxemb.data.text import Text
 from jaxemb.evals.extrapolate import Extrapolate
 from jaxemb.evals.perplexity import Perplexity
 from jaxemb.experiment import Experiment
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.next_token import NextToken
@@ -28,10 +31,18 @@ from jaxemb.train.optim import Optim
 LENGTH = 64
 
 
+block = Block(Attention(2, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
+
+
 def experiment(name: str, pos: PosEmb) -> Experiment:
     """The same model and budget, one field changed."""
     encoder = Transformer(
-        stem=Tokens(256, std=1.0), pos=pos, width=64, depth=3, heads=2, causal=True, activation="gelu_tanh", kernel_init="xavier"
+        stem=Tokens(256, std=1.0),
+        pos=pos,
+        width=64,
+        depth=3,
+        blocks=(block,),
+        causal=True,
     )
     return Experiment(
         name=f"language_{name}",

@@ -11,6 +11,9 @@ from jaxemb.data.key_value import KeyValue
 from jaxemb.evals.accuracy import Accuracy
 from jaxemb.evals.extrapolate import Extrapolate
 from jaxemb.experiment import Experiment
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
@@ -18,16 +21,15 @@ from jaxemb.pooling.token import Token
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.train.optim import Optim
 
+block = Block(Attention(2, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 data = KeyValue(length=128)
 encoder = Transformer(
     stem=Tokens(data.vocabulary),
     pos=Rotary(),
     width=64,
     depth=2,
-    heads=2,
+    blocks=(block,),
     causal=True,
-    activation="gelu_tanh",
-    kernel_init="xavier",
 )
 main = Experiment(
     name="retrieval",

@@ -10,6 +10,9 @@ Three cells of a 14 x 14 grid are tokens; six yes-no questions about their place
 from jaxemb.data.three_cell import LABELS, ThreeCell
 from jaxemb.evals.three_cell import ThreeCellAccuracy
 from jaxemb.experiment import Experiment, replace
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.cells import Cells
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -30,11 +33,18 @@ from jaxemb.posemb.seqpe import SeqPE
 from jaxemb.posemb.sincos import SinCos
 from jaxemb.train.optim import Optim
 
+block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
+
 
 def experiment(name: str, pos: PosEmb) -> Experiment:
     """The same model and budget, one field changed."""
     encoder = Transformer(
-        stem=Cells(14), pos=pos, class_token=True, width=64, depth=3, heads=4, activation="gelu_tanh", kernel_init="xavier"
+        stem=Cells(14),
+        pos=pos,
+        class_token=True,
+        width=64,
+        depth=3,
+        blocks=(block,),
     )
     return Experiment(
         name=f"three_cell_{name}",
@@ -74,7 +84,7 @@ dense = replace(
     name="three_cell_dense",
     objective=replace(
         sincos2d.objective,
-        encoder=replace(sincos2d.objective.encoder, stem=Patches(16)),
+        encoder=replace(sincos2d.objective.encoder, stem=Patches(16, kernel_init="xavier")),
         inputs="images",
     ),
     data=ThreeCell(grid=14, form="dense", valid_share=0.0),

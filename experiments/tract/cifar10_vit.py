@@ -16,6 +16,9 @@ from jaxemb.data.augment import Flip, PadCrop
 from jaxemb.data.images import Images
 from jaxemb.evals.accuracy import Accuracy
 from jaxemb.experiment import Experiment
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
@@ -29,17 +32,23 @@ RATES = {100: 1e-3, 200: 10**-3.2}
 
 def stems(size: int) -> dict[str, Patches]:
     return {
-        "plain": Patches(size),
-        "tract": Patches(size),
-        "patchnorm": Patches(size, norm="patch"),
-        "dualpatchnorm": Patches(size, norm="dual"),
+        "plain": Patches(size, kernel_init="xavier"),
+        "tract": Patches(size, kernel_init="xavier"),
+        "patchnorm": Patches(size, kernel_init="xavier", norm="patch"),
+        "dualpatchnorm": Patches(size, kernel_init="xavier", norm="dual"),
     }
 
 
 def experiment(name: str, kind: str, stem: Patches, epochs: int, width: int, heads: int) -> Experiment:
     """Batch 128, cosine to 0 over the budget, accuracy on the whole test split after every epoch."""
     side = math.isqrt(32 * 32 // stem.size**2)
-    encoder = Transformer(stem=stem, pos=Learned(shape=(side, side)), width=width, depth=7, heads=heads, kernel_init="xavier")
+    encoder = Transformer(
+        stem=stem,
+        pos=Learned(shape=(side, side)),
+        width=width,
+        depth=7,
+        blocks=(Block(Attention(heads, kernel_init="xavier"), FeedForward(kernel_init="xavier")),),
+    )
     return Experiment(
         name=f"tract_{name}",
         objective=Classify(encoder=encoder, classes=10, smoothing=0.1),

@@ -1,8 +1,8 @@
-"""The heads of DMT-JEPA: a patch's target from its most similar neighbours, and the context's share in every context patch."""
+"""The head of DMT-JEPA: a patch's target from its most similar neighbours, and the context's share in every context patch."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import field
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,12 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, suggest
-from jaxemb.nn.dense import Dense, LayerNorm
-from jaxemb.ops.dtypes import wide
+from jaxemb.config import ConfigError, choices
+from jaxemb.layers.dense import INITS, FromHeads, ToHeads
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.layers.norms import LayerNorm
+from jaxemb.ops.allow import Allow
+from jaxemb.ops.attention import attention
 
 KINDS = ("cross", "self")
 
@@ -29,25 +32,25 @@ class Aggregation(nn.Module):
         z <- z + Attn(LN(c), LN([c; z])),   z <- z + MLP(LN(z))
 
     "self": the patches of a context look at each other, without c; targets are the same, as of all rows that of t_i alone is kept.
-    Parameters: blocks_i with norm1, q, k, v, proj (d, d), norm2, up (d, 4d), down; norm.
+    Parameters: blocks_i with norm1, q, k, v (d, h, e), out (h, e, d), norm2, mlp; norm.
     """
 
-    width: int
-    depth: int
-    heads: int
-    kind: str
-    kernel_init: str
-    activation: Any
-    dtype: str
-    param_dtype: str
+    depth: int = 2
+    heads: int = 4
+    kind: str = "cross"
+    """Of the context: "cross" as published; "self": its patches look at each other (an ablation)."""
+    mlp: FeedForward = field(default_factory=FeedForward)
+    kernel_init: str = "normal"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices(self, kind=KINDS, kernel_init=INITS)
+        if min(self.depth, self.heads) < 1:
+            raise ConfigError(f"Aggregation needs depth and heads of at least 1, not {self.depth} and {self.heads}")
 
     def setup(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(f"attention={self.kind!r}{suggest(self.kind, KINDS)}")
-        names = ("width", "heads", "kernel_init", "activation", "dtype", "param_dtype")
-        settings = {name: getattr(self, name) for name in names}
-        self.blocks = [ClassBlock(**settings) for _ in range(self.depth)]
-        self.norm = LayerNorm(1e-6, dtype=self.dtype, param_dtype=self.param_dtype)
+        self.blocks = [ClassBlock(self.heads, self.kernel_init, self.mlp.copy(parent=None)) for _ in range(self.depth)]
+        self.norm = LayerNorm(1e-6)
 
     def neighbours(
         self,
@@ -73,20 +76,16 @@ class Aggregation(nn.Module):
 
 
 class ClassBlock(nn.Module):
-    """Pre-norm attention of some queries over some rows, and an MLP of four times the width."""
+    """Pre-norm attention of some queries over some rows, and a feed-forward part."""
 
-    width: int
     heads: int
     kernel_init: str
-    activation: Any
-    dtype: str
-    param_dtype: str
+    mlp: FeedForward
 
     def setup(self) -> None:
-        kind: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.norm1, self.norm2 = LayerNorm(1e-6, **kind), LayerNorm(1e-6, **kind)
-        self.q, self.k, self.v, self.proj, self.down = (Dense(self.width, kernel_init=self.kernel_init, **kind) for _ in range(5))
-        self.up = Dense(4 * self.width, kernel_init=self.kernel_init, **kind)
+        self.norm1, self.norm2 = LayerNorm(1e-6), LayerNorm(1e-6)
+        self.q, self.k, self.v = (ToHeads(self.heads, kernel_init=self.kernel_init) for _ in range(3))
+        self.out = FromHeads(kernel_init=self.kernel_init)
 
     def around(
         self,
@@ -98,7 +97,10 @@ class ClassBlock(nn.Module):
         """t_i looks at itself and its neighbours, whose keys and values are computed once a patch, not once a neighbour."""
         own, others = self.norm1(t), self.norm1(features)
         keys, values = (jnp.concatenate([part(own)[:, :, None], gather(part(others), ids)], axis=2) for part in (self.k, self.v))
-        return self._mlp(t + self._look(self.q(own)[:, :, None], keys, values, seen)[:, :, 0])
+        b, n, m, h, e = keys.shape  # each patch is a row of its own, with one query and m keys
+        flat = [x.reshape(b * n, -1, h, e) for x in (self.q(own), keys, values)]
+        found = attention(*flat, allow=Allow(seen.reshape(b * n, m)))
+        return self._mlp(t + self.out(found.reshape(b, n, h, e)))
 
     def mean_looks(self, z: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n d"]:
         """The mean of the rows looks at itself and them; all rows get what it saw."""
@@ -106,27 +108,17 @@ class ClassBlock(nn.Module):
         c = (z * weight).sum(1, keepdims=True) / jnp.maximum(weight.sum(1, keepdims=True), 1)
         rows = self.norm1(jnp.concatenate([c, z], axis=1))
         seen = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
-        return self._mlp(z + self._look(self.q(rows[:, :1]), self.k(rows), self.v(rows), seen))
+        return self._mlp(z + self.out(attention(self.q(rows[:, :1]), self.k(rows), self.v(rows), allow=Allow(seen))))
 
     def everyone(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n d"]:
         """Ordinary self-attention."""
         rows = self.norm1(x)
-        return self._mlp(x + self._look(self.q(rows), self.k(rows), self.v(rows), mask))
+        return self._mlp(x + self.out(attention(self.q(rows), self.k(rows), self.v(rows), allow=Allow(mask))))
 
-    def _look(
-        self, q: Float[Array, "*b n d"], k: Float[Array, "*b m d"], v: Float[Array, "*b m d"], seen: Bool[Array, "*b m"]
-    ) -> Float[Array, "*b n d"]:
-        split = [x.reshape(*x.shape[:-1], self.heads, -1) for x in (q, k, v)]
-        scale = split[0].shape[-1] ** -0.5
-        logits = jnp.einsum("...nhe,...mhe->...hnm", split[0] * scale, split[1], preferred_element_type=wide(q))
-        logits = jnp.where(jnp.expand_dims(seen, (-3, -2)), logits, jnp.finfo(logits.dtype).min)
-        weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-        return self.proj(jnp.einsum("...hnm,...mhe->...nhe", weights, split[2]).reshape(q.shape))
-
-    def _mlp(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        return x + self.down(self.activation(self.up(self.norm2(x))))
+    def _mlp(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        return x + self.mlp(self.norm2(x))
 
 
-def gather(x: Float[Array, "b n d"], ids: Int[Array, "b m k"]) -> Float[Array, "b m k d"]:
+def gather(x: Float[Array, "b n h e"], ids: Int[Array, "b m k"]) -> Float[Array, "b m k h e"]:
     """Rows of each image."""
     return jax.vmap(lambda rows, i: rows[i])(x, ids)

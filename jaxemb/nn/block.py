@@ -1,23 +1,24 @@
-"""The transformer layers, shared by the encoder and by the predictors of masked prediction."""
+"""The transformer block, made of parts, and stacks of them: shared by encoders, predictors and decoders."""
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Float
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.nn.dense import INITS, Dense, LayerNorm
-from jaxemb.posemb.base import PosEmb, overrides, unbound
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.layers.norms import LayerNorm, Norm
+from jaxemb.nn.attention import Attention
+from jaxemb.ops.allow import Allow
+from jaxemb.posemb.base import Places, PosEmb, overrides
 
-ACTIVATIONS = {
-    "gelu": lambda x: nn.gelu(x, approximate=False),  # x Phi(x) by erf: what published checkpoints mean
-    "gelu_tanh": lambda x: nn.gelu(x, approximate=True),  # makes a training step on CPU 1.25x shorter
-}
+ORDERS = ("pre", "post", "sandwich", "parallel")
 REMAT = {
     "full": None,  # of a layer, keep its input alone
     "dots": "dots_saveable",  # keep the results of matmuls
@@ -26,166 +27,166 @@ REMAT = {
 
 
 class Block(nn.Module):
-    """x <- x + Attn(LN(x)); x <- x + MLP(LN(x)): pre-norm, each branch with optional layer scale and stochastic depth.
+    """Attention and a feed-forward part, each on a residual path:
 
-    Parameters: norm1, qkv (d, 3d), out (d, d), norm2, mlp_up (d, 4d), mlp_down (4d, d); a positional embedding with parameters
-    for each layer has them under `posemb`. Where "intermediates" may change, `attention` (b n h n) is left there.
+        pre       x <- x + f(norm(x))                     ViT, Llama
+        post      x <- norm(x + f(x))                     BERT
+        sandwich  x <- x + norm_after(f(norm(x)))         Gemma 2
+        parallel  x <- x + attention(norm(x)) + mlp(norm(x)), one norm for both
+
+    Parameters: attention, mlp, norm1, norm2 (not in "parallel"), with "sandwich" norm1_after and norm2_after, with `layer_scale`
+    scale1 and scale2 (d).
     """
 
-    posemb: PosEmb
-    heads: int
-    mlp_ratio: float
-    dropout: float
-    layer_scale: float | None
-    qk_norm: bool
-    causal: bool
-    activation: str
-    kernel_init: str
-    eps: float
-    dtype: str
-    param_dtype: str
-    train: bool
-    collect: bool
+    attention: Attention = field(default_factory=Attention)
+    mlp: FeedForward = field(default_factory=FeedForward)
+    norm: Norm = field(default_factory=LayerNorm)
+    order: str = "pre"
+    layer_scale: float | None = None
+    """Start of a trained factor on each branch (1e-5 in CaiT); None: no factor."""
+    drop_path: float = 0.0
+    """Stochastic depth (Huang et al. 2016): chance to skip a branch, rising linearly from 0 in the first layer
+    to this in the last."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices(self, order=ORDERS)
+        if not 0 <= self.drop_path < 1:
+            raise ConfigError(f"Block.drop_path must be in [0, 1), is {self.drop_path}")
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "b n d"],
-        drop_path: Float[Array, ""] | None,
-        shared: Any,
-        mask: Bool[Array, "b n"] | None,
-    ) -> tuple[Float[Array, "b n d"], Float[Array, "b n d"] | None]:
-        x = self._add(x, self._attend(self._norm("norm1")(x), shared, mask), "scale1", drop_path)
-        hidden = self._dense(int(x.shape[-1] * self.mlp_ratio), "mlp_up")(self._norm("norm2")(x))
-        hidden = self._dropout(ACTIVATIONS[self.activation](hidden))
-        x = self._add(x, self._dropout(self._dense(x.shape[-1], "mlp_down")(hidden)), "scale2", drop_path)
-        return x, x if self.collect else None
+        self, x: Float[Array, "b n d"], share: Float[Array, ""] | None, shared: Any, allow: Allow, train: bool = False
+    ) -> Float[Array, "b n d"]:
+        """`share`: of `drop_path` that this layer gets, None in evaluation; `shared`: see `Attention`."""
+        rate = None if share is None or not self.drop_path else share * self.drop_path
 
-    def _attend(self, x: Array, shared: Any, mask: Array | None) -> Array:
-        b, n, d = x.shape
-        qkv = self._dense(3 * d, "qkv")(x).reshape(b, n, 3, self.heads, d // self.heads)
-        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        if self.qk_norm:
-            q, k = self._norm("q_norm")(q), self._norm("k_norm")(k)
-        out = self.posemb.attend(q, k, v, shared, mask=mask, causal=self.causal)
-        if self.is_mutable_collection("intermediates"):
-            self.sow("intermediates", "attention", self._weights(q, k, shared, mask))
-        return self._dropout(self._dense(d, "out")(out.reshape(b, n, d)))
+        def add(x: Array, branch: Array, i: int) -> Array:
+            if self.order == "sandwich":
+                branch = self.norm.copy(name=f"norm{i}_after")(branch)
+            x = x + self._weighed(branch, f"scale{i}", rate)
+            return self.norm.copy(name=f"norm{i}")(x) if self.order == "post" else x
 
-    def _weights(self, q: Array, k: Array, shared: Any, mask: Array | None) -> Float[Array, "b n h n"]:
-        """What `attend` multiplies values by, in every scheme: it is given values that name their keys, e keys at a time."""
-        b, n, h, e = q.shape
-        names = jnp.pad(jnp.eye(n, dtype=q.dtype), ((0, 0), (0, -n % e))).reshape(n, -1, e)
-        pieces = [jnp.broadcast_to(names[None, :, i, None], (b, n, h, e)) for i in range(names.shape[1])]
-        found = [self.posemb.attend(q, k, v, shared, mask=mask, causal=self.causal) for v in pieces]
-        return jnp.concatenate(found, axis=-1)[..., :n]
+        if self.order == "parallel":
+            y = self.norm.copy(name="norm1")(x)
+            return add(add(x, self.attention(y, shared, allow, train), 1), self.mlp(y, train), 2)
+        for i, branch in ((1, lambda y: self.attention(y, shared, allow, train)), (2, lambda y: self.mlp(y, train))):
+            x = add(x, branch(x if self.order == "post" else self.norm.copy(name=f"norm{i}")(x)), i)
+        return x
 
-    def _add(self, x: Array, branch: Array, name: str, drop_path: Array | None) -> Array:
+    def _weighed(self, branch: Array, name: str, rate: Array | None) -> Array:
         if self.layer_scale is not None:
-            init = nn.initializers.constant(self.layer_scale)
-            scale = self.param(name, init, (x.shape[-1],), jnp.dtype(self.param_dtype))
+            scale = self.param(name, nn.initializers.constant(self.layer_scale), (branch.shape[-1],), jnp.float32)
             branch = branch * scale[None, None].astype(branch.dtype)
-        if drop_path is not None:  # drops the branch for whole examples, and scales the others up to keep the mean
-            keep = 1 - drop_path
-            kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (x.shape[0], 1, 1))
+        if rate is not None:  # drops the branch for whole examples, and scales the others up to keep the mean
+            keep = 1 - rate
+            kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (branch.shape[0], 1, 1))
             branch = jnp.where(kept, branch / keep.astype(branch.dtype), 0)
-        return x + branch
+        return branch
 
-    def _norm(self, name: str) -> LayerNorm:
-        return LayerNorm(self.eps, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
 
-    def _dense(self, features: int, name: str) -> Dense:
-        return Dense(features, kernel_init=self.kernel_init, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+class Period(nn.Module):
+    """What a scan repeats: a few blocks, one after the other."""
 
-    def _dropout(self, x: Array) -> Array:
-        return nn.Dropout(self.dropout)(x, deterministic=False) if self.dropout and self.train else x
+    blocks: tuple[Block, ...]
+    collect: bool
+
+    @nn.compact
+    def __call__(self, x: Array, shares: Array | None, shared: tuple, allow: Allow, train: bool) -> tuple[Array, tuple]:
+        outputs = []
+        for i, block in enumerate(self.blocks):
+            x = block.copy(name=f"block_{i}")(x, None if shares is None else shares[i], shared[i], allow, train)
+            outputs.append(x)
+        return x, tuple(outputs) if self.collect else ()
 
 
 class Layers(nn.Module):
-    """Abstract: the fields of a stack of blocks, and how it runs. The encoder and the predictors are its final classes."""
+    """Abstract: a stack of blocks and how it runs. Encoders, predictors and decoders are its final classes."""
 
     width: int = 64
     """Features of a token (d)."""
     depth: int = 4
     """Number of blocks (l)."""
-    heads: int = 4
-    mlp_ratio: float = 4.0
-    """Hidden features of the MLP, as a multiple of the width."""
-    dropout: float = 0.0
-    drop_path: float = 0.0
-    """Stochastic depth: chance to skip a branch, rising linearly from 0 in the first layer to this in the last."""
-    layer_scale: float | None = None
-    """Start of a trained factor on each branch (1e-5 in CaiT); None: no factor."""
-    qk_norm: bool = False
-    """LayerNorm on queries and keys, a head at a time."""
-    causal: bool = False
-    """A token sees itself and those before it in the sequence."""
-    activation: str = "gelu"
-    kernel_init: str = "trunc_normal"
-    eps: float = 1e-6
-    """Of the LayerNorms."""
+    blocks: tuple[Block, ...] = field(default_factory=lambda: (Block(),))
+    """A period that repeats until there are `depth` blocks: one for all, or e.g. (local, local, global)."""
     scan: bool = False
-    """One compiled layer run `depth` times: compiles faster; parameters get a leading depth axis."""
+    """One compiled period run depth / len(blocks) times: compiles faster; parameters get a leading axis."""
     remat: str | None = None
     """What to keep of a layer for its gradient: None everything, "full" nothing, "dots", "dots_no_batch"."""
-    dtype: str = "float32"
-    """Of the computation."""
-    param_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width % self.heads:
-            raise ConfigError(f"width {self.width} is not divisible by heads {self.heads}")
-        choices(self, activation=ACTIVATIONS, kernel_init=INITS, remat=(None, *REMAT))
+        choices(self, remat=(None, *REMAT))
+        for name in ("width", "depth"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{type(self).__name__}.{name} must be at least 1, is {getattr(self, name)}")
+        if not self.blocks:
+            raise ConfigError(f"{type(self).__name__}.blocks must name at least one block")
+        if self.scan and self.depth % len(self.blocks):
+            raise ConfigError(
+                f"scan=True runs whole periods: depth={self.depth} is not a multiple of the {len(self.blocks)} blocks"
+            )
+        for block in self.blocks:
+            block.attention.width_of_head(self.width)
 
     def run_blocks(
         self,
         x: Float[Array, "b n d"],
-        *,
-        pos: Num[Array, "#b m a"],
+        places: Places,
         posemb: PosEmb,
-        mask: Bool[Array, "b n"] | None = None,
+        *,
+        allow: Allow,
         layers: tuple[int, ...] = (),
         prefix: int = 0,
-        grid: tuple[int, ...] | None = None,
-        train: bool = False,
     ) -> tuple[Array, tuple[Array, ...]]:
-        """(output, outputs of the asked-for layers). `prefix` tokens before those that `pos` is of have no position. To be called
-        inside `nn.compact`."""
-        wanted = tuple(self._index(i) for i in layers)
-        shared = ("heads", "mlp_ratio", "dropout", "layer_scale", "qk_norm", "causal", "activation", "kernel_init", "eps", "dtype")
-        settings = {name: getattr(self, name) for name in (*shared, "param_dtype")}
-        settings |= {"train": train, "collect": bool(wanted)}
-        rates = jnp.linspace(0.0, self.drop_path, self.depth) if self.drop_path and train else None
-        shared = posemb.prepare(pos, heads=self.heads, width=self.width // self.heads, prefix=prefix, grid=grid, train=train)
-        block = Block
+        """(output, outputs of the asked-for layers). `prefix` tokens stand before those that `places` is of; `allow` is of all
+        of them. To be called inside `nn.compact`."""
+        wanted, train, period = tuple(self._index(i) for i in layers), places.train, len(self.blocks)
+        shared = self._prepared(places, posemb, prefix)
+        # Each block is a copy of its own: linen would share one, and its parameters, between all layers.
+        blocks = [_with_pos(b, posemb) for b in self.blocks]
+        shares = jnp.linspace(0.0, 1.0, self.depth) if train and any(b.drop_path for b in blocks) else None
+
+        def run(block: Any, x: Array, shares: Array | None, shared: Any, allow: Allow) -> Any:
+            return block(x, shares, shared, allow, train)
+
         if self.remat is not None or self.scan:  # a scan without checkpoint keeps stacked copies: 1.5x slower on CPU
             policy = REMAT[self.remat or "dots"]
             policy = getattr(jax.checkpoint_policies, policy) if policy else None
-            block = nn.remat(Block, policy=policy, prevent_cse=not self.scan)
+            run = nn.remat(run, policy=policy, prevent_cse=not self.scan)
         if self.scan:
             if overrides(posemb, "after_block"):
                 raise ConfigError(f"scan=True runs all layers as one, and {type(posemb).__name__} works between them: scan=False")
-            axes: Any = (0 if rates is not None else nn.broadcast, nn.broadcast, nn.broadcast)
             stack = nn.scan(
-                block,
+                run,
                 variable_axes={"params": 0, "intermediates": 0},
                 split_rngs={"params": True, "dropout": True},
-                in_axes=axes,
-                length=self.depth,
+                in_axes=(nn.broadcast if shares is None else 0, nn.broadcast, nn.broadcast),
+                length=self.depth // period,
             )
-            x, every = stack(name="blocks", posemb=unbound(posemb), **settings)(x, rates, shared, mask)
-            return x, () if every is None else tuple(every[i] for i in wanted)
+            shares = None if shares is None else shares.reshape(-1, period)
+            x, every = stack(Period(tuple(blocks), bool(wanted), name="blocks"), x, shares, tuple(shared), allow)
+            return x, tuple(every[i % period][i // period] for i in wanted)
         outputs = []
         for i in range(self.depth):
-            # A copy of its own: linen would share one, and its parameters, between all blocks.
-            layer = block(name=f"block_{i}", posemb=unbound(posemb), **settings)
-            x, out = layer(x, None if rates is None else rates[i], shared, mask)
-            outputs.append(out)
+            block = blocks[i % period].copy(name=f"block_{i}")
+            x = run(block, x, None if shares is None else shares[i], shared[i % period], allow)
+            outputs.append(x)
             if overrides(posemb, "after_block"):
-                seen = None if mask is None else mask[:, prefix:]
-                x = jnp.concatenate([x[:, :prefix], posemb.after_block(x[:, prefix:], i, pos, grid=grid, mask=seen)], axis=1)
+                x = jnp.concatenate([x[:, :prefix], posemb.after_block(x[:, prefix:], i, places)], axis=1)
         return x, tuple(outputs[i] for i in wanted)
+
+    def _prepared(self, places: Places, posemb: PosEmb, prefix: int) -> list[Any]:
+        """What the layers share, for each block of the period; computed once for blocks that are alike in this."""
+        found, done = [], {}
+        for i, block in enumerate(self.blocks):
+            heads, width, own = block.attention.heads, block.attention.width_of_head(self.width), block.attention.pos
+            kind = (heads, width, None if own is None else i)
+            if kind not in done:
+                scheme = posemb if own is None else own.copy(name=f"pos_{i}")
+                done[kind] = scheme.prepare(places, heads=heads, width=width, prefix=prefix)
+            found.append(done[kind])
+        return found
 
     def _index(self, layer: int) -> int:
         if not -self.depth <= layer < self.depth:
@@ -193,15 +194,28 @@ class Layers(nn.Module):
         return layer % self.depth
 
 
-def stack_blocks(params: dict) -> dict:
-    """Parameters with `block_0`, `block_1`, ... as those of the same module with scan=True (`blocks`, leading depth axis)."""
+def _with_pos(block: Block, posemb: PosEmb) -> Block:
+    """The block, free of any module yet, with the encoder's positional embedding where it has none of its own."""
+    attention = block.attention
+    own = posemb if attention.pos is None else attention.pos
+    return block.copy(parent=None, attention=attention.copy(parent=None, pos=own.copy(parent=None)))
+
+
+def stack_blocks(params: dict, period: int = 1) -> dict:
+    """Parameters with `block_0`, `block_1`, ... as those of the same module with scan=True: `blocks/block_j` holds every period-th
+    block from j on, with a leading axis."""
     names = sorted((k for k in params if k.startswith("block_")), key=lambda k: int(k.removeprefix("block_")))
     rest = {k: v for k, v in params.items() if k not in names}
-    return rest | {"blocks": jax.tree.map(lambda *x: jnp.stack(x), *(params[k] for k in names))}
+    every = {f"block_{j}": jax.tree.map(lambda *x: jnp.stack(x), *(params[k] for k in names[j::period])) for j in range(period)}
+    return rest | {"blocks": every}
 
 
 def unstack_blocks(params: dict) -> dict:
     """The inverse of `stack_blocks`."""
-    depth = jax.tree.leaves(params["blocks"])[0].shape[0]
+    stacked = params["blocks"]
+    repeats = jax.tree.leaves(stacked)[0].shape[0]
     rest = {k: v for k, v in params.items() if k != "blocks"}
-    return rest | {f"block_{i}": jax.tree.map(lambda x, i=i: x[i], params["blocks"]) for i in range(depth)}
+    for j in range(len(stacked)):
+        for r in range(repeats):
+            rest[f"block_{r * len(stacked) + j}"] = jax.tree.map(lambda x, r=r: x[r], stacked[f"block_{j}"])
+    return rest

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -33,14 +31,23 @@ class Cells(Stem):
 
     @nn.compact
     def __call__(
-        self, inputs: Int[Array, "b 3 2"], *, width: int, keep: Int[Array, "b k"] | None = None, **dense: Any
-    ) -> tuple[Float[Array, "b 3 d"], Int[Array, "b 3 2"]]:
-        if keep is not None:
-            raise ConfigError("Cells cannot keep a part of its three tokens: masked prediction needs another stem")
-        dtype = jnp.dtype(dense.get("param_dtype", "float32"))
-        colours = self.param("colours", nn.initializers.normal(self.std), (3, width), dtype)
-        tokens = jnp.broadcast_to(colours[None], (len(inputs), 3, width))
-        return tokens.astype(dense.get("dtype", "float32")), inputs
+        self,
+        inputs: Int[Array, "b 3 2"],
+        *,
+        width: int,
+        keep: Array | None = None,
+        types: Array | None = None,
+        dtype: str = "float32",
+    ) -> Float[Array, "b 3 d"]:
+        if keep is not None or types is not None:
+            raise ConfigError(
+                "Cells cannot keep a part of its three tokens, nor give them types: masked prediction needs another stem"
+            )
+        colours = self.param("colours", nn.initializers.normal(self.std), (3, width), jnp.float32)
+        return jnp.broadcast_to(colours[None], (len(inputs), 3, width)).astype(dtype)
+
+    def positions(self, inputs: Int[Array, "b 3 2"], keep: Array | None = None) -> Int[Array, "b 3 2"]:
+        return inputs
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
         return self.size, self.size

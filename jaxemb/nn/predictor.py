@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.layers.dense import INITS, Dense
+from jaxemb.layers.norms import LayerNorm, Norm
 from jaxemb.nn.block import Layers
-from jaxemb.nn.dense import INITS, Dense, LayerNorm
-from jaxemb.posemb.base import PosEmb
+from jaxemb.ops.allow import Allow
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.posemb.sincos import SinCos
 
 
-class Stack(Layers):
-    """Blocks and a final norm, on tokens that know where they are."""
+class Predictor(Layers):
+    """Linear(d -> width); + positions; [context ; mask tokens] through the blocks; norm; Linear(width -> d) at the mask tokens.
 
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "b n a"], posemb: PosEmb, mask: Bool[Array, "b n"] | None, train: bool
-    ) -> Float[Array, "b n d"]:
-        x, _ = self.run_blocks(x, pos=pos, posemb=posemb, mask=mask, train=train)
-        return LayerNorm(self.eps, dtype=self.dtype, param_dtype=self.param_dtype, name="norm")(x)
-
-
-class Predictor(nn.Module):
-    """Linear(d -> width); + positions; [context ; mask tokens] through the blocks; Linear(width -> d) at the mask tokens.
-
-    A mask token is one shared learned vector plus the position of the patch it stands for. Everything that is not a field here
-    is as in the encoder. Parameters: embed, mask_token (1, 1, width), pos, layers, out.
+    A mask token is one shared learned vector plus the position of the patch it stands for.
+    Parameters: embed, mask_token (1, 1, width), pos, block_i (or blocks/block_j, with scan), norm, out.
     """
 
     width: int = 384
     depth: int = 12
-    heads: int | None = None
-    """None: as many as the encoder, whatever the width (as released)."""
     pos: PosEmb = field(default_factory=lambda: SinCos(axes=2))
+    norm: Norm = field(default_factory=LayerNorm)
+    kernel_init: str = "normal"
+    """Of the first and the last linear layer."""
 
     @nn.compact
     def __call__(
@@ -48,33 +38,23 @@ class Predictor(nn.Module):
         context_pos: Int[Array, "s k a"],
         target_pos: Int[Array, "s n a"],
         *,
-        like: Layers,
         grid: tuple[int, ...] | None = None,
         context_mask: Bool[Array, "s k"] | None = None,
         target_mask: Bool[Array, "s n"] | None = None,
         train: bool = False,
     ) -> Float[Array, "s n d"]:
-        """Predictions at `target_pos`; `like` is the encoder, for its settings; `grid` that of the whole image. One row is one
-        sequence: tokens see each other."""
-        heads = like.heads if self.heads is None else self.heads
-        if self.width % heads:
-            raise ConfigError(
-                f"predictor.width {self.width} is not divisible by {heads} heads (predictor.heads=None: the encoder's)"
-            )
-        kind: dict[str, Any] = {"dtype": like.dtype, "param_dtype": like.param_dtype}
-        k, n = context.shape[1], target_pos.shape[1]
-        token = self.param("mask_token", INITS["trunc_normal"], (1, 1, self.width), jnp.dtype(like.param_dtype))
-        x = Dense(self.width, kernel_init=like.kernel_init, name="embed", **kind)(context)
-        x = jnp.concatenate([x, jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], n, self.width))], axis=1)
-        where = self.pos.locate(jnp.concatenate([context_pos, target_pos], axis=1), grid=grid, batch=len(x))
-        x = self.pos.add(x, where, grid=grid)
-        mask = None
+        """Predictions at `target_pos`; `grid` is that of the whole image. One row is one sequence: tokens see each other."""
+        (s, k, d), n = context.shape, target_pos.shape[1]
+        token = self.param("mask_token", INITS["normal"], (1, 1, self.width), jnp.float32)
+        x = Dense(self.width, kernel_init=self.kernel_init, name="embed")(context)
+        x = jnp.concatenate([x, jnp.broadcast_to(token.astype(x.dtype), (s, n, self.width))], axis=1)
+        valid = None
         if context_mask is not None or target_mask is not None:
-            seen = jnp.ones(x.shape[:1] + (k,), bool) if context_mask is None else context_mask
-            asked = jnp.ones(x.shape[:1] + (n,), bool) if target_mask is None else target_mask
-            mask = jnp.concatenate([seen, asked], axis=1)
-        same = ("mlp_ratio", "qk_norm", "activation", "kernel_init", "eps", "scan", "remat", "dtype", "param_dtype")
-        settings = {name: getattr(like, name) for name in same}
-        layers = Stack(width=self.width, depth=self.depth, heads=heads, name="layers", **settings)
-        x = layers(x, where, self.pos, mask, train)
-        return Dense(context.shape[-1], kernel_init=like.kernel_init, name="out", **kind)(x[:, k:])
+            seen = jnp.ones((s, k), bool) if context_mask is None else context_mask
+            asked = jnp.ones((s, n), bool) if target_mask is None else target_mask
+            valid = jnp.concatenate([seen, asked], axis=1)
+        allow = Allow(valid)
+        places = Places(jnp.concatenate([context_pos, target_pos], axis=1), grid=grid, allow=allow, rows=s, train=train)
+        places = places.at(self.pos.locate(places))
+        x, _ = self.run_blocks(self.pos.add(x, places), places, self.pos, allow=allow)
+        return Dense(d, kernel_init=self.kernel_init, name="out")(self.norm(x)[:, k:])

@@ -1,15 +1,17 @@
-"""The published sizes of vision transformers, as plain functions. Any field can be given by name: vit_s(16, drop_path=0.1)."""
+"""The published sizes of vision transformers, as plain functions. Any field can be given by name: vit_s(16, scan=True)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 
 
 def vit(width: int, depth: int, heads: int, patch: int, fields: dict[str, Any]) -> Transformer:
-    return Transformer(**{"stem": Patches(patch), "width": width, "depth": depth, "heads": heads} | fields)
+    return Transformer(**{"stem": Patches(patch), "width": width, "depth": depth, "blocks": (Block(Attention(heads)),)} | fields)
 
 
 def micro(patch: int = 8, **fields: Any) -> Transformer:

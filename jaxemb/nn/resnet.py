@@ -11,7 +11,8 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import choices
-from jaxemb.nn.conv import Conv
+from jaxemb.layers.conv import Conv
+from jaxemb.layers.norms import BatchNorm
 from jaxemb.ops import tract
 from jaxemb.types import Features
 
@@ -50,11 +51,12 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "b H W c"], *, train: bool = False) -> Features:
         conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=INIT)
-        norm = partial(_Norm, momentum=self.momentum, train=train, dtype=self.dtype)
+        norm = partial(_norm, momentum=self.momentum, train=train)
+        x = (images if self.tract is None else tract.floating(images)).astype(self.dtype)
         size, stride, pad = STEMS[self.stem]
-        first: dict[str, Any] = {"tract": self.tract, "tract_pieces": self.tract_pieces, "dtype": self.dtype}
-        x = Conv(self.width, size, stride, pad, use_bias=False, kernel_init=INIT, name="stem", **first)(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        first: dict[str, Any] = {"tract": self.tract, "tract_pieces": self.tract_pieces}
+        x = Conv(self.width, size, stride, pad, use_bias=False, kernel_init=INIT, name="stem", **first)(x)
+        x = nn.relu(norm("stem_norm")(x))
         if self.stem != "cifar":
             around: Any = ((1, 1), (1, 1))
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=around)
@@ -69,32 +71,23 @@ class ResNet(nn.Module):
 
 def _basic(x: Array, width: int, stride: int, conv: partial, norm: partial, name: str) -> Array:
     y = conv(width, (3, 3), strides=stride, padding=1, name=f"{name}_conv1")(x)
-    y = nn.relu(norm(name=f"{name}_norm1")(y))
-    y = norm(name=f"{name}_norm2")(conv(width, (3, 3), padding=1, name=f"{name}_conv2")(y))
+    y = nn.relu(norm(f"{name}_norm1")(y))
+    y = norm(f"{name}_norm2")(conv(width, (3, 3), padding=1, name=f"{name}_conv2")(y))
     return nn.relu(y + _shortcut(x, y, stride, conv, norm, name))
 
 
 def _bottleneck(x: Array, width: int, stride: int, conv: partial, norm: partial, name: str) -> Array:
-    y = nn.relu(norm(name=f"{name}_norm1")(conv(width, (1, 1), name=f"{name}_conv1")(x)))
-    y = nn.relu(norm(name=f"{name}_norm2")(conv(width, (3, 3), strides=stride, padding=1, name=f"{name}_conv2")(y)))
-    y = norm(name=f"{name}_norm3")(conv(4 * width, (1, 1), name=f"{name}_conv3")(y))
+    y = nn.relu(norm(f"{name}_norm1")(conv(width, (1, 1), name=f"{name}_conv1")(x)))
+    y = nn.relu(norm(f"{name}_norm2")(conv(width, (3, 3), strides=stride, padding=1, name=f"{name}_conv2")(y)))
+    y = norm(f"{name}_norm3")(conv(4 * width, (1, 1), name=f"{name}_conv3")(y))
     return nn.relu(y + _shortcut(x, y, stride, conv, norm, name))
 
 
 def _shortcut(x: Array, y: Array, stride: int, conv: partial, norm: partial, name: str) -> Array:
     if x.shape == y.shape:
         return x
-    return norm(name=f"{name}_shortcut_norm")(conv(y.shape[-1], (1, 1), strides=stride, name=f"{name}_shortcut")(x))
+    return norm(f"{name}_shortcut_norm")(conv(y.shape[-1], (1, 1), strides=stride, name=f"{name}_shortcut")(x))
 
 
-class _Norm(nn.Module):
-    """Batch norm in float32 (linen's own mixes dtypes that strict promotion refuses)."""
-
-    momentum: float
-    train: bool
-    dtype: str
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b H W c"]) -> Float[Array, "b H W c"]:
-        norm = nn.BatchNorm(use_running_average=not self.train, momentum=self.momentum, epsilon=1e-5, name="norm")
-        return norm(x.astype(jnp.float32)).astype(self.dtype)
+def _norm(name: str, *, momentum: float, train: bool) -> partial:
+    return partial(BatchNorm(momentum, name=name), train=train)

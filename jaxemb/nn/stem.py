@@ -1,8 +1,8 @@
-"""Stems: from images or token ids to the first vectors of an encoder, with the position of each."""
+"""Stems: from images or token ids to the first vectors of an encoder, and where they are."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,17 +10,23 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.nn.dense import Dense, LayerNorm, normalise
+from jaxemb.layers.dense import INITS, Dense
+from jaxemb.layers.norms import LayerNorm, normalise
 from jaxemb.ops import tract
 
 
 class Stem(nn.Module):
-    """Says how inputs become tokens. The encoder passes its width and dtypes, so that they are written once."""
+    """Says how inputs become tokens. The encoder passes its width and dtype, so that they are written once."""
 
-    def __call__(self, inputs: Array, *, width: int, keep: Array | None = None, **dense: Any) -> tuple[Array, Array]:
-        """(tokens b n d, positions #b n a). `keep` (b k) picks tokens before anything is computed for them; without it all
-        examples have the same positions, given once (1 n a)."""
+    def __call__(
+        self, inputs: Array, *, width: int, keep: Array | None = None, types: Array | None = None, dtype: str = "float32"
+    ) -> Array:
+        """The tokens, b n d. `keep` (b k) picks some before anything is computed for them; `types` (b n) are of token ids."""
         raise TypeError(f"{type(self).__name__} does not define __call__")
+
+    def positions(self, inputs: Array, keep: Array | None = None) -> Array:
+        """Where the tokens are, #b n a; the first axis is 1 where all examples have the same positions."""
+        raise TypeError(f"{type(self).__name__} does not define positions")
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Positions along each axis, of one input of this shape; None where that is not fixed."""
@@ -40,6 +46,7 @@ class Patches(Stem):
 
     size: int = 16
     """Pixels along the side of a patch."""
+    kernel_init: str = "normal"
     tract: float | None = None
     """lambda of TrAct (Petersen et al. 2024, `ops/tract.py`): the kernel learns as if the tokens were the parameters. 0.1 is usual;
     images should be standardised. None: the plain gradient."""
@@ -52,28 +59,42 @@ class Patches(Stem):
     def __post_init__(self) -> None:
         super().__post_init__()
         tract.check(self.tract, self.tract_pieces, "Patches.")
-        choices(self, norm=(None, "patch", "dual"))
+        choices(self, norm=(None, "patch", "dual"), kernel_init=INITS)
+        if self.size < 1:
+            raise ConfigError(f"Patches.size must be at least 1, is {self.size}")
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "b H W c"], *, width: int, keep: Int[Array, "b k"] | None = None, **dense: Any
-    ) -> tuple[Float[Array, "b n d"], Int[Array, "#b n 2"]]:
-        rows, columns = self.grid(inputs.shape[1:3])
+        self,
+        inputs: Float[Array, "b H W c"],
+        *,
+        width: int,
+        keep: Int[Array, "b k"] | None = None,
+        types: Array | None = None,
+        dtype: str = "float32",
+    ) -> Float[Array, "b n d"]:
+        if types is not None:
+            raise ConfigError("types are of token ids, and Patches reads images")
+        self.grid(inputs.shape[1:3])
         patches = patchify(inputs, self.size)
-        if keep is None:
-            keep = jnp.arange(rows * columns)[None]
-        else:  # gathering pixels first: what is masked costs nothing from here on
+        if keep is not None:  # gathering pixels first: what is masked costs nothing from here on
             patches = jnp.take_along_axis(patches, keep[:, :, None], axis=1)
-        return self._project(patches, width, dense), patch_positions(keep, columns)
+        if self.tract is not None:
+            tract.floating(patches)
+        return self._project(patches.astype(dtype), width)
 
-    def _project(self, patches: Float[Array, "b n p"], width: int, dense: dict[str, Any]) -> Float[Array, "b n d"]:
-        dtypes = {name: dense[name] for name in ("dtype", "param_dtype") if name in dense}
+    def _project(self, patches: Float[Array, "b n p"], width: int) -> Float[Array, "b n d"]:
         if self.norm == "patch":
-            patches = normalise(patches, 1e-6)
+            patches = normalise(patches, 1e-6).astype(patches.dtype)
         if self.norm == "dual":
-            patches = LayerNorm(name="norm_before", **dtypes)(patches)
-        tokens = Dense(width, name="proj", tract=self.tract, tract_pieces=self.tract_pieces, **dense)(patches)
-        return LayerNorm(name="norm_after", **dtypes)(tokens) if self.norm == "dual" else tokens
+            patches = LayerNorm(name="norm_before")(patches)
+        how = {"tract": self.tract, "tract_pieces": self.tract_pieces, "kernel_init": self.kernel_init}
+        tokens = Dense(width, name="proj", **how)(patches)
+        return LayerNorm(name="norm_after")(tokens) if self.norm == "dual" else tokens
+
+    def positions(self, inputs: Array, keep: Int[Array, "b k"] | None = None) -> Int[Array, "#b n 2"]:
+        rows, columns = self.grid(inputs.shape[1:])
+        return patch_positions(jnp.arange(rows * columns)[None] if keep is None else keep, columns)
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns of patches of an image of this height and width."""
@@ -87,26 +108,47 @@ class Patches(Stem):
 
 
 class Tokens(Stem):
-    """Looks up the vectors of token ids. Parameters: `embedding` (v, d). Positions count from 0."""
+    """Looks up the vectors of token ids. Parameters: `embedding` (v, d), with `types` also `type_embedding` (types, d). Positions
+    count from 0."""
 
     vocabulary: int = 256
-    """Number of ids; an id outside gives NaN, not the nearest row."""
+    """Number of ids; an id outside, a negative one too, gives NaN, not another row."""
+    types: int = 0
+    """Kinds of tokens, such as BERT's two sentences; each has a vector that is added. 0: none."""
     std: float = 0.02
-    """Spread of the table at the start. Beside sine-cosine positions, whose entries are about .7, it should be near 1."""
+    """Spread of the tables at the start. Beside sine-cosine positions, whose entries are about .7, it should be near 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.vocabulary < 1 or self.types < 0:
+            raise ConfigError(f"Tokens needs vocabulary >= 1 and types >= 0, not {self.vocabulary} and {self.types}")
 
     @nn.compact
     def __call__(
-        self, inputs: Int[Array, "b n"], *, width: int, keep: Int[Array, "b k"] | None = None, **dense: Any
-    ) -> tuple[Float[Array, "b k d"], Int[Array, "#b k 1"]]:
-        table = self.param(
-            "embedding", nn.initializers.normal(self.std), (self.vocabulary, width), jnp.dtype(dense.get("param_dtype", "float32"))
-        )
-        if keep is None:
-            keep = jnp.arange(inputs.shape[1])[None]
-        else:
-            inputs = jnp.take_along_axis(inputs, keep, axis=1)
-        tokens = jnp.take(table, inputs, axis=0, mode="fill", fill_value=jnp.nan)
-        return tokens.astype(dense.get("dtype", "float32")), keep[:, :, None]
+        self,
+        inputs: Int[Array, "b n"],
+        *,
+        width: int,
+        keep: Int[Array, "b k"] | None = None,
+        types: Int[Array, "b n"] | None = None,
+        dtype: str = "float32",
+    ) -> Float[Array, "b k d"]:
+        if types is not None and not self.types:
+            raise ConfigError("types were given, and Tokens.types=0 has no vectors for them: set it to their number")
+        tokens = self._rows("embedding", self.vocabulary, width, inputs, keep).astype(dtype)
+        if self.types:
+            kinds = jnp.zeros_like(inputs) if types is None else types
+            tokens = tokens + self._rows("type_embedding", self.types, width, kinds, keep).astype(dtype)
+        return tokens
+
+    def _rows(self, name: str, count: int, width: int, ids: Array, keep: Array | None) -> Float[Array, "b k d"]:
+        table = self.param(name, nn.initializers.normal(self.std), (count, width), jnp.float32)
+        ids = ids if keep is None else jnp.take_along_axis(ids, keep, axis=1)
+        ids = jnp.where(ids < 0, count, ids)  # JAX counts negative numbers from the end
+        return jnp.take(table, ids, axis=0, mode="fill", fill_value=jnp.nan)
+
+    def positions(self, inputs: Array, keep: Int[Array, "b k"] | None = None) -> Int[Array, "#b k 1"]:
+        return (jnp.arange(inputs.shape[1])[None] if keep is None else keep)[:, :, None]
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int]:
         return (shape[0],)

@@ -1,67 +1,108 @@
-"""The pre-norm transformer encoder: one class for images and token ids, with any stem and any positional embedding."""
+"""The transformer encoder: one class for images and token ids, with any stem, positional embedding and blocks."""
 
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Num
 
+from jaxemb.config import ConfigError, choices
+from jaxemb.layers.dense import INITS
+from jaxemb.layers.norms import LayerNorm, Norm
 from jaxemb.nn.block import Layers
-from jaxemb.nn.dense import INITS, LayerNorm
 from jaxemb.nn.stem import Patches, Stem
-from jaxemb.posemb.base import PosEmb
+from jaxemb.ops.allow import Allow, positions_within
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.posemb.sincos import SinCos
 from jaxemb.types import Features
 
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
 
 class Transformer(Layers):
-    """stem -> + positions -> depth x block -> LayerNorm (Dosovitskiy et al. 2021 for images, with `Patches`).
+    """stem -> + positions -> depth x block -> norm (Dosovitskiy et al. 2021 for images, with `Patches`).
 
-    Parameters: stem, pos, class_token and registers (1, p, d), block_i (or blocks, with scan), norm.
+    Parameters: stem, pos, class_token and registers (1, p, d), block_i (or blocks/block_j, with scan), norm.
     """
 
     stem: Stem = field(default_factory=lambda: Patches(8))
     pos: PosEmb = field(default_factory=lambda: SinCos(axes=2))
+    norm: Norm | None = field(default_factory=LayerNorm)
+    """Of the output; None where the blocks' own comes last (order="post")."""
     class_token: bool = False
     registers: int = 0
     """Extra learned tokens that carry no output of their own (Darcet et al. 2024)."""
+    causal: bool = False
+    """A token sees itself and those before it in the sequence."""
+    dtype: str = "float32"
+    """Of the computation: the stem's output has it, and every part computes in the dtype of its input."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices(self, dtype=DTYPES)
+        if self.registers < 0:
+            raise ConfigError(f"Transformer.registers must not be negative, is {self.registers}")
 
     @nn.compact
     def __call__(
         self,
         inputs: Array,
         *,
+        pos: Num[Array, "#b n a"] | None = None,
+        types: Int[Array, "b n"] | None = None,
         keep: Int[Array, "b k"] | None = None,
-        mask: Bool[Array, "b n"] | None = None,
+        allow: Allow = Allow(),
         layers: tuple[int, ...] = (),
         train: bool = False,
     ) -> Features:
-        """`inputs`: images b H W c or ids b n. `keep`: the tokens to compute at all. `mask`: which of those are not padding.
-        `layers`: whose outputs to return besides the last one's (0 is the first, -1 the last; before the final norm)."""
-        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        grid = self.stem.grid(inputs.shape[1:])
-        x, pos = self.stem(inputs, width=self.width, keep=keep, kernel_init=self.kernel_init, **dtypes)
-        pos = self.pos.locate(pos, grid=grid, picture=self.stem.picture(inputs), batch=len(x), train=train)
-        x = self.pos.add(x, pos, grid=grid)
+        """`inputs`: images b H W c or ids b n. `pos`: where the tokens are, if not where the stem says; `types`: of token ids.
+        `keep`: the tokens to compute at all; `allow`: which of those are padding, and who looks at whom. `layers`: whose outputs to
+        return besides the last one's (0 is the first, -1 the last; before the final norm)."""
+        if self.causal and not allow.causal:
+            allow = Allow(allow.valid, allow.segments, causal=True, window=allow.window)
+        x = self.stem(inputs, width=self.width, keep=keep, types=types, dtype=self.dtype)
         b, n, _ = x.shape
-        valid = jnp.ones((b, n), bool) if mask is None else mask
+        known = {"picture": self.stem.picture(inputs), "allow": allow, "rows": b, "train": train}
+        places = Places(self._positions(inputs, pos, keep, allow), grid=self._grid(inputs, allow), **known)
+        places = places.at(self.pos.locate(places))
+        x = self.pos.add(x, places)
+        valid = jnp.ones((b, n), bool) if allow.valid is None else allow.valid
         extra = self.class_token + self.registers
         if extra:
             x = jnp.concatenate([self._prefix(x), x], axis=1)
-            mask = None if mask is None else jnp.pad(mask, ((0, 0), (extra, 0)), constant_values=True)
-        x, outputs = self.run_blocks(x, pos=pos, posemb=self.pos, mask=mask, layers=layers, prefix=extra, grid=grid, train=train)
-        x = LayerNorm(self.eps, name="norm", **dtypes)(x)
-        return Features(x[:, extra:], valid, tuple(y[:, extra:] for y in outputs), x[:, :extra] if extra else None)
+        x, outputs = self.run_blocks(x, places, self.pos, allow=allow.after(extra), layers=layers, prefix=extra)
+        x = x if self.norm is None else self.norm(x)
+        ids = inputs if jnp.issubdtype(inputs.dtype, jnp.integer) and inputs.ndim == 2 else None
+        if ids is not None and keep is not None:
+            ids = jnp.take_along_axis(ids, keep, axis=1)
+        return Features(x[:, extra:], valid, tuple(y[:, extra:] for y in outputs), x[:, :extra] if extra else None, ids)
+
+    def _positions(self, inputs: Array, pos: Array | None, keep: Array | None, allow: Allow) -> Num[Array, "#b n a"]:
+        """Of the tokens that are computed. Texts packed into one row count each from 0."""
+        if pos is None and allow.segments is not None:
+            if keep is not None:
+                raise ConfigError("packed rows (segments) of which a part is kept need their positions: pass pos")
+            return positions_within(allow.segments)[:, :, None]
+        if pos is None:
+            return self.stem.positions(inputs, keep)
+        return (
+            pos
+            if keep is None
+            else jnp.take_along_axis(jnp.broadcast_to(pos, (len(keep), *pos.shape[1:])), keep[:, :, None], axis=1)
+        )
+
+    def _grid(self, inputs: Array, allow: Allow) -> tuple[int, ...] | None:
+        # A row of several texts is longer than any of them: no grid is known that positions count in.
+        return None if allow.segments is not None else self.stem.grid(inputs.shape[1:])
 
     def _prefix(self, x: Float[Array, "b n d"]) -> Float[Array, "b p d"]:
         """The class token, then the registers."""
         shapes = {"class_token": int(self.class_token), "registers": self.registers}
         tokens = [
-            self.param(name, INITS["trunc_normal"], (1, count, self.width), jnp.dtype(self.param_dtype)).astype(x.dtype)
+            self.param(name, INITS["normal"], (1, count, self.width), jnp.float32).astype(x.dtype)
             for name, count in shapes.items()
             if count
         ]

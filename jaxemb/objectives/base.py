@@ -10,6 +10,8 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
+from jaxemb.config import ConfigError
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.draws import Draws
 from jaxemb.types import Batch, Features, Loss, Now, Paper
 
@@ -58,3 +60,19 @@ class Objective(nn.Module):
         """Touches every parameter; what `init` runs."""
         now = Now(jnp.zeros((), jnp.int32), 1, jax.random.key(0))
         return self.loss(batch, self.targets(batch, now), now), self.encode(batch)
+
+
+def allowed(batch: Batch) -> Allow:
+    """What a batch says of its tokens: `mask` (b n), False where one is padding; `segments` (b n), which texts of a packed row they
+    belong to."""
+    return Allow(batch.get("mask"), batch.get("segments"))
+
+
+def refuse_mask(owner: Any, batch: Batch) -> None:
+    """Raises for a batch that says something of its tokens which this objective would not heed."""
+    for name in ("mask", "segments"):
+        if name in batch:
+            raise ConfigError(
+                f"the batch holds {name!r}, which {type(owner).__name__} of {type(owner.encoder).__name__} cannot heed: it would "
+                "take padding for content; use an objective and an encoder of token sequences, or data without padding"
+            )

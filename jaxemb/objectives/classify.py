@@ -13,9 +13,9 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.dense import Dense
+from jaxemb.layers.dense import Dense
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective
+from jaxemb.objectives.base import Objective, allowed, refuse_mask
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
@@ -102,4 +102,7 @@ class Classify(Objective):
         if self.inputs not in batch:
             raise ConfigError(f"inputs={self.inputs!r} is not in the batch, which holds {', '.join(sorted(batch))}")
         encoder: Any = self.encoder
+        if isinstance(encoder, Transformer):
+            return encoder(batch[self.inputs], types=batch.get("types"), allow=allowed(batch), train=train)
+        refuse_mask(self, batch)
         return encoder(batch[self.inputs], train=train)

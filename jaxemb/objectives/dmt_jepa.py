@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import field
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,7 +11,6 @@ from jaxtyping import Bool, Float
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.nn.aggregation import Aggregation
-from jaxemb.nn.block import ACTIVATIONS
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.ops.neighbours import most_similar, window_neighbours
 from jaxemb.types import Batch, Now, Paper
@@ -41,9 +41,7 @@ class DMTJEPA(IJEPA):
     """Side of the square of patches around a patch from which the neighbours are taken."""
     wrap: bool = True
     """The grid is a torus (as released): opposite borders are neighbours. False: a window ends at the border."""
-    attention: str = "cross"
-    """Of the context head: "cross" as published; "self": its patches look at each other (an ablation)."""
-    head_depth: int = 2
+    head: Aggregation = field(default_factory=Aggregation)
     target_head: bool = True
     """False: I-JEPA's own targets, with the context head (an ablation)."""
     context_head: bool = True
@@ -62,12 +60,6 @@ class DMTJEPA(IJEPA):
         choices(self, start=STARTS)
         if self.window < 3 or self.window % 2 == 0:
             raise ConfigError(f"window={self.window} must be odd and at least 3")
-
-    def setup(self) -> None:
-        e = self.encoder
-        kind: dict[str, Any] = {"dtype": e.dtype, "param_dtype": e.param_dtype, "kernel_init": e.kernel_init}
-        kind |= {"activation": ACTIVATIONS[e.activation], "width": e.width, "heads": e.heads}
-        self.head = Aggregation(depth=self.head_depth, kind=self.attention, **kind)
 
     def targets(self, batch: Batch, now: Now) -> Float[Array, "b n d"]:
         features = super().targets(batch, now)

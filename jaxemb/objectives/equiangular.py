@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.nn.dense import Dense
+from jaxemb.layers.dense import Dense
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.equiangular import generate

@@ -11,14 +11,15 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from jaxemb.config import ConfigError, choices
+from jaxemb.layers.norms import normalise
 from jaxemb.masks.base import Masks
 from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.masks.multi_block import MultiBlock
-from jaxemb.nn.dense import normalise
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, patch_positions
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective
+from jaxemb.objectives.base import Objective, refuse_mask
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import smooth_l1, squared
@@ -78,6 +79,7 @@ class IJEPA(Objective):
         return not self.sigreg  # which keeps it from collapse without a teacher
 
     def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
+        refuse_mask(self, batch)
         images = batch["images"]
         return {**batch, **self.masks(self._grid(images), draws)}
 
@@ -112,7 +114,7 @@ class IJEPA(Objective):
         seen = None if context_mask is None else context_mask.reshape(b * m, k)
         images = jnp.repeat(batch["images"], m, axis=0) if m > 1 else batch["images"]
         context = context.reshape(b * m, k)
-        f = self.encoder(images, keep=context, mask=seen, train=train)
+        f = self.encoder(images, keep=context, allow=Allow(seen), train=train)
         if self.sigreg and train:
             self._regularise(f)
         z = self._refine(f.tokens, seen)
@@ -130,7 +132,6 @@ class IJEPA(Objective):
             z,
             patch_positions(context, grid[1]),
             patch_positions(places, grid[1]),
-            like=self.encoder,
             grid=grid,
             context_mask=seen,
             target_mask=asked,
@@ -151,6 +152,7 @@ class IJEPA(Objective):
         self.sow("losses", "sigreg", self.sigreg * sigreg(rows, directions, weight=weight))
 
     def features(self, batch: Batch) -> Features:
+        refuse_mask(self, batch)
         return self.encoder(batch["images"])
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:

@@ -12,10 +12,12 @@ from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.random_patches import RandomPatches
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, patch_positions, patchify
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective
+from jaxemb.objectives.base import Objective, refuse_mask
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import squared
@@ -35,7 +37,7 @@ class MAE(Objective):
     """
 
     paper: ClassVar[Paper | None] = Paper("Masked Autoencoders Are Scalable Vision Learners", 2022, "arxiv.org/abs/2111.06377")
-    tiny: ClassVar[dict] = {"decoder": Decoder(width=32, depth=1, heads=4)}
+    tiny: ClassVar[dict] = {"decoder": Decoder(width=32, depth=1, blocks=(Block(Attention(4)),))}
 
     encoder: Transformer = field(default_factory=Transformer)
     decoder: Decoder = field(default_factory=Decoder)
@@ -53,6 +55,7 @@ class MAE(Objective):
             )
 
     def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
+        refuse_mask(self, batch)
         images = batch["images"]
         return {**batch, **self.masks(self._grid(images), draws)}
 
@@ -77,6 +80,7 @@ class MAE(Objective):
         return patches.at[jnp.arange(len(hidden))[:, None], hidden].set(p)
 
     def features(self, batch: Batch) -> Features:
+        refuse_mask(self, batch)
         return self.encoder(batch["images"])
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
@@ -96,7 +100,7 @@ class MAE(Objective):
         visible = patch_positions(jnp.arange(grid[0] * grid[1])[None] if keep is None else keep, grid[1])
         places = None if hidden is None else patch_positions(hidden, grid[1])
         outputs = self._size**2 * images.shape[-1]
-        return self.decoder(seen, visible, places, like=self.encoder, outputs=outputs, branches=branches, grid=grid, train=train)
+        return self.decoder(seen, visible, places, outputs=outputs, branches=branches, grid=grid, train=train)
 
     def _patches(self, images: Array) -> Float[Array, "b n q"]:
         return patchify(images.astype(wide(images)), self._size)

@@ -12,10 +12,12 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.dense import Dense
+from jaxemb.layers.dense import Dense
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective
+from jaxemb.objectives.base import Objective, allowed
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.token import Token
@@ -34,10 +36,11 @@ class NextToken(Objective):
         p(x_t+1 | x_1 .. x_t) = softmax(E z_t),   loss = -mean_t log p(x_t+1),   t = 1 .. n - 1
 
     z (b n d) are the features of the encoder, E (v, d) is the table of its stem (Press & Wolf 2017), or with `tied=False` a Dense
-    head of its own. Where the batch holds `mask` (b n), padding is neither seen nor predicted. `bits_per_token`: the loss in bits.
+    head of its own. Where the batch holds `mask` (b n), padding is neither seen nor predicted; `segments` (b n) are texts packed
+    into one row, that neither see nor predict each other. `bits_per_token`: the loss in bits.
     """
 
-    tiny: ClassVar[dict] = {"encoder": decoder(stem=Tokens(16), width=32, depth=1, heads=2)}
+    tiny: ClassVar[dict] = {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))}
 
     encoder: Transformer = field(default_factory=decoder)
     """Causal, with the stem `Tokens`; its `vocabulary` is the number of classes."""
@@ -55,7 +58,7 @@ class NextToken(Objective):
 
     def setup(self) -> None:
         if not self.tied:
-            self.head = Dense(self._vocabulary, dtype=self.encoder.dtype, param_dtype=self.encoder.param_dtype)
+            self.head = Dense(self._vocabulary)
 
     def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         nll = self._nll(batch, train=True)
@@ -81,6 +84,8 @@ class NextToken(Objective):
         return self._features(batch, train=False)
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
+        if "segments" in batch:
+            raise ConfigError("encode gives one embedding a row, and a packed row (segments) holds several texts: unpack them")
         return self.pooling(self.features(batch))
 
     @property
@@ -95,9 +100,12 @@ class NextToken(Objective):
         return -jnp.take_along_axis(log_p, batch["tokens"][:, 1:, None], axis=-1)[..., 0]
 
     def _weight(self, batch: Batch, like: Array) -> Float[Array, "b m"]:
-        return batch["mask"][:, 1:].astype(like.dtype) if "mask" in batch else jnp.ones_like(like)
+        weight = batch["mask"][:, 1:].astype(like.dtype) if "mask" in batch else jnp.ones_like(like)
+        if "segments" in batch:  # the first token of a text does not follow from the last one of the text before it
+            weight = weight * (batch["segments"][:, 1:] == batch["segments"][:, :-1]).astype(like.dtype)
+        return weight
 
     def _features(self, batch: Batch, train: bool) -> Features:
         if "tokens" not in batch:
             raise ConfigError(f"NextToken reads 'tokens', which are not in the batch; it holds {', '.join(sorted(batch))}")
-        return self.encoder(batch["tokens"], mask=batch.get("mask"), train=train)
+        return self.encoder(batch["tokens"], allow=allowed(batch), train=train)

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.projector import Projector
+from jaxemb.layers.projector import Projector
 from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Batch, Loss, Now, Paper

@@ -12,9 +12,9 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.projector import Projector
+from jaxemb.layers.projector import Projector
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective
+from jaxemb.objectives.base import Objective, refuse_mask
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
@@ -50,6 +50,7 @@ class _TwoViews(Objective):
             raise ConfigError(f"{type(self).__name__} compares two views, not views.count={self.views.count}")
 
     def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
+        refuse_mask(self, batch)
         return {**batch, "view_seeds": self.views.seeds(draws)}
 
     def embed(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m d"]:
@@ -61,6 +62,7 @@ class _TwoViews(Objective):
         return self.projector(self.encode(batch))
 
     def features(self, batch: Batch) -> Features:
+        refuse_mask(self, batch)
         encoder: Any = self.encoder
         return encoder(batch["images"], train=False)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.nn.projector import Projector
+from jaxemb.layers.projector import Projector
 from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view, refuse_negative
 from jaxemb.types import Batch, Loss, Now, Paper
 

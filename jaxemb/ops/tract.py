@@ -52,7 +52,7 @@ def tract_dense(
 ) -> Float[Array, "*b m"]:
     """x (*b n) times kernel, computed in `dtype`; all leading axes are rows, and `pieces` cuts the first."""
     check(lam, pieces)
-    return _product(_matmul, _rows, lam, pieces, _floating(x).astype(dtype or x.dtype), kernel)
+    return _product(_matmul, _rows, lam, pieces, floating(x).astype(dtype or x.dtype), kernel)
 
 
 def tract_conv(
@@ -79,12 +79,12 @@ def tract_conv(
     geometry = _geometry((height, width), x.shape[1:3], strides, padding, dilation)
     forward = functools.partial(jax.lax.conv_general_dilated, **geometry, dimension_numbers=("NHWC", "HWIO", "NHWC"))
     rows = functools.partial(_patches, (height, width), geometry)
-    return _product(forward, rows, lam, pieces, _floating(x).astype(dtype or x.dtype), kernel)
+    return _product(forward, rows, lam, pieces, floating(x).astype(dtype or x.dtype), kernel)
 
 
 def dense_moment(x: Array, lam: float, *, dtype: str | None = None) -> Float[Array, "n n"]:
     """X^T X / r + lambda I of x (*b n) in `dtype`; all leading axes are rows."""
-    return _moment(_rows(_floating(x).astype(dtype or x.dtype)), lam)
+    return _moment(_rows(floating(x).astype(dtype or x.dtype)), lam)
 
 
 def conv_moment(
@@ -99,7 +99,7 @@ def conv_moment(
 ) -> Float[Array, "n n"]:
     """X^T X / r + lambda I of the patches of x (b H W c) under a kernel of this size; n counts as in the flattened kernel."""
     geometry = _geometry(size, x.shape[1:3], strides, padding, dilation)
-    return _moment(_patches(size, geometry, _floating(x).astype(dtype or x.dtype)), lam)
+    return _moment(_patches(size, geometry, floating(x).astype(dtype or x.dtype)), lam)
 
 
 def deferred(grads: Any, moments: Any) -> Any:
@@ -247,7 +247,8 @@ def _pair(x: Pair) -> tuple[int, int]:
     return (x, x) if isinstance(x, int) else x
 
 
-def _floating(x: Array) -> Array:
+def floating(x: Array) -> Array:
+    """x, which must be of floating-point numbers."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ConfigError(f"tract: inputs must be floating-point numbers, best standardised (mean 0, deviation 1), not {x.dtype}")
     return x

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Num
+from jaxtyping import Float
 
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.types import Paper
 
 
@@ -25,8 +25,8 @@ class ALiBi(PosEmb):
 
     paper: ClassVar[Paper | None] = Paper("Train Short, Test Long", 2021, "arxiv.org/abs/2108.12409")
 
-    def bias(self, pos_q: Num[Array, "#b n a"], pos_k: Num[Array, "#b m a"], heads: int) -> Float[Array, "#b h n m"]:
-        apart = (pos_q[:, :, None] - pos_k[:, None, :]).astype(jnp.result_type(float))
+    def bias(self, q: Places, k: Places, heads: int) -> Float[Array, "#b h n m"]:
+        apart = (q.pos[:, :, None] - k.pos[:, None, :]).astype(jnp.result_type(float))
         distance = jnp.abs(apart[..., 0]) if apart.shape[-1] == 1 else jnp.sqrt((apart**2).sum(-1))
         return -jnp.asarray(slopes(heads), distance.dtype)[None, :, None, None] * distance[:, None]
 

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import field
 from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Float, Num
 
+from jaxemb.config import ConfigError
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.attention import attention
 from jaxemb.types import Paper
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where the tokens of a forward pass are, and what else a positional embedding may know of them. Class and register tokens are
+    not among them. (Arrays are annotated `Any`, see `Allow`.)"""
+
+    pos: Any
+    """Num[#b n a]; the first axis is 1 where all examples have the same positions."""
+    grid: tuple[int, ...] | None = field(default=None, metadata={"static": True}, kw_only=True)
+    """Rows and columns of the whole input, or its length, where known."""
+    picture: Any = field(default=None, kw_only=True)
+    """The inputs as images (b H W c), where they are."""
+    allow: Allow = field(default=Allow(), kw_only=True)
+    """Which of the tokens are padding (`valid`), and who looks at whom."""
+    rows: int = field(default=1, metadata={"static": True}, kw_only=True)
+    """Examples of the batch (b)."""
+    train: bool = field(default=False, metadata={"static": True}, kw_only=True)
+    """Random shifts and losses of a member's own are wanted."""
+
+    def at(self, pos: Num[Array, "_ n a"], **changes: Any) -> Places:
+        """The same tokens at other positions."""
+        return dataclasses.replace(self, pos=pos, **changes)
 
 
 class Shared(NamedTuple):
@@ -25,103 +54,76 @@ class Shared(NamedTuple):
 
 
 class PosEmb(nn.Module):
-    """Says where tokens are. `pos` (#b n a) is data, passed in: never an `arange` of the encoder's own.
+    """Says where tokens are. Positions are data, passed in with `Places`: never an `arange` of a member's own.
 
-    Its first axis is 1 where all examples have the same positions, so that whatever depends on positions alone is computed for one
-    example. A member overrides the one or two hooks that its kind needs; the others leave their input alone. The encoder calls
+    Whatever depends on positions alone is computed for one example where all have the same. A member overrides the one or two hooks
+    that its kind needs; the others leave their input alone. The encoder calls
 
-        once        pos = locate(pos)       what a position is: an index on a curve, a real number, a shifted one
-        once        x = add(x, pos)         absolute kinds
-        once        shared = prepare(pos)   calls angles(pos, e) and bias(pos, pos, h): rotary and relative kinds
-        each layer  y = attend(q, k, v, shared)   calls rotate(q, k, shared) and layer_bias(q, shared), then attention
-        each layer  x = after_block(x, i, pos)    convolutional kinds
+        once        pos = locate(places)        what a position is: an index on a curve, a real number, a shifted one
+        once        x = add(x, places)          absolute kinds, from here on with the located positions
+        once        shared = prepare(places)    calls angles(places, e) and bias(places, places, h): rotary and relative kinds
+        each layer  y = attend(q, k, v, shared, allow)   calls rotate(q, k, shared) and layer_bias(q, shared), then attention
+        each layer  x = after_block(x, i, places)        convolutional kinds
 
     In `locate`, `add`, `prepare` and `after_block` a member's parameters are the encoder's, under `pos`; in `attend` and what it
-    calls every layer has its own, under `posemb`. A loss of a member's own is sown: `self.sow("losses", name, value)`, and the
-    train step adds it.
+    calls every layer has its own, under `attention/pos`. A loss of a member's own is sown: `self.sow("losses", name, value)`, and
+    the train step adds it.
     """
 
     paper: ClassVar[Paper | None] = None
 
-    def locate(
-        self,
-        pos: Num[Array, "_ n a"],
-        *,
-        grid: tuple[int, ...] | None = None,
-        picture: Any = None,
-        batch: int = 1,
-        train: bool = False,
-    ) -> Num[Array, "_ n c"]:
-        """What the other hooks take for positions. `grid`: rows and columns of the whole input, or its length, where known;
-        `picture`: the inputs as images (b H W c), where they are; `batch`: how many examples there are, for members that give
-        each its own positions; `train`: random shifts are wanted."""
-        return pos
+    def locate(self, places: Places) -> Num[Array, "_ n c"]:
+        """What the other hooks take for positions."""
+        return places.pos
 
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
+    def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
         """Absolute kinds: add to the tokens, before the first layer."""
         return x
 
-    def angles(self, pos: Num[Array, "#b n a"], width: int) -> Any:
+    def angles(self, places: Places, width: int) -> Any:
         """Rotary kinds: cosines and sines, for heads of this width."""
         return None
 
-    def bias(self, pos_q: Num[Array, "#b n a"], pos_k: Num[Array, "#b m a"], heads: int) -> Float[Array, "#b #h n m"] | None:
+    def bias(self, q: Places, k: Places, heads: int) -> Float[Array, "#b #h n m"] | None:
         """Relative kinds: a term added to the attention logits of every layer."""
         return None
 
-    def prepare(
-        self,
-        pos: Num[Array, "#b n a"],
-        *,
-        heads: int,
-        width: int,
-        prefix: int = 0,
-        grid: tuple[int, ...] | None = None,
-        train: bool = False,
-    ) -> Any:
+    def prepare(self, places: Places, *, heads: int, width: int, prefix: int = 0) -> Any:
         """What all layers share. `width` is that of a head; `prefix` class and register tokens come before the others: they
         are nowhere, so nothing turns them and no bias is added to their logits."""
-        bias = self.bias(pos, pos, heads)
+        bias = self.bias(places, places, heads)
         if prefix:
-            pos = jnp.pad(pos, ((0, 0), (prefix, 0), (0, 0)))
+            places = places.at(jnp.pad(places.pos, ((0, 0), (prefix, 0), (0, 0))), allow=places.allow.after(prefix))
             bias = None if bias is None else jnp.pad(bias, ((0, 0), (0, 0), (prefix, 0), (prefix, 0)))
-        return Shared(pos, self.angles(pos, width), bias)
+        return Shared(places.pos, self.angles(places, width), bias)
 
     def rotate(
-        self, q: Float[Array, "b n h e"], k: Float[Array, "b n h e"], shared: Any
-    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b n h e"]]:
+        self, q: Float[Array, "b n h e"], k: Float[Array, "b m h e"], shared: Any
+    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b m h e"]]:
         """Rotary kinds: turn queries and keys."""
         return q, k
 
-    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b #h n n"] | None:
+    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b #h n m"] | None:
         """The bias of one layer: the shared one, but for kinds whose table is a layer's own or whose bias looks at queries."""
-        return shared.bias
+        return None if shared.bias is None else of_queries(shared.bias, q, axis=2)
 
     def attend(
         self,
         q: Float[Array, "b n h e"],
-        k: Float[Array, "b n h e"],
-        v: Float[Array, "b n h e"],
+        k: Float[Array, "b m h e"],
+        v: Float[Array, "b m h e"],
         shared: Any,
+        allow: Allow,
         *,
-        mask: Bool[Array, "b n"] | None = None,
-        causal: bool = False,
+        scale: float | None = None,
+        softcap: float | None = None,
     ) -> Float[Array, "b n h e"]:
-        """One layer's attention."""
+        """One layer's attention; the queries are the last n of the m tokens that `shared` is of. `scale`, of the logits:
+        1 / sqrt(e) where None."""
         q, k = self.rotate(q, k, shared)
-        return attention(q, k, v, bias=self.layer_bias(q, shared), mask=mask, causal=causal)
+        return attention(q, k, v, bias=self.layer_bias(q, shared), allow=allow, scale=scale, softcap=softcap)
 
-    def after_block(
-        self,
-        x: Float[Array, "b n d"],
-        layer: int,
-        pos: Num[Array, "#b n a"],
-        *,
-        grid: tuple[int, ...] | None = None,
-        mask: Bool[Array, "b n"] | None = None,
-    ) -> Float[Array, "b n d"]:
+    def after_block(self, x: Float[Array, "b n d"], layer: int, places: Places) -> Float[Array, "b n d"]:
         """Convolutional kinds: change the tokens after layer 0, 1, ... (without class and register tokens)."""
         return x
 
@@ -133,8 +135,36 @@ def overrides(posemb: PosEmb, hook: str) -> bool:
     return getattr(type(posemb), hook) is not getattr(PosEmb, hook)
 
 
-def unbound(posemb: PosEmb) -> PosEmb:
-    """A copy that belongs to no module yet, nor does what it wraps."""
-    inner = getattr(posemb, "of", None)
-    more: dict[str, Any] = {} if inner is None else {"of": unbound(inner)}
-    return posemb.clone(parent=None, name=None, **more)
+def of_queries(x: Array, q: Float[Array, "b n h e"], axis: int = 1) -> Array:
+    """What is told of all m tokens along an axis, for the last n of them: the queries."""
+    n, m = q.shape[1], x.shape[axis]
+    if n > m:
+        raise ConfigError(f"{n} queries are more than the {m} tokens whose positions are known")
+    return x if n == m else jax.lax.slice_in_dim(x, m - n, m, axis=axis)
+
+
+def extent(pos: Num[Array, "#b n a"], allow: Allow) -> Num[Array, "_ _ a"]:
+    """How many positions along each axis the text or picture of each token has (#b #n a): last minus first plus one, padding left
+    out. A distance, so that shifted positions are no longer, and of a token's own segment where texts are packed."""
+    own = allow.valid if allow.valid is None else allow.valid[:, None]
+    if allow.segments is not None:
+        same = allow.segments[:, :, None] == allow.segments[:, None, :]
+        own = same if own is None else own & same
+    if own is None:
+        return pos.max(1, keepdims=True) - pos.min(1, keepdims=True) + 1
+    ends: Any = jnp.iinfo(pos.dtype) if jnp.issubdtype(pos.dtype, jnp.integer) else jnp.finfo(pos.dtype)
+    own, every = own[..., None], pos[:, None]
+    last, first = jnp.where(own, every, ends.min).max(2), jnp.where(own, every, ends.max).min(2)
+    return jnp.where(own.any(2), last - first + 1, 1)
+
+
+def own_length(places: Places) -> bool:
+    """Whether texts have lengths of their own, shorter than the row: they are packed into it, or padded."""
+    return places.allow.segments is not None or (places.allow.valid is not None and places.pos.shape[-1] == 1)
+
+
+def refuse(allow: Allow, member: PosEmb, why: str) -> None:
+    """Raises where texts are packed into one row, or tokens may not look ahead, and a scheme cannot do that."""
+    for what, asked in (("texts packed into one row (segments)", allow.segments is not None), ("causal attention", allow.causal)):
+        if asked:
+            raise ConfigError(f"{type(member).__name__} cannot do {what}: {why}")

@@ -8,11 +8,11 @@ from typing import ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.grid import cell_ids
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb, refuse
 from jaxemb.types import Paper
 
 
@@ -23,7 +23,8 @@ class Conditional(PosEmb):
 
     Tokens are laid out on the grid by their positions, with zeros in cells that have none, convolved and read back: with all
     patches in raster order this is a plain convolution. Tokens of one cell are added up. A position outside the grid gives NaN.
-    Sequences get a window of k tokens. Parameters: `conv_i/kernel` (k, k, 1, d) and `conv_i/bias` (d), for layer i.
+    Sequences get a window of k tokens, ahead as well as behind.
+    Parameters: `conv_i/kernel` (k, k, 1, d) and `conv_i/bias` (d), for layer i.
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -43,17 +44,11 @@ class Conditional(PosEmb):
             raise ConfigError(f"Conditional.layers={self.layers} must name layers from 0 on")
 
     @nn.compact
-    def after_block(
-        self,
-        x: Float[Array, "b n d"],
-        layer: int,
-        pos: Num[Array, "#b n a"],
-        *,
-        grid: tuple[int, ...] | None = None,
-        mask: Bool[Array, "b n"] | None = None,
-    ) -> Float[Array, "b n d"]:
+    def after_block(self, x: Float[Array, "b n d"], layer: int, places: Places) -> Float[Array, "b n d"]:
         if layer not in self.layers:
             return x
+        refuse(places.allow, self, "its convolution mixes neighbours")
+        pos, grid, valid = places.pos, places.grid, places.allow.valid
         if grid is None:
             raise ConfigError("Conditional convolves over the grid of the input, and this encoder's stem has none")
         if len(grid) != pos.shape[-1] or not jnp.issubdtype(pos.dtype, jnp.integer):
@@ -63,7 +58,7 @@ class Conditional(PosEmb):
         cells, (cell, inside) = math.prod(grid), cell_ids(pos, grid)
         cell = jnp.broadcast_to(jnp.where(inside, cell, cells), x.shape[:2])
         batch = jnp.arange(b)[:, None]
-        shown = x if mask is None else jnp.where(mask[:, :, None], x, 0)  # padding must not be seen by its neighbours
+        shown = x if valid is None else jnp.where(valid[:, :, None], x, 0)  # padding must not be seen by its neighbours
         canvas = jnp.zeros((b, cells, d), x.dtype).at[batch, cell].add(shown, mode="drop").reshape(b, *grid, d)
         window = (self.kernel,) * len(grid)
         conv = nn.Conv(d, window, feature_group_count=d, dtype=x.dtype, name=f"conv_{layer}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int, Num
+from jaxtyping import Int, Num
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.ops.curves import ORDERS, order
 from jaxemb.ops.grid import cell_ids
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.posemb.sincos import SinCos
 from jaxemb.posemb.wrapper import _Wrapper
 from jaxemb.types import Paper
@@ -43,8 +43,13 @@ class Curve(_Wrapper):
         super().__post_init__()
         choices(self, order=ORDERS)
 
-    def locate(self, pos: Num[Array, "_ n a"], *, grid: tuple[int, ...] | None = None, **known: Any) -> Num[Array, "_ n c"]:
-        shape = self.shape or grid
+    def told(self, places: Places) -> Places:
+        """The grid that `of` knows: the curve laid out straight."""
+        shape = self.shape or places.grid
+        return places.at(places.pos, grid=None if shape is None else (shape[0] * shape[1],))
+
+    def locate(self, places: Places) -> Num[Array, "_ n c"]:
+        pos, grid, shape = places.pos, places.grid, self.shape or places.grid
         if shape is None:
             raise ConfigError("Curve needs the grid of the input, which this encoder's stem does not know: set Curve.shape")
         if len(shape) != 2 or pos.shape[-1] != 2 or not jnp.issubdtype(pos.dtype, jnp.integer):
@@ -52,21 +57,7 @@ class Curve(_Wrapper):
             raise ConfigError(f"Curve orders the cells of images: it needs a whole row and column, not {what}")
         if grid is not None and any(g > s for g, s in zip(grid, shape, strict=True)):
             raise ConfigError(f"Curve.shape={self.shape} has no index for an input of {' x '.join(map(str, grid))} cells")
-        return self.of.locate(visits(pos, self.order, shape)[..., None], grid=self._line(grid), **known)
-
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
-        return self.of.add(x, pos, grid=self._line(grid))
-
-    def after_block(self, x: Float[Array, "b n d"], layer: int, pos: Num[Array, "#b n a"], **known: Any) -> Float[Array, "b n d"]:
-        known["grid"] = self._line(known.get("grid"))
-        return self.of.after_block(x, layer, pos, **known)
-
-    def _line(self, grid: tuple[int, ...] | None) -> tuple[int] | None:
-        """The grid that `of` knows: the curve laid out straight."""
-        shape = self.shape or grid
-        return None if shape is None else (shape[0] * shape[1],)
+        return self.of.locate(self.told(places).at(visits(pos, self.order, shape)[..., None]))
 
 
 def visits(pos: Int[Array, "*n 2"], name: str, shape: tuple[int, int]) -> Int[Array, "*n"]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Num
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb, extent, own_length
 from jaxemb.posemb.learned import TAILS, interpolate, lookup
 from jaxemb.types import Paper
 
@@ -29,7 +29,8 @@ class Extended(PosEmb):
     `constants`: no optimiser sees them, so neither gradients nor weight decay move them. `variables_from(table)` makes both.
     To train nothing but the rows: `Optim(freeze=("^(?!.*pos/rows)",))`.
     With "interpolate" an input of at most Lo positions uses the rows 0, s, 2s, ...: the original model, exactly. In training, short
-    texts stand for long ones: each example is moved by u ~ Uniform{0, ..., Lo s - n} (skip-wise positions).
+    texts stand for long ones: each example is moved by u ~ Uniform{0, ..., Lo s - n} (skip-wise positions); packed into one row,
+    each text by its own u.
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -54,28 +55,39 @@ class Extended(PosEmb):
             raise ConfigError(f"Extended needs original >= 1 and factor >= 2, not {self.original} and {self.factor}")
         choices(self, how=WAYS, tail=TAILS)
 
-    def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
+    def locate(self, places: Places) -> Num[Array, "_ n c"]:
+        pos, grid, total = places.pos, places.grid, self.original * self.factor
         if pos.shape[-1] != 1:
             raise ConfigError(f"Extended is for sequences, it was given positions of {pos.shape[-1]} numbers")
-        grid, total = known.get("grid"), self.original * self.factor
         if grid is not None and grid[0] > total:
             raise ConfigError(f"Extended has {self.original} x {self.factor} = {total} rows, the input has {grid[0]} positions")
-        if known.get("train") and self.skip and grid is not None:
-            return pos + jax.random.randint(self.make_rng("dropout"), (known["batch"], 1, 1), 0, total - grid[0] + 1, pos.dtype)
-        short = grid is not None and grid[0] <= self.original
-        return pos * self.factor if short and self.how == "interpolate" else pos
+        if places.train and self.skip and (grid is not None or places.allow.segments is not None):
+            return pos + self._moves(places, total - (0 if grid is None else grid[0]) + 1)
+        if self.how != "interpolate":
+            return pos
+        if own_length(places):
+            return jnp.where(extent(pos, places.allow) <= self.original, pos * self.factor, pos)
+        return pos * self.factor if grid is not None and grid[0] <= self.original else pos
+
+    def _moves(self, places: Places, free: int) -> Int[Array, "b _ 1"]:
+        """u of each example, below `free`, or of each text packed into it."""
+        key, dtype, segments = self.make_rng("dropout"), places.pos.dtype, places.allow.segments
+        if segments is None:
+            return jax.random.randint(key, (places.rows, 1, 1), 0, free, dtype)
+        room = self.original * self.factor - extent(places.pos, places.allow) + 1
+        drawn = jax.random.uniform(key, (*segments.shape, 1))
+        first = (segments[:, :, None] == segments[:, None, :]).argmax(-1)  # all tokens of a text take what its first one drew
+        return jnp.floor(jnp.take_along_axis(drawn, first[..., None], axis=1) * room.astype(drawn.dtype)).astype(dtype)
 
     @nn.compact
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
+    def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
         shape = (self.original, x.shape[-1])
         old = self.variable("constants", "table", lambda: nn.initializers.normal(0.02)(self.make_rng("params"), shape)).value
         new = self.param("rows", lambda _: self._split(old)[1])
         # Where each row of the whole table stands among the original and the new ones.
         order = np.argsort(np.argsort(new_rows(self.original, self.factor, self.how), kind="stable"), kind="stable")
         table = jnp.concatenate([old.astype(new.dtype), new])[order]
-        return x + lookup(table, pos, (len(order),)).astype(x.dtype)
+        return x + lookup(table, places.pos, (len(order),)).astype(x.dtype)
 
     def variables_from(self, table: Float[Array, "r d"]) -> dict[str, dict[str, Array]]:
         """The variables that start from a trained table, e.g. the `table` of `Learned`."""

@@ -10,7 +10,8 @@ from jax import Array
 from jaxtyping import Float, Num
 
 from jaxemb.config import ConfigError
-from jaxemb.posemb.base import PosEmb
+from jaxemb.layers.dense import Dense
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.types import Paper
 
 
@@ -43,14 +44,12 @@ class LearnableFourier(PosEmb):
             raise ConfigError(f"LearnableFourier needs hidden >= 1 and gamma > 0, not {self.hidden} and {self.gamma}")
 
     @nn.compact
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
+    def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
         normal = nn.initializers.normal(1 / self.gamma)
-        waves = self.param("waves", normal, (self.features // 2, pos.shape[-1]), jnp.float32)
-        r = fourier(pos, waves)
-        r = nn.gelu(nn.Dense(self.hidden, dtype=r.dtype, name="up")(r), approximate=False)
-        return x + nn.Dense(x.shape[-1], dtype=r.dtype, name="down")(r).astype(x.dtype)
+        waves = self.param("waves", normal, (self.features // 2, places.pos.shape[-1]), jnp.float32)
+        r = fourier(places.pos, waves)
+        r = nn.gelu(Dense(self.hidden, kernel_init="lecun", name="up")(r), approximate=False)
+        return x + Dense(x.shape[-1], kernel_init="lecun", name="down")(r).astype(x.dtype)
 
 
 def fourier(pos: Num[Array, "*n a"], waves: Float[Array, "k a"]) -> Float[Array, "*n f"]:

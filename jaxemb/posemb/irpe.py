@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int, Num
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb, of_queries
 from jaxemb.types import Paper
 
 METHODS = ("product", "cross", "euclidean")
@@ -61,7 +61,8 @@ class IRPE(PosEmb):
                 f"IRPE needs 0 < alpha < beta, alpha < gamma and beta >= 1, not {self.alpha}, {self.beta}, {self.gamma}"
             )
 
-    def prepare(self, pos: Num[Array, "#b n a"], *, heads: int, width: int, prefix: int = 0, **known: Any) -> Buckets:
+    def prepare(self, places: Places, *, heads: int, width: int, prefix: int = 0) -> Buckets:
+        pos = places.pos
         if pos.shape[-1] != 2:
             raise ConfigError(f"IRPE was given positions of {pos.shape[-1]} numbers; it is for images, of 2")
         apart = pos[:, :, None] - pos[:, None, :]
@@ -91,13 +92,14 @@ class IRPE(PosEmb):
         return jnp.where(size <= self.alpha, jnp.round(x), jnp.sign(x) * jnp.minimum(far, self.beta)).astype(jnp.int32)
 
     @nn.compact
-    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b h n n"]:
-        if len(shared.index) == 1:
-            return self._read("table", q, shared.index[0])
-        rows, columns = shared.index
+    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b h n m"]:
+        index = tuple(of_queries(i, q) for i in shared.index)
+        if len(index) == 1:
+            return self._read("table", q, index[0])
+        rows, columns = index
         return self._read("table_0", q, rows) + self._read("table_1", q, columns)
 
-    def _read(self, name: str, q: Float[Array, "b n h e"], index: Int[Array, "#b n n"]) -> Float[Array, "#b h n n"]:
+    def _read(self, name: str, q: Float[Array, "b n h e"], index: Int[Array, "#b n m"]) -> Float[Array, "#b h n m"]:
         width = q.shape[2] if self.mode == "bias" else q.shape[3]
         table = self.param(name, nn.initializers.zeros, (self.buckets, width), jnp.float32)
         table = jnp.concatenate([table, jnp.zeros((1, width), table.dtype)])

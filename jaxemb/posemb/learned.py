@@ -13,7 +13,7 @@ from jaxtyping import Float, Num
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.ops.grid import cell_ids
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.types import Paper
 
 EXTENSIONS = (None, "resample")
@@ -49,9 +49,8 @@ class Learned(PosEmb):
         choices(self, extend=EXTENSIONS, tail=TAILS)
 
     @nn.compact
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
+    def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
+        pos, grid = places.pos, places.grid
         if pos.shape[-1] != len(self.shape):
             raise ConfigError(f"Learned(shape={self.shape}) was given positions of {pos.shape[-1]} numbers")
         rows = 1
@@ -59,6 +58,10 @@ class Learned(PosEmb):
             rows *= side
         table = self.param("table", nn.initializers.normal(self.std), (rows, x.shape[-1]), jnp.float32)
         shape = self.shape
+        if grid is None and self.extend is not None:
+            raise ConfigError(
+                f"Learned(extend={self.extend!r}) resizes its table to the grid of the input, which is not known here"
+            )
         if grid is not None and grid != shape:
             if self.extend == "resample":
                 table, shape = resample(table, shape, grid), grid

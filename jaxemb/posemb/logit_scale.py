@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Float, Int, Num
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.allow import Allow
 from jaxemb.posemb.wrapper import _Wrapper
 from jaxemb.types import Paper
 
 
 class LogitScale(_Wrapper):
-    """Multiplies the attention logits by max(1, ln n / ln Lo), n being the number of tokens of the example, padding left out.
+    """Multiplies the attention logits by max(1, ln n / ln Lo), n being the number of tokens of the text, padding left out.
 
     Entropy of attention then stays about what it was in training. It is the queries that are scaled: a bias of `of` that does not
     look at them stays as it is. The reference takes the padded length in one of its paths; here it is always the true one, so
@@ -39,19 +41,26 @@ class LogitScale(_Wrapper):
     def attend(
         self,
         q: Float[Array, "b n h e"],
-        k: Float[Array, "b n h e"],
-        v: Float[Array, "b n h e"],
-        shared: object,
+        k: Float[Array, "b m h e"],
+        v: Float[Array, "b m h e"],
+        shared: Any,
+        allow: Allow,
         *,
-        mask: Bool[Array, "b n"] | None = None,
-        causal: bool = False,
+        scale: float | None = None,
+        softcap: float | None = None,
     ) -> Float[Array, "b n h e"]:
-        valid = jnp.ones((1, q.shape[1]), bool) if mask is None else mask
-        place = jnp.cumsum(valid, axis=1)
-        count = place if self.each else place[:, -1:]
-        return self.of.attend(
-            q * logit_scale(count, self.original, q.dtype)[:, :, None, None], k, v, shared, mask=mask, causal=causal
-        )
+        factor = logit_scale(self.count(q.shape[1], k.shape[1], allow), self.original, q.dtype)
+        return self.of.attend(q * factor[:, :, None, None], k, v, shared, allow, scale=scale, softcap=softcap)
+
+    def count(self, n: int, m: int, allow: Allow) -> Int[Array, "#b #n"]:
+        """Tokens of the text of each query, or those up to it."""
+        valid = jnp.ones((1, m), bool) if allow.valid is None else allow.valid
+        if allow.segments is None:
+            place = jnp.cumsum(valid, axis=1)
+            return jnp.take(place, jnp.arange(n) + (m - n), axis=1, mode="clip") if self.each else place[:, -1:]
+        own = dataclasses.replace(allow, causal=self.each, window=None).mask(n, m)
+        assert own is not None
+        return own[:, 0].sum(-1)
 
 
 def logit_scale(count: Num[Array, "*b"], original: int, dtype: Any = jnp.float32) -> Float[Array, "*b"]:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Float, Num
+from jaxtyping import Float
 
 from jaxemb.config import ConfigError, choices
+from jaxemb.layers.norms import BatchNorm
 from jaxemb.ops.grid import cell_ids
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb, refuse
 from jaxemb.posemb.curve import visits
 from jaxemb.posemb.sincos import sincos
 from jaxemb.types import Paper
@@ -56,16 +57,10 @@ class LOOPE(PosEmb):
     def setup(self) -> None:
         self.context = Offsets()
 
-    def locate(
-        self,
-        pos: Num[Array, "_ n a"],
-        *,
-        grid: tuple[int, ...] | None = None,
-        picture: Any = None,
-        batch: int = 1,
-        train: bool = False,
-    ) -> Float[Array, "_ n c"]:
+    def locate(self, places: Places) -> Float[Array, "_ n c"]:
         """X, of one number; with offset="token" X_G and X_C."""
+        refuse(places.allow, self, "its network sees the whole picture")
+        pos, grid, picture = places.pos, places.grid, places.picture
         if picture is None or grid is None or len(grid) != 2:
             raise ConfigError("LOOPE reads the picture and its grid of patches, and this encoder (or predictor) was given none")
         if pos.shape[-1] != 2 or not jnp.issubdtype(pos.dtype, jnp.integer):
@@ -74,7 +69,7 @@ class LOOPE(PosEmb):
         picture = picture.astype(dtype)
         if self.picture == "constant":
             picture = jnp.zeros_like(picture[:1])
-        offsets = self.context(self._with_coordinates(picture), grid, train)
+        offsets = self.context(self._with_coordinates(picture), grid, places.train)
         index = visits(pos, "gilbert", grid)
         cell, inside = cell_ids(pos, grid)
         cell = jnp.where(inside, cell, offsets.shape[1])
@@ -85,9 +80,8 @@ class LOOPE(PosEmb):
         return (index + shift)[..., None]
 
     @nn.compact
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
+    def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
+        pos = places.pos
         x = x + sincos(pos[..., :1], x.shape[-1]).astype(x.dtype)
         if self.offset == "token":
             direction = self.param("direction", nn.initializers.normal(0.02), (x.shape[-1],), jnp.float32)
@@ -117,6 +111,6 @@ class Offsets(nn.Module):
             window: dict[str, Any] = {"strides": size, "padding": "VALID"} if i == 1 else {"padding": "SAME"}
             x = nn.Conv(channels, size if i == 1 else (5, 5), dtype=x.dtype, name=f"conv{i}", **window)(x)
             x = nn.gelu(x, approximate=False)
-        x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=x.dtype, name="norm")(x)
+        x = BatchNorm(momentum=0.9, eps=1e-5, name="norm")(x, train=train)
         x = x.reshape(x.shape[0], -1)
         return jnp.tanh(nn.Dense(x.shape[1], kernel_init=nn.initializers.normal(0.01), dtype=x.dtype, name="linear")(x))

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Num
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.ops.grid import cell_ids
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb, of_queries
 from jaxemb.types import Paper
 
 EXTENSIONS = (None, "resample")
@@ -54,11 +54,11 @@ class RelativeBuckets(PosEmb):
         return self.buckets if self.causal else self.buckets // 2
 
     @nn.compact
-    def bias(self, pos_q: Num[Array, "#b n a"], pos_k: Num[Array, "#b m a"], heads: int) -> Float[Array, "#b h n m"]:
-        if pos_q.shape[-1] != 1:
-            raise ConfigError(f"RelativeBuckets was given positions of {pos_q.shape[-1]} numbers; it is for sequences, of 1")
+    def bias(self, q: Places, k: Places, heads: int) -> Float[Array, "#b h n m"]:
+        if q.pos.shape[-1] != 1:
+            raise ConfigError(f"RelativeBuckets was given positions of {q.pos.shape[-1]} numbers; it is for sequences, of 1")
         table = self.param("table", nn.initializers.normal(0.02), (self.buckets, heads), jnp.float32)
-        rows = table[self.bucket(pos_k[:, None, :, 0] - pos_q[:, :, None, 0])]
+        rows = table[self.bucket(k.pos[:, None, :, 0] - q.pos[:, :, None, 0])]
         return jnp.moveaxis(rows, -1, 1)
 
     def bucket(self, offset: Num[Array, "*n"]) -> Int[Array, "*n"]:
@@ -106,8 +106,13 @@ class RelativeGrid(PosEmb):
             raise ConfigError(f"RelativeGrid.shape={self.shape} must be rows and columns, of at least 1")
         choices(self, extend=EXTENSIONS)
 
-    def locate(self, pos: Num[Array, "_ n a"], *, grid: tuple[int, ...] | None = None, **known: Any) -> Num[Array, "_ n a"]:
+    def locate(self, places: Places) -> Num[Array, "_ n a"]:
+        pos, grid = places.pos, places.grid
         self._check(pos)
+        if grid is None and self.extend is not None:
+            raise ConfigError(
+                f"RelativeGrid(extend={self.extend!r}) squeezes the grid of the input into its shape, and it is not known here"
+            )
         if grid is None or grid == self.shape:
             return pos
         if self.extend == "resample":
@@ -121,7 +126,8 @@ class RelativeGrid(PosEmb):
             )
         return pos
 
-    def prepare(self, pos: Num[Array, "#b n a"], *, heads: int, width: int, prefix: int = 0, **known: Any) -> Lookup:
+    def prepare(self, places: Places, *, heads: int, width: int, prefix: int = 0) -> Lookup:
+        pos = places.pos
         self._check(pos)
         apart = pos[:, :, None] - pos[:, None, :]
         pad = ((0, 0), (prefix, 0), (prefix, 0))
@@ -142,13 +148,14 @@ class RelativeGrid(PosEmb):
         return Lookup(tuple(rows), tuple(weights))
 
     @nn.compact
-    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b h n n"]:
+    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b h n m"]:
         heads = q.shape[2]
         table = self.param("table", nn.initializers.truncated_normal(0.02), (self.cells, heads), jnp.float32)
         table = jnp.concatenate([table, jnp.zeros((1, heads), table.dtype)])
-        read = [jnp.take(table, rows, axis=0, mode="fill", fill_value=jnp.nan) for rows in shared.rows]
+        read = [jnp.take(table, of_queries(rows, q), axis=0, mode="fill", fill_value=jnp.nan) for rows in shared.rows]
         if shared.weights is not None:
-            read = [x * weight[..., None].astype(x.dtype) for x, weight in zip(read, shared.weights, strict=True)]
+            weights = [of_queries(weight, q)[..., None].astype(table.dtype) for weight in shared.weights]
+            read = [x * weight for x, weight in zip(read, weights, strict=True)]
         return jnp.moveaxis(sum(read[1:], read[0]), -1, 1)
 
     @property

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Num
 
 from jaxemb.config import ConfigError
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb, extent, own_length
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.wrapper import _Wrapper
 from jaxemb.types import Paper
@@ -25,18 +25,38 @@ class _Scaled(_Wrapper):
     factor: Factor | None = 2.0
     """s, or one for each axis; None: the input's own size over `original`, rounded up to a whole number."""
     original: int | tuple[int, ...] | None = None
-    """Positions along each axis in training; inputs no longer than this are left as they are. None: every input is scaled."""
+    """Positions along each axis in training; inputs no longer than this are left as they are, of a sequence by its own length,
+    padding left out. None: every input is scaled."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_factor(type(self).__name__, self.factor, self.original)
 
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
+    def told(self, places: Places) -> Places:
+        grid = places.grid
         if grid is not None:
             grid = tuple(math.ceil(g / s) for g, s in zip(grid, factors(self.factor, self.original, grid, len(grid)), strict=True))
-        return self.of.add(x, pos, grid=grid)
+        return places.at(places.pos, grid=grid)
+
+    def locate(self, places: Places) -> Num[Array, "_ n c"]:
+        pos = places.pos
+        if self.original is not None and own_length(places):
+            length, axes = extent(pos, places.allow).astype(jnp.result_type(float)), pos.shape[-1]
+            lo = jnp.asarray(per_axis("original", self.original, axes), length.dtype)[None, None]
+            given = None if self.factor is None else jnp.asarray(per_axis("factor", self.factor, axes), length.dtype)[None, None]
+            scale = jnp.where(length > lo, jnp.ceil(length / lo) if given is None else given, 1)
+            # What is said of padding is nobody's business, but unshortened it could be beyond all rows of a table.
+            pos = pos if places.allow.valid is None else jnp.where(places.allow.valid[..., None], pos, 0)
+            return self.of.locate(self.told(places).at(self.shrunk(pos, scale)))
+        scale = factors(self.factor, self.original, places.grid, pos.shape[-1])
+        if any(s != 1 for s in scale):
+            pos = self.shrunk(pos, jnp.asarray(scale, jnp.result_type(float))[None, None])
+        return self.of.locate(self.told(places).at(pos))
+
+    def shrunk(self, pos: Num[Array, "_ n a"], scale: Float[Array, "_ _ a"]) -> Num[Array, "_ n a"]:
+        """Positions brought nearer to each other."""
+        pos = pos.astype(jnp.result_type(float)) if jnp.issubdtype(pos.dtype, jnp.integer) else pos
+        return pos / scale.astype(pos.dtype)
 
 
 class Interpolated(_Scaled):
@@ -49,13 +69,6 @@ class Interpolated(_Scaled):
     paper: ClassVar[Paper | None] = Paper(
         "Extending Context Window of Large Language Models via Positional Interpolation", 2023, "arxiv.org/abs/2306.15595"
     )
-
-    def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
-        scale = factors(self.factor, self.original, known.get("grid"), pos.shape[-1])
-        if any(s != 1 for s in scale):
-            pos = pos.astype(jnp.result_type(float)) if jnp.issubdtype(pos.dtype, jnp.integer) else pos
-            pos = pos / jnp.asarray(scale, pos.dtype)[None, None]
-        return self.of.locate(pos, **known)
 
 
 class _Spectrum(_Wrapper):
@@ -70,13 +83,13 @@ class _Spectrum(_Wrapper):
         for name in ("lam", "factor", "original"):
             per_axis(f"{type(self).__name__}.{name}", getattr(self, name, None), self.of.axes)
 
-    def prepare(self, pos: Num[Array, "#b n a"], **settings: Any) -> Any:
-        return PosEmb.prepare(self, pos, **settings)  # that of `of` would take its own angles
+    def prepare(self, places: Places, *, heads: int, width: int, prefix: int = 0) -> Any:
+        return PosEmb.prepare(self, places, heads=heads, width=width, prefix=prefix)  # that of `of` would take its own angles
 
-    def angles(self, pos: Num[Array, "#b n a"], width: int) -> Any:
-        return self.of.angles(pos, width, self.spectrum)
+    def angles(self, places: Places, width: int) -> Any:
+        return self.of.angles(places, width, self.spectrum)
 
-    def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
+    def spectrum(self, theta: Float[Array, "1 1 k"], axis: int, width: int, length: Num[Array, "#b #n"]) -> tuple[Array, float]:
         raise TypeError(f"{type(self).__name__} does not define spectrum")
 
 
@@ -104,19 +117,19 @@ class NTK(_Spectrum):
             if getattr(self, name) is not None:
                 check_factor("NTK", getattr(self, name), None, name)
 
-    def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
+    def spectrum(self, theta: Float[Array, "1 1 k"], axis: int, width: int, length: Num[Array, "#b #n"]) -> tuple[Array, float]:
         if self.lam is not None:
             stretch = of_axis(self.lam, axis)
         else:
             stretch = of_axis(self.factor, axis) ** (width / max(width - 2, 1))
-        return rebased(theta, jnp.asarray(stretch, theta.dtype)), 1.0
+        return rebased(theta, jnp.full((1, 1), stretch, theta.dtype)), 1.0
 
 
 class DynamicNTK(_Spectrum):
     """NTK scaling that grows with the input: base * (s n / Lo - (s - 1))^(d / (d - 2)) for n > Lo positions, else base.
 
-    n is each example's own, last position minus first plus one: what else is in the batch does not matter. Padding has positions
-    and counts.
+    n is each text's own, last position minus first plus one, padding left out: what else is in the batch does not matter, nor what
+    else is packed into the row.
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -131,7 +144,7 @@ class DynamicNTK(_Spectrum):
         super().__post_init__()
         check_factor("DynamicNTK", self.factor, self.original)
 
-    def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
+    def spectrum(self, theta: Float[Array, "1 1 k"], axis: int, width: int, length: Num[Array, "#b #n"]) -> tuple[Array, float]:
         s = of_axis(self.factor, axis)
         grown = s * length.astype(theta.dtype) / of_axis(self.original, axis) - (s - 1)
         return rebased(theta, jnp.maximum(grown, 1.0) ** (width / max(width - 2, 1))), 1.0
@@ -164,10 +177,10 @@ class YaRN(_Spectrum):
         if not 0 < self.slow < self.fast:
             raise ConfigError(f"YaRN needs 0 < slow < fast, not slow={self.slow}, fast={self.fast}")
 
-    def spectrum(self, theta: Float[Array, "#b k"], axis: int, width: int, length: Num[Array, "#b 1"]) -> tuple[Array, float]:
+    def spectrum(self, theta: Float[Array, "1 1 k"], axis: int, width: int, length: Num[Array, "#b #n"]) -> tuple[Array, float]:
         s = of_axis(self.factor, axis)
         low, high = self.bounds(width, axis)
-        j = jnp.arange(theta.shape[-1], dtype=theta.dtype)[None]
+        j = jnp.arange(theta.shape[-1], dtype=theta.dtype)[None, None]
         ramp = jnp.clip((j - low) / (high - low if high != low else 0.001), 0, 1)
         return ramp * theta / s + (1 - ramp) * theta, self.attention_factor(axis)
 
@@ -186,11 +199,11 @@ class YaRN(_Spectrum):
         return min(max(low, 0), width - 1), min(max(high, 0), width - 1)
 
 
-def rebased(theta: Float[Array, "#b k"], stretch: Float[Array, ...]) -> Float[Array, "#b k"]:
+def rebased(theta: Float[Array, "1 1 k"], stretch: Float[Array, "#b #n"]) -> Float[Array, "#b #n k"]:
     """The frequencies of a base `stretch` times as large: theta_j = base^(-j/k), so each is divided by stretch^(j/k)."""
     k = theta.shape[-1]
-    share = (jnp.arange(k, dtype=theta.dtype) / k)[None]
-    return theta * jnp.reshape(stretch, (-1, 1)) ** -share
+    share = (jnp.arange(k, dtype=theta.dtype) / k)[None, None]
+    return theta * stretch[..., None] ** -share
 
 
 def of_axis(value: Any, axis: int) -> Any:

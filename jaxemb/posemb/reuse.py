@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Num
 
 from jaxemb.config import ConfigError
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.posemb.learned import Learned
-from jaxemb.posemb.rescale import Factor, _Scaled, check_factor, factors, per_axis
+from jaxemb.posemb.rescale import Factor, _Scaled, check_factor, per_axis
 from jaxemb.posemb.wrapper import _Wrapper
 from jaxemb.types import Paper
 
@@ -32,10 +32,8 @@ class Grouped(_Scaled):
         if any(f is not None and f != int(f) for f in (self.factor if isinstance(self.factor, tuple) else (self.factor,))):
             raise ConfigError(f"Grouped.factor={self.factor} must be whole")
 
-    def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
-        scale = factors(self.factor, self.original, known.get("grid"), pos.shape[-1])
-        whole = jnp.asarray([int(s) for s in scale], pos.dtype)[None, None]
-        return self.of.locate(pos // whole, **known)
+    def shrunk(self, pos: Num[Array, "_ n a"], scale: Float[Array, "_ _ a"]) -> Num[Array, "_ n a"]:
+        return pos // scale.astype(pos.dtype)
 
 
 class Recurrent(_Wrapper):
@@ -51,13 +49,13 @@ class Recurrent(_Wrapper):
         super().__post_init__()
         check_factor("Recurrent", 1, self.original)
 
-    def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
-        period = jnp.asarray(per_axis("Recurrent.original", self.original, pos.shape[-1]), pos.dtype)[None, None]
-        return self.of.locate(pos % period, **known)
-
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
+    def told(self, places: Places) -> Places:
+        grid = places.grid
         if grid is not None:
             grid = tuple(map(min, grid, per_axis("Recurrent.original", self.original, len(grid))))
-        return self.of.add(x, pos, grid=grid)
+        return places.at(places.pos, grid=grid)
+
+    def locate(self, places: Places) -> Num[Array, "_ n c"]:
+        pos = places.pos
+        period = jnp.asarray(per_axis("Recurrent.original", self.original, pos.shape[-1]), pos.dtype)[None, None]
+        return self.of.locate(self.told(places).at(pos % period))

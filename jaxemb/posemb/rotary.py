@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb, extent, of_queries
 from jaxemb.types import Paper
 
 Spectrum = Callable[[Array, int, int, Array], tuple[Array, float]]
-"""(frequencies k, axis, features of an axis, length) -> (frequencies, factor on cosines and sines): what rescalers do."""
+"""(frequencies 1 1 k, axis, features of an axis, length #b #n) -> (frequencies #b #n k, factor on cosines and sines): what
+rescalers do."""
 LAYOUTS = ("half", "interleaved")
 
 
@@ -48,20 +49,20 @@ class Rotary(PosEmb):
         if self.axes < 1 or self.base <= 0 or not 0 < self.share <= 1:
             raise ConfigError(f"Rotary needs axes >= 1, base > 0 and share in (0, 1], not {self.axes}, {self.base}, {self.share}")
 
-    def angles(self, pos: Num[Array, "#b n a"], width: int, spectrum: Spectrum | None = None) -> tuple[Array, Array]:
+    def angles(self, places: Places, width: int, spectrum: Spectrum | None = None) -> tuple[Array, Array]:
         """Cosines and sines, #b n 1 r/2 for r rotated features."""
+        pos = places.pos
         if pos.shape[-1] != self.axes:
             raise ConfigError(f"Rotary(axes={self.axes}) was given positions of {pos.shape[-1]} numbers")
         part = self.turned(width) // self.axes
         pos = pos.astype(jnp.result_type(float)) if jnp.issubdtype(pos.dtype, jnp.integer) else pos
+        length = None if spectrum is None else extent(pos, places.allow)
         every = []
         for axis in range(self.axes):
-            theta, factor = frequencies(part, self.base, pos.dtype)[None], 1.0
-            if spectrum is not None:
-                # The number of positions, of each example: a distance, so that shifted positions are no longer.
-                length = (pos[:, :, axis].max(1) - pos[:, :, axis].min(1) + 1)[:, None]
-                theta, factor = spectrum(theta, axis, part, length)
-            angle = pos[:, :, axis, None] * theta[:, None, :]
+            theta, factor = frequencies(part, self.base, pos.dtype)[None, None], 1.0
+            if spectrum is not None and length is not None:
+                theta, factor = spectrum(theta, axis, part, length[..., axis])
+            angle = pos[:, :, axis, None] * theta
             every.append((jnp.cos(angle) * factor, jnp.sin(angle) * factor))
         cosines, sines = (jnp.concatenate(parts, axis=-1)[:, :, None, :] for parts in zip(*every, strict=True))
         return cosines, sines
@@ -77,10 +78,10 @@ class Rotary(PosEmb):
         return count
 
     def rotate(
-        self, q: Float[Array, "b n h e"], k: Float[Array, "b n h e"], shared: Any
-    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b n h e"]]:
+        self, q: Float[Array, "b n h e"], k: Float[Array, "b m h e"], shared: Any
+    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b m h e"]]:
         cosine, sine = shared.angles
-        return turn(q, cosine, sine, self.layout), turn(k, cosine, sine, self.layout)
+        return turn(q, of_queries(cosine, q), of_queries(sine, q), self.layout), turn(k, cosine, sine, self.layout)
 
 
 def frequencies(width: int, base: float, dtype: Any) -> Float[Array, " k"]:

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import PosEmb, of_queries
 from jaxemb.posemb.rotary import frequencies, turn
 from jaxemb.types import Paper
 
@@ -37,8 +37,8 @@ class MixedRotary(PosEmb):
 
     @nn.compact
     def rotate(
-        self, q: Float[Array, "b n h e"], k: Float[Array, "b n h e"], shared: Any
-    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b n h e"]]:
+        self, q: Float[Array, "b n h e"], k: Float[Array, "b m h e"], shared: Any
+    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b m h e"]]:
         heads, width = q.shape[-2:]
         pos = shared.pos
         if pos.shape[-1] != self.axes:
@@ -49,7 +49,7 @@ class MixedRotary(PosEmb):
         pos = pos.astype(f.dtype)
         angle = jnp.einsum("bna,ahr->bnhr", pos, f)
         cosine, sine = jnp.cos(angle), jnp.sin(angle)
-        return turn(q, cosine, sine), turn(k, cosine, sine)
+        return turn(q, of_queries(cosine, q), of_queries(sine, q)), turn(k, cosine, sine)
 
     def _start(self, key: Array, shape: tuple[int, ...]) -> Float[Array, "a h r"]:
         size = frequencies(shape[-1], self.base, jnp.float32)[None]  # r/2 magnitudes

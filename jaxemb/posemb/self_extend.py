@@ -8,11 +8,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.dtypes import wide
-from jaxemb.posemb.base import Shared
+from jaxemb.posemb.base import Places, Shared, extent, of_queries
 from jaxemb.posemb.rotary import Rotary, turn
 from jaxemb.posemb.wrapper import _Wrapper
 from jaxemb.types import Paper
@@ -50,7 +51,7 @@ class SelfExtend(_Wrapper):
     window: int = 64
     """w: distances below it are exact."""
     original: int | None = None
-    """Examples of no more positions than this (the training length), padding left out, are attended to plainly; None: none are."""
+    """Texts of no more positions than this (the training length), padding left out, are attended to plainly; None: none are."""
     chunk: int = 128
     """Queries whose logits are in memory at a time: the three n x n maps never are. 0: all at once."""
 
@@ -66,7 +67,8 @@ class SelfExtend(_Wrapper):
         if self.original is not None and self.original < 1:
             raise ConfigError(f"SelfExtend.original={self.original} must be at least 1")
 
-    def prepare(self, pos: Num[Array, "#b n a"], *, heads: int, width: int, prefix: int = 0, **known: Any) -> Any:
+    def prepare(self, places: Places, *, heads: int, width: int, prefix: int = 0) -> Any:
+        pos = places.pos
         if not jnp.issubdtype(pos.dtype, jnp.integer) or pos.shape[-1] != 1:
             raise ConfigError(f"SelfExtend groups whole positions of one number, not {pos.dtype} positions of {pos.shape[-1]}")
         if prefix:
@@ -74,56 +76,55 @@ class SelfExtend(_Wrapper):
         near = jnp.abs(pos - pos[:, None, :, 0]) < self.window
         grouped = pos // self.group
         shifted = grouped + self.window - self.window // self.group
-        plain, grouped, shifted = (self.of.angles(p, width) for p in (pos, grouped, shifted))
+        plain, grouped, shifted = (self.of.angles(places.at(p), width) for p in (pos, grouped, shifted))
         return Shared(pos, Angles(plain, grouped, shifted, near, pos >= pos[:, None, :, 0]), None)
 
     def attend(
         self,
         q: Float[Array, "b n h e"],
-        k: Float[Array, "b n h e"],
-        v: Float[Array, "b n h e"],
+        k: Float[Array, "b m h e"],
+        v: Float[Array, "b m h e"],
         shared: Any,
+        allow: Allow,
         *,
-        mask: Bool[Array, "b n"] | None = None,
-        causal: bool = False,
+        scale: float | None = None,
+        softcap: float | None = None,
     ) -> Float[Array, "b n h e"]:
-        a, layout = shared.angles, self.of.layout
-        near = a.near if self.original is None else a.near | _short(shared.pos[:, :, 0], mask, self.original)
-        q = q * q.shape[-1] ** -0.5
+        a, layout, (n, m) = shared.angles, self.of.layout, (q.shape[1], k.shape[1])
+        near, before = of_queries(a.near, q), of_queries(a.before, q)
+        if self.original is not None:  # texts no longer than in training
+            short = extent(shared.pos, allow) <= self.original
+            near = near | (short if short.shape[1] == 1 else of_queries(short, q))
+        q = q * (q.shape[-1] ** -0.5 if scale is None else scale)
         # Rows of queries and keys by kind: the far past is q shifted against k grouped, the far future the other way round.
-        sides = [(a.plain, a.plain), (a.shifted, a.grouped)] + ([] if causal else [(a.grouped, a.shifted)])
+        sides = [(a.plain, a.plain), (a.shifted, a.grouped)] + ([] if allow.causal else [(a.grouped, a.shifted)])
         # Arrays of their own, b h n e: slices of a stacked one are copied again for every chunk, 1.15x slower on CPU.
-        queries = [jnp.swapaxes(turn(q, cosine, sine, layout), 1, 2) for (cosine, sine), _ in sides]
+        queries = [jnp.swapaxes(turn(q, of_queries(c, q), of_queries(s, q), layout), 1, 2) for (c, s), _ in sides]
         keys = [jnp.swapaxes(turn(k, cosine, sine, layout), 1, 2) for _, (cosine, sine) in sides]
         values = jnp.swapaxes(v, 1, 2)
-        valid = jnp.ones((1, 1, 1, k.shape[1]), bool) if mask is None else mask[:, None, None]
-        order = jnp.arange(q.shape[1])
 
         def rows(queries: list[Array], near: Array, before: Array, place: Array) -> Array:
             """The outputs of some of the queries, b h c e."""
             logits = [
                 jnp.einsum("bhce,bhme->bhcm", q, k, preferred_element_type=wide(q)) for q, k in zip(queries, keys, strict=True)
             ]
-            far = logits[1] if causal else jnp.where(before[:, None], logits[1], logits[2])
+            far = logits[1] if allow.causal else jnp.where(before[:, None], logits[1], logits[2])
             merged = jnp.where(near[:, None], logits[0], far)
-            allowed = valid & (place[:, None] >= order[None])[None, None] if causal else valid
-            weights = jax.nn.softmax(jnp.where(allowed, merged, jnp.finfo(merged.dtype).min), axis=-1)
+            merged = merged if softcap is None else softcap * jnp.tanh(merged / softcap)
+            allowed = allow.mask(n, m, place)
+            if allowed is not None:
+                merged = jnp.where(allowed, merged, jnp.finfo(merged.dtype).min)
+            weights = jax.nn.softmax(merged, axis=-1)
+            if allowed is not None:  # as in `ops.attention`: zeros for a query that may look at nothing
+                weights = jnp.where(allowed.any(-1, keepdims=True), weights, 0)
             return jnp.einsum("bhcm,bhme->bhce", weights.astype(v.dtype), values)
 
-        n, c = q.shape[1], self.chunk
+        order, c = jnp.arange(n), self.chunk
         if not c or n <= c:
-            return jnp.swapaxes(rows(queries, near, a.before, order), 1, 2)
-        cut = [[_cut(x, 2, c) for x in queries], _cut(near, 1, c), _cut(a.before, 1, c), _cut(order, 0, c)]
+            return jnp.swapaxes(rows(queries, near, before, order), 1, 2)
+        cut = [[_cut(x, 2, c) for x in queries], _cut(near, 1, c), _cut(before, 1, c), _cut(order, 0, c)]
         out = jnp.moveaxis(jax.lax.map(lambda part: jax.checkpoint(rows)(*part), tuple(cut)), 0, 2)  # b h chunks c e
         return out.reshape(*out.shape[:2], -1, out.shape[-1])[:, :, :n].swapaxes(1, 2)
-
-
-def _short(pos: Int[Array, "#b n"], mask: Bool[Array, "b n"] | None, original: int) -> Bool[Array, "_ 1 1"]:
-    """Which examples are no longer than in training."""
-    ends = jnp.iinfo(pos.dtype)
-    last = pos.max(1) if mask is None else jnp.where(mask, pos, ends.min).max(1)
-    first = pos.min(1) if mask is None else jnp.where(mask, pos, ends.max).min(1)
-    return (last - first < original)[:, None, None]
 
 
 def _cut(x: Array, axis: int, size: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -12,6 +13,7 @@ from jax import Array
 from jaxtyping import Float, Int, Num
 
 from jaxemb.config import ConfigError, suggest
+from jaxemb.layers.dense import INITS
 from jaxemb.ops.digits import (
     contrastive,
     digit_count,
@@ -23,8 +25,8 @@ from jaxemb.ops.digits import (
 )
 from jaxemb.ops.grid import cell_ids
 from jaxemb.ops.grid import cells as grid_cells
-from jaxemb.posemb.base import PosEmb, Shared
-from jaxemb.posemb.digit_encoder import DigitEncoder, normal, zeros
+from jaxemb.posemb.base import Places, PosEmb, Shared, of_queries
+from jaxemb.posemb.digit_encoder import DigitEncoder
 from jaxemb.posemb.learned import lookup
 from jaxemb.types import Paper
 
@@ -38,7 +40,8 @@ class Projection(nn.Module):
     @nn.compact
     def __call__(self, e: Float[Array, "#b n d"]) -> Float[Array, "#b n c"]:
         d = e.shape[-1]
-        return e @ self.param("kernel", normal, (d, 2 * d)) + self.param("bias", zeros, (2 * d,))[None, None]
+        bias = self.param("bias", nn.initializers.zeros, (2 * d,))
+        return e @ self.param("kernel", INITS["normal"], (d, 2 * d)) + bias[None, None]
 
 
 class Prefix(nn.Module):
@@ -46,7 +49,7 @@ class Prefix(nn.Module):
 
     @nn.compact
     def __call__(self, count: int, width: int) -> Float[Array, "p d"]:
-        return self.param("rows", normal, (count, width))
+        return self.param("rows", INITS["normal"], (count, width))
 
 
 class Warmup(nn.Module):
@@ -78,7 +81,8 @@ class SeqPE(PosEmb):
     Its shuffled passes over pivots and origins are independent draws here. What is known of the method is the released code.
 
     Parameters: encoder (see `DigitEncoder`), prefix/rows (p, d); to_qk/kernel (d, 2d) and to_qk/bias under `pos` or, with
-    "multi", in every layer under `posemb`. With `stored` set: `table`, rows of tokens by all that enters attention; see `table`.
+    "multi", in every layer under `attention/pos`. With `stored` set: `table`, rows of tokens by all that enters attention; see
+    `table`.
     """
 
     paper: ClassVar[Paper | None] = Paper("SeqPE: Transformer with Sequential Position Encoding", 2025, "arxiv.org/abs/2506.13277")
@@ -169,8 +173,8 @@ class SeqPE(PosEmb):
 
     # ---- hooks -----------------------------------------------------------------------------------------------------------------
 
-    def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
-        grid = known.get("grid")
+    def locate(self, places: Places) -> Num[Array, "_ n c"]:
+        pos, grid = places.pos, places.grid
         if pos.shape[-1] != self.axes:
             raise ConfigError(f"SeqPE(axes={self.axes}) was given positions of {pos.shape[-1]} numbers")
         if not jnp.issubdtype(pos.dtype, jnp.integer):
@@ -179,42 +183,32 @@ class SeqPE(PosEmb):
             raise ConfigError(
                 f"SeqPE(limit={self.limit}) was built for {digit_count(self.limit)} digits; the input has {max(grid)} positions"
             )
-        if not (known.get("train") and self.shift and grid is not None and len(pos) == 1 and max(grid) < self.limit):
+        if not (places.train and self.shift and grid is not None and len(pos) == 1 and max(grid) < self.limit):
             return pos
         chance, place = jax.random.split(self.make_rng("dropout"))
         every = grid_cells(tuple(self.limit - side for side in grid))
         pool = np.random.default_rng(0).permutation(every)[: self.pool]
         chosen = (jax.random.randint(place, (), 0, len(pool)) + jnp.arange(self.origins)) % len(pool)
         origins = jnp.where(jax.random.bernoulli(chance, self.shift), jnp.asarray(pool, pos.dtype)[chosen], 0)
-        return pos + origins[jnp.arange(known["batch"]) % self.origins][:, None]
+        return pos + origins[jnp.arange(places.rows) % self.origins][:, None]
 
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
+    def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
         if self.way != "input":
             return x
         if self.stored is not None:
-            return x + lookup(self._table(), pos, self.stored).astype(x.dtype)
-        e = self._embed(pos, x.shape[-1], 1, grid, train=self.has_rng("dropout"))  # random numbers are there in training alone
+            return x + lookup(self._table(), places.pos, self.stored).astype(x.dtype)
+        e = self._embed(places, x.shape[-1], 1)
         return x + _tiled(e.astype(x.dtype), len(x))
 
-    def prepare(
-        self,
-        pos: Num[Array, "#b n a"],
-        *,
-        heads: int,
-        width: int,
-        prefix: int = 0,
-        grid: tuple[int, ...] | None = None,
-        train: bool = False,
-    ) -> Any:
+    def prepare(self, places: Places, *, heads: int, width: int, prefix: int = 0) -> Any:
+        pos = places.pos
         if self.way == "input":
             return Shared(pos)
         if self.stored is not None:
             e = _rows(pos, self.stored, prefix)
             e = e if self.project == "multi" else _take(self._table(), e)
         else:
-            e = self._embed(pos, heads * width, heads, grid, train)
+            e = self._embed(places, heads * width, heads)
             if prefix:
                 own = self.prefix(prefix, heads * width)[None]
                 e = jnp.concatenate([jnp.broadcast_to(own, (len(e), *own.shape[1:])), e], axis=1)
@@ -224,17 +218,21 @@ class SeqPE(PosEmb):
         return Shared(pos, None, _dot(*both)) if self.way == "scalar" else Shared(pos, both)
 
     def rotate(
-        self, q: Float[Array, "b n h e"], k: Float[Array, "b n h e"], shared: Any
-    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b n h e"]]:
+        self, q: Float[Array, "b n h e"], k: Float[Array, "b m h e"], shared: Any
+    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b m h e"]]:
         if self.way in ("scalar", "input"):
             return q, k
         p_q, p_k = (_tiled(p.astype(q.dtype), len(q)) for p in self._of_layer(shared, q.shape[2]))
+        p_q = of_queries(p_q, q)
         return (q * p_q, k * p_k) if self.way == "mul" else (q + p_q, k + p_k)
 
-    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b #h n n"] | None:
+    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b #h n m"] | None:
         if self.way != "scalar":
             return None
-        return _tiled(shared.bias if self.project != "multi" else _dot(*self._of_layer(shared, q.shape[2])), len(q))
+        if self.project != "multi":
+            return _tiled(of_queries(shared.bias, q, axis=2), len(q))
+        p_q, p_k = self._of_layer(shared, q.shape[2])
+        return _tiled(_dot(of_queries(p_q, q), p_k), len(q))
 
     # ---- embeddings ------------------------------------------------------------------------------------------------------------
 
@@ -263,13 +261,17 @@ class SeqPE(PosEmb):
         inside = ((pos >= 0) & (pos < 10 ** digit_count(self.limit))).all(-1, keepdims=True)
         return jnp.where(inside, self.encoder(pos, features, train), jnp.nan)
 
-    def _embed(self, pos: Array, features: int, heads: int, grid: tuple[int, ...] | None, train: bool) -> Float[Array, "g n d"]:
+    def _embed(self, places: Places, features: int, heads: int) -> Float[Array, "g n d"]:
         """E of all positions, of one example, of each, or of those that the examples share in turn (`_tiled`); in training the
         losses are sown. Each position is encoded once where the grid is known."""
+        pos, grid, train = places.pos, places.grid, places.train
         losses = train and (self.contrastive or self.transfer)
         if grid is None:
             if losses:
-                raise ConfigError("SeqPE's losses need an encoder that knows its grid; set contrastive=0, transfer=0 and shift=0")
+                raise ConfigError(
+                    "SeqPE's losses need an encoder that knows its grid, and texts packed into one row have none in common; set "
+                    "contrastive=0, transfer=0 and shift=0"
+                )
             return self.embeddings(pos.reshape(-1, self.axes), features, train).reshape(*pos.shape[:2], features)
         if not train and len(pos) == 1:  # wherever they are
             return self.embeddings(pos[0], features)[None]
@@ -339,8 +341,16 @@ def _tiled(x: Float[Array, "g ..."], count: int) -> Float[Array, "_ ..."]:
     return x if len(x) in (1, count) else x[jnp.arange(count) % len(x)]
 
 
-def _dot(p_q: Float[Array, "#b n h e"], p_k: Float[Array, "#b n h e"]) -> Float[Array, "#b h n n"]:
+def _dot(p_q: Float[Array, "#b n h e"], p_k: Float[Array, "#b m h e"]) -> Float[Array, "#b h n m"]:
     return jnp.einsum("bnhe,bmhe->bhnm", p_q, p_k) * p_q.shape[-1] ** -0.5
+
+
+def _with_table(block: dict, project: Callable[[dict], dict]) -> dict:
+    """A block, or a period of blocks that are scanned, whose positional embeddings have tables for their projections."""
+    if "attention" not in block:
+        return {name: _with_table(part, project) for name, part in block.items()}
+    attention = block["attention"]
+    return block | {"attention": attention | {"pos": project(attention["pos"]["to_qk"])}}
 
 
 def table(encoder: Any, params: dict, grid: tuple[int, ...]) -> tuple[Any, dict]:
@@ -365,5 +375,5 @@ def table(encoder: Any, params: dict, grid: tuple[int, ...]) -> tuple[Any, dict]
         new["pos"] = project(own["to_qk"])
     else:
         for name in [n for n in params if n.startswith("block")]:
-            new[name] = params[name] | {"posemb": project(params[name]["posemb"]["to_qk"])}
+            new[name] = _with_table(params[name], project)
     return encoder.clone(pos=pos.clone(stored=tuple(grid))), new

@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float, Num
 
 from jaxemb.config import ConfigError
-from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.types import Paper
 
 
@@ -27,12 +27,10 @@ class SinCos(PosEmb):
     """Numbers in a position: 1 for sequences, 2 for images."""
     base: float = 10_000.0
 
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
-        if pos.shape[-1] != self.axes:
-            raise ConfigError(f"SinCos(axes={self.axes}) was given positions of {pos.shape[-1]} numbers")
-        return x + sincos(pos, x.shape[-1], self.base).astype(x.dtype)
+    def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
+        if places.pos.shape[-1] != self.axes:
+            raise ConfigError(f"SinCos(axes={self.axes}) was given positions of {places.pos.shape[-1]} numbers")
+        return x + sincos(places.pos, x.shape[-1], self.base).astype(x.dtype)
 
 
 def sincos(pos: Num[Array, "*n a"], width: int, base: float = 10_000.0) -> Float[Array, "*n d"]:

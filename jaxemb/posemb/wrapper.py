@@ -6,9 +6,10 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 from jax import Array
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Float, Num
 
-from jaxemb.posemb.base import PosEmb
+from jaxemb.ops.allow import Allow
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.posemb.rotary import Rotary
 
 
@@ -35,42 +36,45 @@ class _Wrapper(PosEmb):
         """How many wrappers this one is, itself included."""
         return 1 + (self.of.depth if isinstance(self.of, _Wrapper) else 0)
 
-    def locate(self, pos: Num[Array, "_ n a"], **known: Any) -> Num[Array, "_ n c"]:
-        return self.of.locate(pos, **known)
+    def told(self, places: Places) -> Places:
+        """What `of` is told, positions left out: a wrapper that changes the grid says so here."""
+        return places
 
-    def add(
-        self, x: Float[Array, "b n d"], pos: Num[Array, "#b n a"], *, grid: tuple[int, ...] | None = None
-    ) -> Float[Array, "b n d"]:
-        return self.of.add(x, pos, grid=grid)
+    def locate(self, places: Places) -> Num[Array, "_ n c"]:
+        return self.of.locate(self.told(places))
 
-    def angles(self, pos: Num[Array, "#b n a"], width: int) -> Any:
-        return self.of.angles(pos, width)
+    def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
+        return self.of.add(x, self.told(places))
 
-    def bias(self, pos_q: Num[Array, "#b n a"], pos_k: Num[Array, "#b m a"], heads: int) -> Float[Array, "#b #h n m"] | None:
-        return self.of.bias(pos_q, pos_k, heads)
+    def angles(self, places: Places, width: int) -> Any:
+        return self.of.angles(self.told(places), width)
 
-    def prepare(self, pos: Num[Array, "#b n a"], **settings: Any) -> Any:
-        return self.of.prepare(pos, **settings)
+    def bias(self, q: Places, k: Places, heads: int) -> Float[Array, "#b #h n m"] | None:
+        return self.of.bias(self.told(q), self.told(k), heads)
+
+    def prepare(self, places: Places, *, heads: int, width: int, prefix: int = 0) -> Any:
+        return self.of.prepare(self.told(places), heads=heads, width=width, prefix=prefix)
 
     def rotate(
-        self, q: Float[Array, "b n h e"], k: Float[Array, "b n h e"], shared: Any
-    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b n h e"]]:
+        self, q: Float[Array, "b n h e"], k: Float[Array, "b m h e"], shared: Any
+    ) -> tuple[Float[Array, "b n h e"], Float[Array, "b m h e"]]:
         return self.of.rotate(q, k, shared)
 
-    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b #h n n"] | None:
+    def layer_bias(self, q: Float[Array, "b n h e"], shared: Any) -> Float[Array, "#b #h n m"] | None:
         return self.of.layer_bias(q, shared)
 
     def attend(
         self,
         q: Float[Array, "b n h e"],
-        k: Float[Array, "b n h e"],
-        v: Float[Array, "b n h e"],
+        k: Float[Array, "b m h e"],
+        v: Float[Array, "b m h e"],
         shared: Any,
+        allow: Allow,
         *,
-        mask: Bool[Array, "b n"] | None = None,
-        causal: bool = False,
+        scale: float | None = None,
+        softcap: float | None = None,
     ) -> Float[Array, "b n h e"]:
-        return self.of.attend(q, k, v, shared, mask=mask, causal=causal)
+        return self.of.attend(q, k, v, shared, allow, scale=scale, softcap=softcap)
 
-    def after_block(self, x: Float[Array, "b n d"], layer: int, pos: Num[Array, "#b n a"], **known: Any) -> Float[Array, "b n d"]:
-        return self.of.after_block(x, layer, pos, **known)
+    def after_block(self, x: Float[Array, "b n d"], layer: int, places: Places) -> Float[Array, "b n d"]:
+        return self.of.after_block(x, layer, self.told(places))

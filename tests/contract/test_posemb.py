@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from jaxemb.config import ConfigError
 from jaxemb.discover import members
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
+from jaxemb.ops.allow import Allow
+from jaxemb.posemb.base import Places
 
 B, N, H, D, PREFIX = 2, 6, 2, 16, 1
 CELLS = jnp.array([[0, 5, 3, 15, 8, 6], [1, 2, 14, 7, 4, 9]])
@@ -36,13 +41,31 @@ def places(axes, cells=CELLS):
 def hooks(module, x, pos, picture, mask):
     """All hooks, as an encoder with a class token and its first layer use them: (tokens, attention's output, tokens)."""
     grid = (16,) if pos.shape[-1] == 1 else (4, 4)
-    pos = module.locate(pos, grid=grid, picture=picture, batch=B)
-    x = module.add(x, pos, grid=grid)
-    shared = module.prepare(pos, heads=H, width=D // H, prefix=PREFIX)
+    at = Places(pos, grid=grid, picture=picture, allow=Allow(mask), rows=B)
+    at = at.at(module.locate(at))
+    x = module.add(x, at)
+    shared = module.prepare(at, heads=H, width=D // H, prefix=PREFIX)
     tokens = jnp.pad(x, ((0, 0), (PREFIX, 0), (0, 0)), constant_values=0.5)
-    q, k, v = (s * tokens.reshape(B, -1, H, D // H) for s in (1.0, 0.7, -0.3))
+    q, k, v = heads(tokens)
     mask = jnp.pad(mask, ((0, 0), (PREFIX, 0)), constant_values=False)
-    return x, module.attend(q, k, v, shared, mask=mask), module.after_block(x, 0, pos, grid=grid)
+    return x, module.attend(q, k, v, shared, Allow(mask)), module.after_block(x, 0, at)
+
+
+def heads(x):
+    return (s * x.reshape(len(x), -1, H, D // H) for s in (1.0, 0.7, -0.3))
+
+
+def packed(module, x, pos, valid, segments):
+    """All hooks for causal rows of several texts: (tokens, attention's output, that of the last queries alone)."""
+    allow = Allow(valid, segments, causal=True)
+    at = Places(pos, allow=allow, rows=len(x))
+    at = at.at(module.locate(at))
+    x = module.add(x, at)
+    shared = module.prepare(at, heads=H, width=D // H)
+    q, k, v = heads(x)
+    how = {"scale": 0.9, "softcap": 2.0}
+    last = module.attend(q[:, -2:], k, v, shared, allow, **how)
+    return module.after_block(x, 0, at), module.attend(q, k, v, shared, allow, **how), last
 
 
 class Case(NamedTuple):
@@ -68,6 +91,12 @@ def _run(module, params, *arrays):
 
 
 RUN = jax.jit(_run, static_argnums=0)
+PACKED = jax.jit(lambda module, params, *arrays: nn.apply(packed, module)(params, *arrays), static_argnums=0)
+CANNOT = {
+    "Conditional": r"Conditional cannot do texts packed into one row \(segments\)",
+    "Curve": "Curve needs the grid of the input",
+    "LOOPE": r"LOOPE cannot do texts packed into one row \(segments\)",
+}
 CASES = [(m, axes) for m in members("posemb") for axes in position_axes(build(m))]
 
 
@@ -101,6 +130,40 @@ def test_permuting_tokens_with_their_positions_permutes_the_result(case):
     close(case.run(case.x[:, order], case.pos[:, order]), expected)
 
 
+def test_padding_may_stand_anywhere(case):
+    order, mask = jnp.array([3, 0, 5, 1, 4, 2]), jnp.arange(N)[None] < jnp.array([[6], [4]])
+    added, attended, after = case.run(mask=mask)
+    moved = case.run(case.x[:, order], case.pos[:, order], mask[:, order])
+    seen = mask[:, order][..., None]
+    for a, b in (
+        (added, moved[0]),
+        (attended[:, PREFIX:].reshape(B, N, D), moved[1][:, PREFIX:].reshape(B, N, D)),
+        (after, moved[2]),
+    ):
+        np.testing.assert_allclose(jnp.where(seen, b, 0), jnp.where(seen, a[:, order], 0), rtol=1e-5, atol=1e-5)
+
+
+def test_packed_rows_are_separate_rows_or_refused(case):
+    """Two texts of 4 and 2 tokens, each with positions of its own, in a row and in a row each; also that no token sees a later one,
+    and that queries may be the last of the tokens."""
+    segments = jnp.array([[7, 7, 7, 7, 2, 2]] * B)
+    pos = case.pos.at[:, 4:].set(case.pos[:, :2])
+    if (name := type(case.module).__name__) in CANNOT:
+        with pytest.raises(ConfigError, match=CANNOT[name]):
+            PACKED(case.module, case.params, case.x, pos, jnp.ones((B, N), bool), segments)
+        return
+    run = lambda x, valid, segments: PACKED(case.module, case.params, x, pos, valid, segments)  # noqa: E731
+    together = run(case.x, jnp.ones((B, N), bool), segments)
+    for text in (7, 2):
+        own = segments[0] == text
+        apart = run(case.x, segments == text, jnp.zeros_like(segments))
+        close([y[:, own] for y in together[:2]], [y[:, own] for y in apart[:2]])
+    close([together[2]], [together[1][:, -2:]])
+    later = run(case.x.at[:, 3].add(3.0), jnp.ones((B, N), bool), segments)
+    np.testing.assert_array_equal(later[1][:, jnp.array([0, 1, 2, 4, 5])], together[1][:, jnp.array([0, 1, 2, 4, 5])])
+    assert float(abs(later[1][:, 3] - together[1][:, 3]).max()) > 1e-3
+
+
 def test_positions_given_once_are_those_of_every_example(case):
     once = case.pos[:1]
     close(case.run(pos=once), case.run(pos=jnp.broadcast_to(once, case.pos.shape)))
@@ -124,7 +187,7 @@ def test_positions_are_data_and_other_ones_do_not_recompile(case):
 def test_fits_the_encoder_whatever_the_order_of_patches(case):
     if case.axes != 2:
         pytest.skip("images have two axes")
-    encoder = Transformer(stem=Patches(2), width=D, depth=1, heads=H, pos=case.module, class_token=True)
+    encoder = Transformer(stem=Patches(2), width=D, depth=1, blocks=(Block(Attention(H)),), pos=case.module, class_token=True)
     params = jax.jit(encoder.init)(jax.random.key(0), case.picture)
     params.pop("losses", None)
     tokens = jax.jit(lambda params, images, keep: encoder.apply(params, images, keep=keep).tokens)

@@ -14,7 +14,10 @@ from jaxemb.config import override, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
 from jaxemb.experiment import Experiment
+from jaxemb.layers.feedforward import FeedForward
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -34,7 +37,9 @@ def tiny():
     """tiny("steps=30", ...): I-JEPA on the digits, in a second or two."""
 
     def make(*assignments):
-        encoder = Transformer(stem=Patches(2), width=16, depth=1, heads=2, dropout=0.1)
+        encoder = Transformer(
+            stem=Patches(2), width=16, depth=1, blocks=(Block(Attention(2, dropout=0.1), FeedForward(dropout=0.1)),)
+        )
         experiment = Experiment(
             name="tiny",
             objective=IJEPA(encoder=encoder, predictor=Predictor(width=16, depth=1), masks=FixedBlocks()),

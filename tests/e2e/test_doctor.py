@@ -14,9 +14,12 @@ from jaxemb.data.digits import Digits
 from jaxemb.doctor.checks import examine
 from jaxemb.doctor.patient import Patient, grade
 from jaxemb.experiment import Experiment, replace
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.layers.projector import Projector
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.projector import Projector
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
@@ -26,7 +29,12 @@ from jaxemb.train.loop import train
 from jaxemb.train.optim import Optim
 from jaxemb.views.crops import CropViews
 
-ENCODER = Transformer(stem=Patches(2), width=32, depth=2, heads=2, kernel_init="xavier")
+ENCODER = Transformer(
+    stem=Patches(2, kernel_init="xavier"),
+    width=32,
+    depth=2,
+    blocks=(Block(Attention(2, kernel_init="xavier"), FeedForward(kernel_init="xavier")),),
+)
 IJEPA_RUN = Experiment(
     name="ijepa",
     objective=IJEPA(encoder=ENCODER, predictor=Predictor(width=16, depth=1), masks=FixedBlocks(), joint=True),

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from jaxemb import config, packages
 from jaxemb.config import ConfigError, diff, from_json, override, parse, to_json
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
@@ -98,7 +100,9 @@ def roundtrip(x):
     "x",
     [
         Optim("sgd", lr=0.1, decay=(0.04, 0.4), no_decay=("pos",), lr_multipliers=(("stem", 0.1),), options={"momentum": 0.9}),
-        Transformer(stem=Patches(4), width=24, depth=1, heads=3, pos=SinCos(axes=2, base=100.0), class_token=True),
+        Transformer(
+            stem=Patches(4), width=24, depth=1, blocks=(Block(Attention(3)),), pos=SinCos(axes=2, base=100.0), class_token=True
+        ),
         IJEPA(encoder=Transformer(pos=Learned(shape=(2, 2)))),
         Classify(encoder=Transformer(), pooling=Token(last=True), classes=3),
     ],

@@ -19,6 +19,8 @@ from jaxemb.data.digits import Digits
 from jaxemb.discover import families, members
 from jaxemb.experiment import Experiment, find, find_all
 from jaxemb.io.embedder import Embedder
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
@@ -123,7 +125,7 @@ def new_methods(tmp_path, monkeypatch):
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
     """`load("runs/...")` gives an encoder that was never trained; cat.jpg and dog.jpg are there."""
-    encoder = Transformer(stem=Patches(2), width=16, depth=1, heads=2)
+    encoder = Transformer(stem=Patches(2), width=16, depth=1, blocks=(Block(Attention(2)),))
     experiment = Experiment(name="stand-in", objective=Classify(encoder=encoder), data=Digits(), steps=1, batch=1)
 
     def load(run, **options):

@@ -13,6 +13,8 @@ from jaxemb.config import ConfigError, from_json, override, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
 from jaxemb.experiment import Experiment, find, find_all, replace
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.byol import BYOL
@@ -43,7 +45,7 @@ FILE = """
 def experiment(**changes) -> Experiment:
     base = Experiment(
         name="tiny",
-        objective=Classify(Transformer(stem=Patches(4), width=8, depth=1, heads=2)),
+        objective=Classify(Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),))),
         data=Digits(),
         optim=Optim(lr=1e-2),
         steps=10,

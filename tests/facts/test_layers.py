@@ -53,7 +53,7 @@ def test_every_kind_of_breach_is_found(tmp_path, file, code, why):
     ("file", "code"),
     [
         ("nn/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from jaxemb.train.loop import train"),
-        ("nn/x.py", "from jaxemb.posemb.base import PosEmb\nfrom jaxemb.nn.dense import Dense\nimport numpy"),
+        ("nn/x.py", "from jaxemb.posemb.base import PosEmb\nfrom jaxemb.layers.dense import Dense\nimport numpy"),
         ("io/x.py", "from jaxemb.run.checkpoint import Checkpoints"),
         ("log/x.py", "def f():\n    import matplotlib"),
     ],

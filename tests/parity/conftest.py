@@ -26,7 +26,7 @@ class Precision:
 
     @property
     def dtypes(self):
-        return {"dtype": self.name, "param_dtype": self.name}
+        return {"dtype": self.name}
 
     def check(self, got, expected, what):
         expected = np.asarray(expected, np.float64)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.extended import Extended, extend_table, new_rows
 from jaxemb.posemb.learned import Learned
 from jaxemb.posemb.rescale import Interpolated
@@ -44,23 +45,24 @@ def test_wrappers_read_the_same_rows(ape, precision):
 
 
 def read(posemb, table, pos, grid=None):
-    pos = posemb.apply({}, pos, grid=grid, method="locate")
+    at = Places(pos, grid=grid)
+    at = at.at(posemb.apply({}, at, method="locate"))
     x = jnp.zeros((1, pos.shape[1], table.shape[1]), table.dtype)
-    return posemb.apply({"params": {"table": table}}, x, pos, grid=grid, method="add")[0]
+    return posemb.apply({"params": {"table": table}}, x, at, method="add")[0]
 
 
 def test_ids(ape):
     rows, ids = len(ape["E_orig"]), ape["ids_grouped"]
     n = len(ids)
-    pos = jnp.arange(n)[None, :, None]
-    grouped = Grouped(of=Learned(shape=(rows,)), factor=None, original=rows).apply({}, pos, grid=(n,), method="locate")
+    at = Places(jnp.arange(n)[None, :, None], grid=(n,))
+    grouped = Grouped(of=Learned(shape=(rows,)), factor=None, original=rows).apply({}, at, method="locate")
     np.testing.assert_array_equal(grouped[0, :, 0], ids)
     np.testing.assert_array_equal(ape["factor_dynamic"], -(-n // rows))
-    recurrent = Recurrent(of=Learned(shape=(rows,)), original=rows).apply({}, pos, grid=(n,), method="locate")
+    recurrent = Recurrent(of=Learned(shape=(rows,)), original=rows).apply({}, at, method="locate")
     np.testing.assert_array_equal(recurrent[0, :, 0], ape["ids_recurrent"])
     short = ape["short_input_ids_pi"]
     extended = Extended(original=rows, factor=int(ape["scale_s"]))
-    got = extended.apply({}, jnp.arange(len(short))[None, :, None], grid=(len(short),), method="locate")
+    got = extended.apply({}, Places(jnp.arange(len(short))[None, :, None], grid=(len(short),)), method="locate")
     np.testing.assert_array_equal(got[0, :, 0], short)
 
 
@@ -73,7 +75,7 @@ def test_gradients_reach_the_new_rows_alone(ape, precision):
 
         def total(params, posemb=posemb, variables=variables):
             x = jnp.zeros(cotangent.shape, cotangent.dtype)
-            return (posemb.apply({**variables, "params": params}, x, ids[:, :, None], method="add") * cotangent).sum()
+            return (posemb.apply({**variables, "params": params}, x, Places(ids[:, :, None]), method="add") * cotangent).sum()
 
         new = new_rows(len(table), s, how)
         grads = np.zeros(ape["ft_grad_full"].shape)

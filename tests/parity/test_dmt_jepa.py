@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.layers.norms import normalise
 from jaxemb.nn.aggregation import Aggregation
-from jaxemb.nn.block import ACTIVATIONS
-from jaxemb.nn.dense import normalise
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.dmt_jepa import DMTJEPA
@@ -32,23 +33,25 @@ def head_params(r, head):
     def norm(name):
         return {"scale": r[f"{name}_weight"], "bias": r[f"{name}_bias"]}
 
+    heads = int(r["cfg"][1])
     depth = len({m[1] for name in r if (m := re.match(rf"{head}_cls_blocks_(\d+)_", name))})
     params = {"norm": norm(f"{head}_norm")}
     for i in range(depth):
         at = f"{head}_cls_blocks_{i}"
         block = {ours: dense(f"{at}_{theirs}") for ours, theirs in (("up", "mlp_fc1"), ("down", "mlp_fc2"))}
-        block |= {name: dense(f"{at}_attn_{name}") for name in ("q", "k", "v", "proj")}
+        block = {"mlp": block}
+        for name in ("q", "k", "v"):
+            weight, bias = r[f"{at}_attn_{name}_weight"].T, r[f"{at}_attn_{name}_bias"]
+            block[name] = {"kernel": weight.reshape(len(weight), heads, -1), "bias": bias.reshape(heads, -1)}
+        out = dense(f"{at}_attn_proj")
+        block["out"] = {"kernel": out["kernel"].reshape(heads, -1, out["kernel"].shape[-1]), "bias": out["bias"]}
         params[f"blocks_{i}"] = block | {name: norm(f"{at}_{name}") for name in ("norm1", "norm2")}
     return params, depth
 
 
 def head(r, precision, name, kind):
-    width, heads = int(r["cfg"][0]), int(r["cfg"][1])
     params, depth = head_params(r, name)
-    module = Aggregation(
-        width=width, depth=depth, heads=heads, kind=kind, kernel_init="xavier", activation=ACTIVATIONS["gelu"], **precision.dtypes
-    )
-    return module, {"params": precision.tree(params)}
+    return Aggregation(depth, int(r["cfg"][1]), kind), {"params": precision.tree(params)}
 
 
 def test_neighbours(dmt):
@@ -81,13 +84,12 @@ def test_targets(dmt, precision):
     for name in names:
         way, kind = re.fullmatch(r"tgt_(released|perimage)_(cross|self)_attn", name).groups()
         params, depth = head_params(dmt, "thead")
-        encoder = Transformer(stem=Patches(1), width=width, heads=heads, depth=1, **precision.dtypes)
+        encoder = Transformer(stem=Patches(1), width=width, blocks=(Block(Attention(heads)),), depth=1, **precision.dtypes)
         objective = DMTJEPA(
             encoder=encoder,
             neighbours=k,
             window=window,
-            attention=kind,
-            head_depth=depth,
+            head=Aggregation(depth, heads, kind),
             start="released" if way == "released" else "mean",
         )
         got = objective.apply({"params": {"head": precision.tree(params)}}, features, grid, method="aggregate")

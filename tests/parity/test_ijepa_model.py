@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, patch_positions
 from jaxemb.nn.transformer import Transformer
@@ -20,15 +22,21 @@ NOW = Now(0, 1, jax.random.key(0))
 FILE = "core_ijepa_model.npz"
 
 
-def blocks(arrays, prefix):
-    """The layers of a torch ViT as ours: kernels transposed, names mapped."""
-    names = {"attn_qkv": "qkv", "attn_proj": "out", "mlp_fc1": "mlp_up", "mlp_fc2": "mlp_down", "norm1": "norm1", "norm2": "norm2"}
+def blocks(arrays, prefix, heads):
+    """The layers of a torch ViT as ours: kernels transposed, names mapped, queries, keys and values cut into heads."""
+    depth = len({m[1] for key in arrays if (m := re.match(rf"{prefix}blocks_(\d+)_", key))})
     out = {}
-    for key, value in arrays.items():
-        match = re.fullmatch(rf"{prefix}blocks_(\d+)_(\w+)_(weight|bias)", key)
-        if match:
-            layer = out.setdefault(f"block_{match[1]}", {})
-            layer.setdefault(names[match[2]], {}).update(leaf(value, match[3]))
+    for i in range(depth):
+        at = f"{prefix}blocks_{i}"
+        weight, bias = arrays[f"{at}_attn_qkv_weight"], arrays[f"{at}_attn_qkv_bias"]
+        width = weight.shape[1]
+        kernels, biases = weight.reshape(3, heads, -1, width), bias.reshape(3, heads, -1)
+        attention = {n: {"kernel": k.transpose(2, 0, 1), "bias": b} for n, k, b in zip("qkv", kernels, biases, strict=True)}
+        out_kernel = arrays[f"{at}_attn_proj_weight"].T.reshape(heads, -1, width)
+        attention["out"] = {"kernel": out_kernel, "bias": arrays[f"{at}_attn_proj_bias"]}
+        mlp = {"up": linear(arrays, f"{at}_mlp_fc1"), "down": linear(arrays, f"{at}_mlp_fc2")}
+        norms = {n: linear(arrays, f"{at}_{n}") for n in ("norm1", "norm2")}
+        out[f"block_{i}"] = {"attention": attention, "mlp": mlp, **norms}
     return out
 
 
@@ -42,22 +50,23 @@ def linear(arrays, name):
     return leaf(arrays[f"{name}_weight"], "weight") | leaf(arrays[f"{name}_bias"], "bias")
 
 
-def encoder_params(arrays, prefix):
+def encoder_params(arrays, prefix, heads):
     kernel = arrays[f"{prefix}patch_embed_proj_weight"]  # d c h w -> (h w c) d
     stem = {"proj": {"kernel": kernel_from_torch(kernel), "bias": arrays[f"{prefix}patch_embed_proj_bias"]}}
-    return {"stem": stem, "norm": linear(arrays, f"{prefix}norm"), **blocks(arrays, prefix)}
+    return {"stem": stem, "norm": linear(arrays, f"{prefix}norm"), **blocks(arrays, prefix, heads)}
 
 
 def kernel_from_torch(kernel):
     return kernel.transpose(2, 3, 1, 0).reshape(-1, kernel.shape[0])
 
 
-def predictor_params(arrays, prefix):
+def predictor_params(arrays, prefix, heads):
     return {
         "embed": linear(arrays, f"{prefix}predictor_embed"),
         "mask_token": arrays[f"{prefix}mask_token"],
         "out": linear(arrays, f"{prefix}predictor_proj"),
-        "layers": {"norm": linear(arrays, f"{prefix}predictor_norm"), **blocks(arrays, f"{prefix}predictor_")},
+        "norm": linear(arrays, f"{prefix}predictor_norm"),
+        **blocks(arrays, f"{prefix}predictor_", heads),
     }
 
 
@@ -67,13 +76,20 @@ def build(cfg, precision):
     def pos():  # the reference ran on tables rounded to float32: at 1e-7, take those that its file gives
         return SinCos(axes=2) if precision.name == "float32" else Learned(shape=(size // patch,) * 2)
 
-    encoder = Transformer(stem=Patches(patch), width=width, depth=depth, heads=heads, pos=pos(), **precision.dtypes)
-    return IJEPA(encoder=encoder, predictor=Predictor(width=predictor_width, depth=predictor_depth, pos=pos()))
+    encoder = Transformer(
+        stem=Patches(patch), width=width, depth=depth, blocks=(Block(Attention(heads)),), pos=pos(), **precision.dtypes
+    )
+    predictor = Predictor(width=predictor_width, depth=predictor_depth, blocks=(Block(Attention(heads)),), pos=pos())
+    return IJEPA(encoder=encoder, predictor=predictor)
 
 
 def model_params(arrays, precision, prefix="", encoder="enc_"):
     """Student or teacher of a file, with the fixed position tables where the model takes them as parameters."""
-    params = {"encoder": encoder_params(arrays, f"{prefix}{encoder}"), "predictor": predictor_params(arrays, f"{prefix}pred_")}
+    heads = int(arrays["cfg"][3])
+    params = {
+        "encoder": encoder_params(arrays, f"{prefix}{encoder}", heads),
+        "predictor": predictor_params(arrays, f"{prefix}pred_", heads),
+    }
     if precision.name == "float64":
         params["encoder"]["pos"] = {"table": arrays["enc_pos_embed"][0]}
         params["predictor"]["pos"] = {"table": arrays["pred_predictor_pos_embed"][0]}

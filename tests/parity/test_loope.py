@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.loope import LOOPE
 from jaxemb.posemb.sincos import SinCos
 
@@ -12,6 +13,6 @@ def test_real_positions(load, precision):
     assert expected.shape == (pos.shape[1], int(arrays["real_D"]))
     x = precision.array(np.zeros((1, *expected.shape)))
     for module in (LOOPE(), SinCos(axes=1)):
-        got = module.apply({}, x, pos, method="add")[0]
+        got = module.apply({}, x, Places(pos), method="add")[0]
         assert got.dtype == precision.name
         precision.check(got, expected, type(module).__name__)

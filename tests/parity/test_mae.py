@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, patch_positions, patchify
 from jaxemb.nn.transformer import Transformer
@@ -29,8 +31,8 @@ def test_patches_and_their_normalisation(arrays, precision):
 
 
 def test_losses(arrays, precision):
-    encoder = Transformer(stem=Patches(int(arrays["patch"])), width=16, depth=1, heads=2, **precision.dtypes)
-    model = MAE(encoder=encoder, decoder=Decoder(width=16, depth=1, heads=2))
+    encoder = Transformer(stem=Patches(int(arrays["patch"])), width=16, depth=1, blocks=(Block(Attention(2)),), **precision.dtypes)
+    model = MAE(encoder=encoder, decoder=Decoder(width=16, depth=1, blocks=(Block(Attention(2)),)))
     x, pred, mask = precision.array(images(arrays)), precision.array(arrays["pred"]), arrays["mask"]
     every = jnp.broadcast_to(jnp.arange(mask.shape[1])[None], mask.shape)
     precision.check(model._error(x, every, pred), arrays["per_patch_loss"], "per_patch_loss")

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.logit_scale import LogitScale, logit_scale
 from jaxemb.posemb.rescale import NTK, DynamicNTK, Interpolated, YaRN
 from jaxemb.posemb.rotary import Rotary, half_from_interleaved
@@ -25,8 +26,8 @@ def variants(r):
 
 def run(posemb, q, k, pos):
     """Rotated q and k, b n h e, and the cosines and sines."""
-    pos = posemb.apply({}, pos, method="locate")
-    shared = posemb.apply({}, pos, heads=q.shape[2], width=q.shape[3], method="prepare")
+    pos = posemb.apply({}, Places(pos), method="locate")
+    shared = posemb.apply({}, Places(pos), heads=q.shape[2], width=q.shape[3], method="prepare")
     return posemb.apply({}, q, k, shared, method="rotate"), shared.angles
 
 
@@ -94,7 +95,7 @@ def test_realistic_sizes(rope, precision):
         d, base, original, s = rope[f"{case}__dim_theta_origlen_scale"]
         d, rotary = int(d), Rotary(base=float(base))
         yarn = YaRN(of=rotary, factor=float(s), original=int(original))
-        theta = precision.array(rope[f"{case}__default_inv_freq"])[None]
+        theta = precision.array(rope[f"{case}__default_inv_freq"])[None, None]
         own = precision.array(np.zeros(1)).dtype
         one = precision.array(np.ones((1, 1, 1)))
         # At position 1 the angle is the frequency itself.
@@ -103,15 +104,15 @@ def test_realistic_sizes(rope, precision):
             got = jnp.arctan2(sine, cosine)[0, 0, 0]
             precision.check(got, rope[f"{case}__{name}_inv_freq"], f"{case} {name}")
         got, factor = yarn.spectrum(theta, 0, d, one[:, :, 0])
-        precision.check(got[0], rope[f"{case}__yarn_inv_freq"], f"{case} yarn")
+        precision.check(got[0, 0], rope[f"{case}__yarn_inv_freq"], f"{case} yarn")
         assert tuple(yarn.bounds(d)) == tuple(int(x) for x in rope[f"{case}__yarn_low_high"])
         assert factor == pytest.approx(float(rope[f"{case}__yarn_attention_factor"]), rel=1e-12)
         lengths = rope[f"{case}__dynamic_lengths"]
         dynamic = DynamicNTK(of=rotary, factor=float(s), original=int(original))
-        got, _ = dynamic.spectrum(jnp.broadcast_to(theta, (len(lengths), d // 2)), 0, d, jnp.asarray(lengths, own)[:, None])
-        precision.check(got, rope[f"{case}__dynamic_inv_freq"], f"{case} dynamic")
+        got, _ = dynamic.spectrum(theta, 0, d, jnp.asarray(lengths, own)[:, None])
+        precision.check(got[:, 0], rope[f"{case}__dynamic_inv_freq"], f"{case} dynamic")
         pos = jnp.asarray(rope[f"{case}__positions"])[None, :, None]
-        cosine, sine = yarn.apply({}, pos, d, method="angles")
+        cosine, sine = yarn.apply({}, Places(pos), d, method="angles")
         wide = 2 * [np.asarray(cosine[0, :, 0])], 2 * [np.asarray(sine[0, :, 0])]
         if precision.name == "float64":  # thousands of radians are beyond float32 to 1e-4
             precision.check(np.concatenate(wide[0], -1), rope[f"{case}__yarn_cos"], f"{case} cos")

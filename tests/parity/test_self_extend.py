@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
+from jaxemb.ops.allow import Allow
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.logit_scale import logit_scale
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.self_extend import SelfExtend, relative_positions
@@ -28,7 +30,7 @@ def test_output(load, precision):
     chunks = [c for c in range(1, n + 1) if n % c == 0 and c < n][-1:]
     for chunk in (0, *chunks):
         posemb = scheme(r, chunk=chunk)
-        shared = posemb.apply({}, jnp.arange(n)[None, :, None], heads=q.shape[2], width=q.shape[3], method="prepare")
+        shared = posemb.apply({}, Places(jnp.arange(n)[None, :, None]), heads=q.shape[2], width=q.shape[3], method="prepare")
         np.testing.assert_array_equal(shared.angles.near[0], r["near"])
-        out = posemb.apply({}, scaled, k, v, shared, mask=mask, method="attend")
+        out = posemb.apply({}, scaled, k, v, shared, Allow(mask), method="attend")
         precision.check(np.asarray(out).swapaxes(1, 2), r["output"], f"chunk={chunk}")

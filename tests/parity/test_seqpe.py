@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.digits import contrastive, digit_count, digits, digits_mask, distillation, far_origins, nearest
 from jaxemb.posemb.base import Shared
 from jaxemb.posemb.seqpe import SeqPE, Warmup, _dot
@@ -27,15 +28,24 @@ def norm(r, name):
     return {"scale": r[f"{name}_w"], "bias": r[f"{name}_b"]}
 
 
-def encoder_params(r, depth):
+def block_params(r, name, heads):
+    """Published as one matrix for q, k and v, whose columns are the heads'."""
+    w = r[f"{name}_qkv_w"]
+    kernel, bias = w.reshape(len(w), 3, heads, -1), r[f"{name}_qkv_b"].reshape(3, heads, -1)
+    params = {part: {"kernel": kernel[:, i], "bias": bias[i]} for i, part in enumerate("qkv")}
+    out = linear(r, f"{name}_attnout")
+    params["out"] = out | {"kernel": out["kernel"].reshape(heads, -1, len(w))}
+    params["mlp"] = {"up": linear(r, f"{name}_fc1"), "down": linear(r, f"{name}_fc2")}
+    return params | {"norm1": norm(r, f"{name}_ln1"), "norm2": norm(r, f"{name}_ln2")}
+
+
+def encoder_params(r, depth, heads):
     params = {"digit": r["p_digit_embed"], "slot": r["p_slot_embed"], "summary": r["p_cls_embed"], "norm": norm(r, "p_final_ln")}
     params["out"] = {"kernel": r["p_out_w"].T, "bias": r["p_out_b"]}
     if "p_dim_embed" in r:
         params["axis"] = r["p_dim_embed"]
     for i in range(depth):
-        for ours, theirs in (("qkv", "qkv"), ("proj", "attnout"), ("fc1", "fc1"), ("fc2", "fc2")):
-            params[f"{ours}_{i}"] = linear(r, f"p_block{i}_{theirs}")
-        params |= {f"{name}_{i}": norm(r, f"p_block{i}_{name}") for name in ("ln1", "ln2")}
+        params[f"block_{i}"] = block_params(r, f"p_block{i}", heads)
     return params
 
 
@@ -50,7 +60,7 @@ def test_embeddings(load, precision, file):
     assert set(names) <= set(VARIANTS), f"which variant is {set(names) - set(VARIANTS)}?"
     for name in names:
         posemb = SeqPE(axes=axes, limit=10**count, width=width, heads=heads, depth=depth, **VARIANTS[name])
-        params = {"encoder": precision.tree(encoder_params(r, depth))}
+        params = {"encoder": precision.tree(encoder_params(r, depth, heads))}
         got = posemb.apply({"params": params}, pos, features, method="embeddings")
         assert got.dtype == precision.name
         precision.check(got, r[name], name)
@@ -72,7 +82,7 @@ def test_attention(load, precision):
             if project == "single":
                 p = posemb.apply(to_qk, e, heads, method="_both")
                 shared = Shared(shared.pos, None, _dot(*p)) if way == "scalar" else Shared(shared.pos, p)
-            out = posemb.apply(to_qk, q, k, v, shared, method="attend").reshape(x.shape)
+            out = posemb.apply(to_qk, q, k, v, shared, Allow(), method="attend").reshape(x.shape)
             out = out @ precision.array(r["p_proj_w"]).T + precision.array(r["p_proj_b"])[None, None]
             precision.check(out, r[name], f"{name} {project}")
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxemb.nn.stem import patch_positions
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.sincos import SinCos
 
 
@@ -24,7 +25,7 @@ def test_every_table(load, precision):
             first, side = 1, math.isqrt(len(expected) - 1)
             pos = patch_positions(jnp.arange(side * side), side)
         x = precision.array(np.zeros((1, *expected[first:].shape)))
-        got = SinCos(axes=pos.shape[-1]).apply({}, x, pos[None], method="add")[0]
+        got = SinCos(axes=pos.shape[-1]).apply({}, x, Places(pos[None]), method="add")[0]
         assert got.dtype == precision.name and got.shape == expected[first:].shape, name
         precision.check(got, expected[first:], name)
         assert (expected[:first] == 0).all()

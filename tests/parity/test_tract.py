@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxemb.nn.dense import Dense
+from jaxemb.layers.dense import Dense
 from jaxemb.nn.mlp import MLP
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.tract import tract_conv, tract_dense
@@ -88,7 +88,7 @@ class Exact(Classify):
     """Its head has the dtypes of its encoder; that of the product stays in float32."""
 
     def setup(self):
-        self.head = Dense(sum(self._classes), dtype=self.encoder.dtype, param_dtype=self.encoder.param_dtype)
+        self.head = Dense(sum(self._classes))
 
 
 def follow(arrays, exact, optim, lam, name):

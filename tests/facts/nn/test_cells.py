@@ -14,7 +14,7 @@ def test_tokens_are_colours_and_positions_are_cells():
     stem = Cells(size=5)
     params = stem.init(jax.random.key(0), CELLS, width=6)
     assert jax.tree.map(jnp.shape, params) == {"params": {"colours": (3, 6)}}
-    tokens, pos = stem.apply(params, CELLS, width=6)
+    tokens, pos = stem.apply(params, CELLS, width=6), stem.positions(CELLS)
     for example in tokens:
         np.testing.assert_array_equal(example, params["params"]["colours"])
     np.testing.assert_array_equal(pos, CELLS)
@@ -26,7 +26,7 @@ def test_dtypes():
     stem = Cells(size=5)
     params = stem.init(jax.random.key(0), CELLS, width=6, dtype="bfloat16")
     assert params["params"]["colours"].dtype == jnp.float32
-    assert stem.apply(params, CELLS, width=6, dtype="bfloat16")[0].dtype == jnp.bfloat16
+    assert stem.apply(params, CELLS, width=6, dtype="bfloat16").dtype == jnp.bfloat16
 
 
 def test_the_picture_is_the_dense_form_with_one_pixel_a_cell():

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
 from jaxemb.types import Features
 
-ENCODER = Transformer(stem=Patches(4), width=8, depth=1, heads=2)
-DECODER = Decoder(width=12, depth=1, heads=3)
+DECODER = Decoder(width=12, depth=1, blocks=(Block(Attention(3)),))
 VISIBLE = jnp.array([[[0, 0], [1, 2]], [[2, 1], [3, 3]]])
 HIDDEN = jnp.array([[[0, 1], [2, 2], [3, 0]], [[0, 0], [1, 1], [0, 3]]])
 
@@ -21,7 +20,7 @@ def seen(prefix=0):
 
 
 def run(params, f, visible, hidden, branches=("a", "b")):
-    fields = {"like": ENCODER, "outputs": 5, "branches": branches, "grid": (4, 4)}
+    fields = {"outputs": 5, "branches": branches, "grid": (4, 4)}
     if params is None:
         return DECODER.init(jax.random.key(1), f, visible, hidden, **fields)
     return DECODER.apply(params, f, visible, hidden, **fields)
@@ -63,5 +62,5 @@ def test_a_class_token_is_seen(params):
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ConfigError, match="decoder.width 10 is not divisible by decoder.heads 4"):
-        Decoder(width=10, heads=4)
+    with pytest.raises(ConfigError, match="width 10 is not divisible by heads 4"):
+        Decoder(width=10, blocks=(Block(Attention(4)),))

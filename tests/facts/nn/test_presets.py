@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.presets import PRESETS, micro, vit_b, vit_h, vit_l, vit_s, vit_ti
 from jaxemb.nn.resnet import ResNet
 from jaxemb.posemb.learned import Learned
@@ -53,9 +55,9 @@ def test_docstring_tells_the_size(name):
 
 
 def test_fields_can_be_given():
-    assert micro(4, drop_path=0.1, remat="dots") == micro(4).clone(drop_path=0.1, remat="dots")
+    assert micro(4, blocks=(Block(drop_path=0.1),), remat="dots") == micro(4).clone(blocks=(Block(drop_path=0.1),), remat="dots")
 
 
 def test_any_field_can_be_given_by_name():
-    other = vit_s(8, width=96, heads=3, drop_path=0.1)
-    assert (other.stem.size, other.width, other.heads, other.depth, other.drop_path) == (8, 96, 3, 12, 0.1)
+    other = vit_s(8, width=96, blocks=(Block(Attention(3), drop_path=0.1),))
+    assert (other.stem.size, other.width, other.depth, other.blocks[0].attention.heads) == (8, 96, 12, 3)

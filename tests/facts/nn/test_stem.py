@@ -15,7 +15,7 @@ def test_equals_a_convolution_whose_stride_is_its_kernel():
     conv = nn.Conv(5, (4, 4), strides=4, padding="VALID")
     params = conv.init(jax.random.key(1), IMAGES)["params"]
     flat = {"proj": {"kernel": params["kernel"].reshape(-1, 5), "bias": params["bias"]}}
-    tokens, pos = Patches(4).apply({"params": flat}, IMAGES, width=5)
+    tokens, pos = Patches(4).apply({"params": flat}, IMAGES, width=5), Patches(4).positions(IMAGES)
     np.testing.assert_allclose(tokens, conv.apply({"params": params}, IMAGES).reshape(2, 6, 5), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(pos[0], [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]])
 
@@ -27,8 +27,8 @@ def test_patches_are_row_column_channel():
 def test_keep_computes_the_kept_alone():
     stem, keep = Patches(4), jnp.array([[5, 0], [3, 3]])
     params = stem.init(jax.random.key(1), IMAGES, width=5)
-    every, _ = stem.apply(params, IMAGES, width=5)
-    some, pos = stem.apply(params, IMAGES, width=5, keep=keep)
+    every = stem.apply(params, IMAGES, width=5)
+    some, pos = stem.apply(params, IMAGES, width=5, keep=keep), stem.positions(IMAGES, keep)
     np.testing.assert_allclose(some, jnp.take_along_axis(every, keep[:, :, None], 1), rtol=1e-6)
     np.testing.assert_array_equal(pos[0], [[1, 2], [0, 0]])
     products = [
@@ -45,11 +45,17 @@ def test_images_that_do_not_divide_are_named():
 def test_tokens_look_up_rows_and_refuse_foreign_ids():
     stem = Tokens(vocabulary=4)
     table = jnp.arange(8.0).reshape(4, 2)
-    tokens, pos = stem.apply({"params": {"embedding": table}}, jnp.array([[3, 0, 4]]), width=2)
+    tokens, pos = stem.apply({"params": {"embedding": table}}, jnp.array([[3, 0, 4]]), width=2), stem.positions(jnp.zeros((1, 3)))
     np.testing.assert_array_equal(tokens[0, :2], [[6, 7], [0, 1]])
+    negative = stem.apply({"params": {"embedding": table}}, jnp.array([[-1, 1]]), width=2)
+    assert jnp.isnan(negative[0, 0]).all() and not jnp.isnan(negative[0, 1]).any(), "-1 is not the last row"
     assert jnp.isnan(tokens[0, 2]).all(), "an id outside the vocabulary must not read the last row"
     np.testing.assert_array_equal(pos[0, :, 0], [0, 1, 2])
-    tokens, pos = stem.apply({"params": {"embedding": table}}, jnp.array([[3, 0, 2]]), width=2, keep=jnp.array([[2, 0]]))
+    keep = jnp.array([[2, 0]])
+    tokens, pos = (
+        stem.apply({"params": {"embedding": table}}, jnp.array([[3, 0, 2]]), width=2, keep=keep),
+        stem.positions(jnp.zeros((1, 3)), keep),
+    )
     np.testing.assert_array_equal(tokens[0], [[4, 5], [6, 7]])
     np.testing.assert_array_equal(pos[0, :, 0], [2, 0])
 
@@ -60,7 +66,7 @@ def test_tokens_look_up_rows_and_refuse_foreign_ids():
 def stem_gradient(stem, keep=None):
     """(tokens, gradient of the parameters) for dL/dtokens = tokens."""
     params = Patches(4).init(jax.random.key(1), IMAGES, width=5)
-    loss = lambda p: (lambda z: ((z**2).sum() / 2, z))(stem.apply(p, IMAGES, width=5, keep=keep)[0])  # noqa: E731
+    loss = lambda p: (lambda z: ((z**2).sum() / 2, z))(stem.apply(p, IMAGES, width=5, keep=keep))  # noqa: E731
     grads, tokens = jax.grad(loss, has_aux=True)(params)
     return tokens, grads["params"]["proj"]
 
@@ -90,10 +96,10 @@ def test_patch_norm_forgets_brightness_and_contrast():
     params = stem.init(jax.random.key(1), IMAGES, width=48)
     assert jax.tree.map(jnp.shape, params) == {"params": {"proj": {"kernel": (48, 48), "bias": (48,)}}}
     params["params"]["proj"]["kernel"] = jnp.eye(48)  # shows what is projected
-    rows, _ = stem.apply(params, IMAGES, width=48)
+    rows = stem.apply(params, IMAGES, width=48)
     np.testing.assert_allclose(rows.mean(-1), 0, atol=1e-5)
     np.testing.assert_allclose(rows.std(-1), 1, rtol=1e-4)
-    np.testing.assert_allclose(stem.apply(params, 3 * IMAGES + 2, width=48)[0], rows, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(stem.apply(params, 3 * IMAGES + 2, width=48), rows, rtol=1e-3, atol=1e-4)
 
 
 def test_dual_patch_norm_is_affine_on_both_sides():
@@ -101,9 +107,9 @@ def test_dual_patch_norm_is_affine_on_both_sides():
     params = stem.init(jax.random.key(1), IMAGES, width=5)["params"]
     shapes = {k: jax.tree.map(jnp.shape, params[k]) for k in ("norm_before", "norm_after")}
     assert shapes == {k: {"scale": (n,), "bias": (n,)} for k, n in (("norm_before", 48), ("norm_after", 5))}
-    tokens, _ = stem.apply({"params": params}, IMAGES, width=5)
+    tokens = stem.apply({"params": params}, IMAGES, width=5)
     np.testing.assert_allclose(tokens.mean(-1), 0, atol=1e-5)
-    plain, _ = Patches(4, norm="patch").apply({"params": {"proj": params["proj"]}}, IMAGES, width=5)
+    plain = Patches(4, norm="patch").apply({"params": {"proj": params["proj"]}}, IMAGES, width=5)
     np.testing.assert_allclose(
         tokens, nn.LayerNorm(epsilon=1e-6).apply({"params": params["norm_after"]}, plain), rtol=1e-3, atol=1e-4
     )

@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.block import stack_blocks, unstack_blocks
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.layers.norms import LayerNorm
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block, stack_blocks, unstack_blocks
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
+from jaxemb.ops.allow import Allow
 from jaxemb.posemb.alibi import ALiBi
 from jaxemb.posemb.none import NoPos
 from jaxemb.posemb.relative import RelativeGrid
 from jaxemb.posemb.rotary import Rotary
-from jaxemb.posemb.sincos import SinCos
+from jaxemb.posemb.sincos import SinCos, sincos
 
-SMALL = {"stem": Patches(4), "width": 16, "depth": 3, "heads": 2}
+TWO = (Block(Attention(2)),)
+SMALL = {"stem": Patches(4), "width": 16, "depth": 3, "blocks": TWO}
 IMAGES = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
 
 
@@ -70,25 +75,32 @@ def attention_of(model, params, images=IMAGES):
     """Weights of all layers, b n h n each, by the parameters without scan."""
     left = model.apply(params, images, mutable=["intermediates"])[1]["intermediates"]
     if "blocks" in left:
-        return list(left["blocks"]["attention"][0])
-    return [left[f"block_{i}"]["attention"][0] for i in range(model.depth)]
+        return list(left["blocks"]["block_0"]["attention"]["weights"][0])
+    return [left[f"block_{i}"]["attention"]["weights"][0] for i in range(model.depth)]
 
 
 def test_attention_weights_are_left_where_they_are_asked_for(plain):
     """They are the softmax of the logits, a row of 1 for each query, and with them the values give what attention gave."""
     model, params = plain
     first = attention_of(model, params)[0]
-    p = params["params"]["block_0"]
-    x, pos = model.stem.apply({"params": params["params"]["stem"]}, IMAGES, width=16)
-    x = model.pos.apply({}, x, pos, grid=(2, 2), method="add")
-    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + model.eps)
-    q, k, _ = jnp.moveaxis((x @ p["qkv"]["kernel"]).reshape(2, 4, 3, 2, 8), 2, 0)
+    p = params["params"]["block_0"]["attention"]
+    x = model.stem.apply({"params": params["params"]["stem"]}, IMAGES, width=16)
+    x = x + sincos(model.stem.positions(IMAGES), 16)
+    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    q, k = (jnp.einsum("bnd,dhe->bnhe", x, p[name]["kernel"]) for name in ("q", "k"))
     np.testing.assert_allclose(first, jax.nn.softmax(jnp.einsum("bnhe,bmhe->bnhm", q, k) / 8**0.5, -1), rtol=1e-4, atol=1e-6)
     assert "intermediates" not in jax.eval_shape(model.init, jax.random.key(1), IMAGES)
 
 
 @pytest.mark.parametrize(
-    "fields", [{"pos": ALiBi()}, {"pos": Rotary(axes=2)}, {"causal": True}, {"pos": RelativeGrid(shape=(2, 2))}, {"heads": 8}]
+    "fields",
+    [
+        {"pos": ALiBi()},
+        {"pos": Rotary(axes=2)},
+        {"causal": True},
+        {"pos": RelativeGrid(shape=(2, 2))},
+        {"blocks": (Block(Attention(8)),)},
+    ],
 )
 def test_attention_weights_of_every_scheme(fields):
     model = Transformer(**{**SMALL, **fields})
@@ -115,10 +127,10 @@ def test_masked_tokens_do_not_touch_the_others(plain):
     model, params = plain
     mask = jnp.array([[True, True, True, False]] * 2)
     keep = jnp.array([[0, 1, 2, 3]] * 2)
-    with_padding = model.apply(params, IMAGES, keep=keep, mask=mask).tokens[:, :3]
+    with_padding = model.apply(params, IMAGES, keep=keep, allow=Allow(mask)).tokens[:, :3]
     without = model.apply(params, IMAGES, keep=keep[:, :3]).tokens
     np.testing.assert_allclose(with_padding, without, rtol=1e-4, atol=1e-5)
-    g = jax.grad(lambda x: model.apply(params, x, keep=keep, mask=mask).tokens[:, :3].sum())(IMAGES)
+    g = jax.grad(lambda x: model.apply(params, x, keep=keep, allow=Allow(mask)).tokens[:, :3].sum())(IMAGES)
     assert (np.asarray(g[:, 4:, 4:]) == 0).all() and (np.asarray(g[:, :4, :4]) != 0).any()
 
 
@@ -145,7 +157,7 @@ def test_class_token_and_registers():
 
 
 def test_text_with_one_axis():
-    model = Transformer(stem=Tokens(10), width=16, depth=1, heads=2, pos=SinCos(axes=1), causal=True)
+    model = Transformer(stem=Tokens(10), width=16, depth=1, blocks=(Block(Attention(2)),), pos=SinCos(axes=1), causal=True)
     ids = jnp.array([[1, 2, 3, 4]])
     params = model.init(jax.random.key(0), ids)
     changed = model.apply(params, ids.at[0, 3].set(9)).tokens
@@ -153,7 +165,14 @@ def test_text_with_one_axis():
 
 
 def test_dropout_and_stochastic_depth_act_in_training_alone():
-    model = Transformer(**SMALL, dropout=0.2, drop_path=0.5, layer_scale=0.1, qk_norm=True)
+    model = Transformer(
+        **SMALL
+        | {
+            "blocks": (
+                Block(Attention(2, qk_norm=LayerNorm(), dropout=0.2), FeedForward(dropout=0.2), layer_scale=0.1, drop_path=0.5),
+            )
+        }
+    )
     params = jax.jit(model.init)(jax.random.key(1), IMAGES)
     assert params["params"]["block_0"]["scale1"].tolist() == pytest.approx([0.1] * 16)
     quiet = model.apply(params, IMAGES).tokens
@@ -164,7 +183,7 @@ def test_dropout_and_stochastic_depth_act_in_training_alone():
 
 def test_stochastic_depth_of_one_skips_the_last_layer():
     """Rates rise linearly to drop_path: with 1 - tiny, the last layer is skipped and the first never."""
-    model = Transformer(**{**SMALL, "depth": 2}, drop_path=1 - 1e-6)
+    model = Transformer(**{**SMALL, "depth": 2, "blocks": (Block(Attention(2), drop_path=1 - 1e-6),)})
     params = jax.jit(model.init)(jax.random.key(1), IMAGES)
     f = model.apply(params, IMAGES, train=True, layers=(0, 1), rngs={"dropout": jax.random.key(3)})
     np.testing.assert_array_equal(f.layers[0], f.layers[1])
@@ -180,9 +199,13 @@ def test_half_precision(plain):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"heads": 3}, "width 16 is not divisible by heads 3"),
-        ({"activation": "gelo"}, "activation='gelo'; did you mean 'gelu'"),
-        ({"kernel_init": "he"}, "kernel_init='he'.*trunc_normal, xavier"),
+        ({"blocks": (Block(Attention(3)),)}, "width 16 is not divisible by heads 3"),
+        ({"blocks": ()}, "blocks must name at least one"),
+        ({"depth": 0}, "depth must be at least 1, is 0"),
+        ({"width": -16}, "width must be at least 1, is -16"),
+        ({"registers": -1}, "registers must not be negative, is -1"),
+        ({"dtype": "fp16"}, "dtype='fp16'.*float16"),
+        ({"scan": True, "blocks": TWO * 2}, "depth=3 is not a multiple of the 2 blocks"),
         ({"remat": "some"}, "remat='some'.*dots, dots_no_batch, full"),
     ],
 )

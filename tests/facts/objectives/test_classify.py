@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -13,7 +15,7 @@ from jaxemb.types import Now
 NOW = Now(0, 1, jax.random.key(0))
 
 BATCH = {"images": jax.random.normal(jax.random.key(0), (4, 8, 8, 3)), "labels": jnp.array([0, 1, 2, 2])}
-MODEL = Classify(encoder=Transformer(stem=Patches(4), width=16, depth=1, heads=2), classes=3)
+MODEL = Classify(encoder=Transformer(stem=Patches(4), width=16, depth=1, blocks=(Block(Attention(2)),)), classes=3)
 
 
 def with_head(kernel):

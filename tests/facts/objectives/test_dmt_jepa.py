@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.layers.feedforward import FeedForward
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.aggregation import Aggregation
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -16,7 +20,9 @@ from jaxemb.types import Now
 NOW = Now(0, 1, jax.random.key(0))
 
 
-ENCODER = Transformer(stem=Patches(2), width=16, depth=1, heads=2, kernel_init="xavier")
+ENCODER = Transformer(
+    stem=Patches(2), width=16, depth=1, blocks=(Block(Attention(2, kernel_init="xavier"), FeedForward(kernel_init="xavier")),)
+)
 FIELDS = {"encoder": ENCODER, "predictor": Predictor(width=16, depth=1), "masks": FixedBlocks()}
 
 
@@ -83,7 +89,7 @@ def test_the_head_of_the_teacher_has_no_gradient_and_that_of_the_context_has(bat
         return objective.apply({"params": params}, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value
 
     grads = jax.jit(jax.grad(loss))(variables["params"])
-    assert all(np.any(np.asarray(g)) for g in jax.tree.leaves(grads["head"]["blocks_0"]["proj"]))
+    assert all(np.any(np.asarray(g)) for g in jax.tree.leaves(grads["head"]["blocks_0"]["out"]))
     alone = DMTJEPA(**FIELDS, context_head=False)
     grads = jax.jit(
         jax.grad(lambda p: alone.apply({"params": p}, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value)
@@ -124,7 +130,7 @@ def test_bad_fields(fields, message):
 
 
 def test_bad_choices_that_show_when_it_runs(batch):
-    with pytest.raises(ConfigError, match="attention='both'"):
-        jax.eval_shape(DMTJEPA(**FIELDS, attention="both").init, jax.random.key(0), batch)
+    with pytest.raises(ConfigError, match="kind='both'"):
+        jax.eval_shape(DMTJEPA(**FIELDS, head=Aggregation(kind="both")).init, jax.random.key(0), batch)
     with pytest.raises(ConfigError, match="window=5 is larger than the grid of 4 x 4 patches"):
         jax.eval_shape(DMTJEPA(**FIELDS, window=5).init, jax.random.key(0), batch)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.equiangular import Equiangular
@@ -12,7 +14,7 @@ from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
 
-ENCODER = Transformer(stem=Patches(4), width=16, depth=1, heads=2)
+ENCODER = Transformer(stem=Patches(4), width=16, depth=1, blocks=(Block(Attention(2)),))
 BATCH = {"images": jax.random.normal(jax.random.key(1), (3, 8, 8, 3)), "labels": jnp.array([0, 5, 11])}
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -18,8 +20,8 @@ from jaxemb.types import Now
 
 NOW = Now(0, 6, jax.random.key(0))
 
-ENCODER = Transformer(stem=Patches(4), width=16, depth=1, heads=2)
-MODEL = HardPatches(encoder=ENCODER, decoder=Decoder(width=8, depth=1, heads=2), alpha=(0.0, 1.0))
+ENCODER = Transformer(stem=Patches(4), width=16, depth=1, blocks=(Block(Attention(2)),))
+MODEL = HardPatches(encoder=ENCODER, decoder=Decoder(width=8, depth=1, blocks=(Block(Attention(2)),)), alpha=(0.0, 1.0))
 BATCH = {"images": jax.random.normal(jax.random.key(0), (3, 16, 16, 3))}
 RNGS = {"dropout": jax.random.key(2)}
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.layers.norms import normalise
 from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.masks.multi_block import MultiBlock
-from jaxemb.nn.dense import normalise
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
@@ -17,7 +19,7 @@ from jaxemb.types import Now
 NOW = Now(0, 1, jax.random.key(0))
 
 
-ENCODER = Transformer(stem=Patches(4), width=16, depth=2, heads=2)
+ENCODER = Transformer(stem=Patches(4), width=16, depth=2, blocks=(Block(Attention(2)),))
 MODEL = IJEPA(encoder=ENCODER, predictor=Predictor(width=8, depth=1), masks=FixedBlocks())
 RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (3, 16, 16, 3)))}
 
@@ -132,6 +134,5 @@ def test_bad_fields_are_named(fields, message):
 
 
 def test_predictor_heads_must_divide_its_width():
-    model = MODEL.clone(predictor=Predictor(width=9, depth=1))
-    with pytest.raises(ConfigError, match="predictor.width 9 is not divisible by 2 heads"):
-        model.init(jax.random.key(0), prepared())
+    with pytest.raises(ConfigError, match="width 9 is not divisible by heads 4"):
+        Predictor(width=9, depth=1)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.layers.projector import Projector
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.projector import Projector
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
@@ -18,7 +20,7 @@ from jaxemb.views.crops import CropViews
 NOW = Now(0, 1, jax.random.key(0))
 
 
-ENCODER = Transformer(stem=Patches(4), width=8, depth=1, heads=2)
+ENCODER = Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),))
 MODEL = LeJEPA(encoder=ENCODER, projector=Projector((6, 5)), views=CropViews(count=3), slices=16)
 LOCAL = MODEL.clone(views=CropViews(count=2), local=CropViews(count=1, size=4))
 RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}

@@ -5,6 +5,8 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.random_patches import RandomPatches
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, Tokens, patchify
 from jaxemb.nn.transformer import Transformer
@@ -15,8 +17,8 @@ from jaxemb.types import Now
 NOW = Now(0, 1, jax.random.key(0))
 
 
-ENCODER = Transformer(stem=Patches(4), width=16, depth=1, heads=2)
-MODEL = MAE(encoder=ENCODER, decoder=Decoder(width=8, depth=1, heads=2))
+ENCODER = Transformer(stem=Patches(4), width=16, depth=1, blocks=(Block(Attention(2)),))
+MODEL = MAE(encoder=ENCODER, decoder=Decoder(width=8, depth=1, blocks=(Block(Attention(2)),)))
 RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (3, 16, 16, 3)))}
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.projector import Projector
+from jaxemb.layers.projector import Projector
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.simclr import SimCLR, nt_xent
@@ -13,7 +15,7 @@ from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
 
-MODEL = SimCLR(encoder=Transformer(stem=Patches(4), width=8, depth=1, heads=2), projector=Projector((6, 5)))
+MODEL = SimCLR(encoder=Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),)), projector=Projector((6, 5)))
 RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
 
 

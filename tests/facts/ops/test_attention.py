@@ -3,6 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.config import ConfigError
+from jaxemb.ops.allow import Allow, positions_within
 from jaxemb.ops.attention import attention
 
 
@@ -29,14 +31,14 @@ def test_bias_and_mask(qkv):
     bias = jax.random.normal(jax.random.key(1), (1, 3, 5, 7))
     mask = jnp.arange(7)[None] < jnp.array([[7], [4]])
     expected = reference(*qkv, np.asarray(bias), np.asarray(mask)[:, None, None])
-    np.testing.assert_allclose(attention(*qkv, bias=bias, mask=mask), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(attention(*qkv, bias=bias, allow=Allow(mask)), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_causal_by_gradient(qkv):
     q, k, v = qkv
     q = q[:, :3]
     k, v = k[:, :3], v[:, :3]
-    g = jax.grad(lambda k, v: attention(q, k, v, causal=True)[:, 1].sum(), argnums=(0, 1))(k, v)
+    g = jax.grad(lambda k, v: attention(q, k, v, allow=Allow(causal=True))[:, 1].sum(), argnums=(0, 1))(k, v)
     for x in g:
         assert (np.asarray(x[:, 2]) == 0).all(), "the second token must not see the third"
     assert (np.asarray(g[1][:, :2]) != 0).all()
@@ -44,12 +46,12 @@ def test_causal_by_gradient(qkv):
 
 def test_masked_keys_get_no_gradient(qkv):
     mask = jnp.array([[True] * 4 + [False] * 3] * 2)
-    gk, gv = jax.grad(lambda k, v: (attention(qkv[0], k, v, mask=mask) ** 2).sum(), argnums=(0, 1))(*qkv[1:])
+    gk, gv = jax.grad(lambda k, v: (attention(qkv[0], k, v, allow=Allow(mask)) ** 2).sum(), argnums=(0, 1))(*qkv[1:])
     assert (np.asarray(gk[:, 4:]) == 0).all() and (np.asarray(gv[:, 4:]) == 0).all()
 
 
 def test_no_valid_key_is_finite(qkv):
-    out, g = jax.value_and_grad(lambda v: attention(*qkv[:2], v, mask=jnp.zeros((2, 7), bool)).sum())(qkv[2])
+    out, g = jax.value_and_grad(lambda v: attention(*qkv[:2], v, allow=Allow(jnp.zeros((2, 7), bool))).sum())(qkv[2])
     assert jnp.isfinite(out) and bool(jnp.isfinite(g).all())
 
 
@@ -59,3 +61,88 @@ def test_half_precision_has_a_float32_softmax(qkv):
     assert out.dtype == jnp.bfloat16
     exact = reference(*(np.asarray(x, np.float32) for x in half))
     np.testing.assert_allclose(np.asarray(out, np.float32), exact, rtol=0.03, atol=0.02)
+
+
+# ---- who may look at whom, on every backend --------------------------------------------------------------------------------------
+
+VALID = jnp.arange(7)[None] < jnp.array([[7], [4]])
+SEGMENTS = jnp.array([[0, 0, 0, 1, 1, 1, 2], [0, 1, 1, 1, 1, 1, 1]])
+ALLOWED = {
+    "all": Allow(),
+    "padding": Allow(VALID),
+    "causal": Allow(causal=True),
+    "window": Allow(window=2),
+    "segments": Allow(None, SEGMENTS),
+    "everything": Allow(VALID, SEGMENTS, causal=True, window=3),
+    "nothing": Allow(jnp.zeros((2, 7), bool)),
+}
+
+
+def by_definition(allow, n, m, rows=2):
+    """The mask written out pair by pair; queries are the last n of the m tokens."""
+    found = np.ones((rows, n, m), bool)
+    for b in range(rows):
+        for i in range(n):
+            for j in range(m):
+                at = i + m - n
+                if allow.valid is not None:
+                    found[b, i, j] &= bool(allow.valid[b, j])
+                if allow.segments is not None:
+                    found[b, i, j] &= bool(allow.segments[b, at] == allow.segments[b, j])
+                if allow.causal:
+                    found[b, i, j] &= j <= at
+                if allow.window is not None:
+                    found[b, i, j] &= abs(at - j) <= allow.window
+    return found
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+@pytest.mark.parametrize("n", [7, 5, 1])
+def test_every_backend_gives_what_the_definition_says(qkv, name, n):
+    """The path of the GPU runs here with XLA's implementation; n < m: a causal query is one of the last tokens."""
+    allow, (q, k, v) = ALLOWED[name], qkv
+    q = jnp.concatenate([q, q], axis=1)[:, :n]
+    mask = by_definition(allow, n, 7)
+    some = mask.any(-1)[:, :, None, None]
+    with np.errstate(all="ignore"):
+        expected = np.where(some, np.nan_to_num(reference(q, k, v, 0.0, mask[:, None])), 0)
+    for backend in ("cpu", "gpu"):
+        out = attention(q, k, v, allow=allow, backend=backend)
+        np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5, err_msg=backend)
+
+
+def test_some_of_the_queries_have_their_rows_of_the_mask():
+    allow = ALLOWED["everything"]
+    np.testing.assert_array_equal(allow.mask(5, 7, jnp.array([3, 1])), allow.mask(5, 7)[:, :, jnp.array([3, 1])])
+
+
+def test_scale_and_softcap(qkv):
+    q, k, v = qkv
+    logits = 3 * np.tanh(np.einsum("bnhe,bmhe->bhnm", q, k) * 0.7 / 3)
+    weights = np.asarray(jax.nn.softmax(logits, -1))
+    expected = np.einsum("bhnm,bmhe->bnhe", weights, v)
+    for backend in ("cpu", "gpu"):
+        np.testing.assert_allclose(attention(q, k, v, scale=0.7, softcap=3.0, backend=backend), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_positions_begin_anew_in_each_segment():
+    np.testing.assert_array_equal(positions_within(SEGMENTS), [[0, 1, 2, 0, 1, 2, 0], [0, 0, 1, 2, 3, 4, 5]])
+
+
+def test_packed_rows_cannot_share_a_class_token():
+    with pytest.raises(ConfigError, match="segments.*cannot share class or register tokens"):
+        Allow(None, SEGMENTS).after(1)
+
+
+def test_the_flash_kernel_is_lowered_for_tpus_on_a_mesh_of_several_devices():
+    """Mosaic kernels cannot be cut by XLA: each device runs it on its own rows and heads."""
+    mesh = jax.make_mesh((2, 2, 2), ("data", "fsdp", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(("data", "fsdp"), None, "model"))
+    x = jax.ShapeDtypeStruct((4, 1024, 2, 64), jnp.float32, sharding=spec)
+
+    def run(q, k, v):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return attention(q, k, v, allow=Allow(causal=True), backend="tpu")
+
+    text = jax.jit(run).trace(x, x, x).lower(lowering_platforms=("tpu",)).as_text()
+    assert "tpu_custom_call" in text and "tensor<1x1x1024x64xf32>" in text, "a row and a head for each of the eight devices"

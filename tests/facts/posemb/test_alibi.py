@@ -2,7 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.ops.allow import Allow
 from jaxemb.posemb.alibi import ALiBi, slopes
+from jaxemb.posemb.base import Places
 
 
 def test_slopes_of_a_power_of_two():
@@ -16,32 +18,38 @@ def test_other_numbers_of_heads_take_every_second_slope_of_twice_as_many():
 
 
 def test_falls_by_the_slope_a_step_in_both_directions():
-    pos = jnp.array([[[0], [1], [5]]])
-    bias = ALiBi().bias(pos, pos, 2)  # slopes 1/16 and 1/256
+    at = Places(jnp.array([[[0], [1], [5]]]))
+    bias = ALiBi().bias(at, at, 2)  # slopes 1/16 and 1/256
     np.testing.assert_allclose(bias[0, 0], -np.array([[0, 1, 5], [1, 0, 4], [5, 4, 0]]) / 16)
     np.testing.assert_allclose(bias[0, 1] * 16, bias[0, 0])
 
 
 def test_depends_on_distances_alone_and_takes_real_positions():
     pos = jnp.array([[[0.0], [0.5], [2.25]]])
-    np.testing.assert_allclose(ALiBi().bias(pos, pos, 4), ALiBi().bias(pos + 7.0, pos + 7.0, 4), atol=1e-6)
-    assert float(ALiBi().bias(pos, pos, 1)[0, 0, 0, 2]) == -2.25 / 256
+    at, moved = Places(pos), Places(pos + 7.0)
+    np.testing.assert_allclose(ALiBi().bias(at, at, 4), ALiBi().bias(moved, moved, 4), atol=1e-6)
+    assert float(ALiBi().bias(at, at, 1)[0, 0, 0, 2]) == -2.25 / 256
 
 
 def test_on_a_grid_the_distance_is_euclidean():
-    pos = jnp.array([[[0, 0], [3, 4]]])
-    assert float(ALiBi().bias(pos, pos, 1)[0, 0, 0, 1]) == -5 / 256
+    at = Places(jnp.array([[[0, 0], [3, 4]]]))
+    assert float(ALiBi().bias(at, at, 1)[0, 0, 0, 1]) == -5 / 256
 
 
 def test_class_and_register_tokens_get_no_bias():
-    shared = ALiBi().prepare(jnp.array([[[0], [9]]]), heads=2, width=4, prefix=2)
+    shared = ALiBi().prepare(Places(jnp.array([[[0], [9]]])), heads=2, width=4, prefix=2)
     assert shared.bias.shape == (1, 2, 4, 4)
     assert (shared.bias[:, :, :2] == 0).all() and (shared.bias[:, :, :, :2] == 0).all() and shared.bias[0, 0, 2, 3] < 0
 
 
 def test_a_steeper_head_looks_nearer():
     """With equal logits the weights of neighbours fall by e^-slope a step."""
-    pos = jnp.arange(3)[None, :, None]
+    at = Places(jnp.arange(3)[None, :, None])
     q, v = jnp.zeros((1, 3, 2, 4)), jnp.broadcast_to(jnp.eye(3, 4)[None, :, None], (1, 3, 2, 4))
-    weights = ALiBi().attend(q, q, v, ALiBi().prepare(pos, heads=2, width=4))[0, 0]
+    weights = ALiBi().attend(q, q, v, ALiBi().prepare(at, heads=2, width=4), Allow())[0, 0]
     np.testing.assert_allclose(weights[:, 1] / weights[:, 0], np.exp([-1 / 16, -1 / 256]), rtol=1e-5)
+
+
+def test_other_keys_than_queries():
+    q, k = Places(jnp.array([[[2]]])), Places(jnp.array([[[0], [2], [6]]]))
+    np.testing.assert_allclose(ALiBi().bias(q, k, 1)[0, 0] * 256, [[-2, 0, -4]])

@@ -5,17 +5,20 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.stem import patch_positions
+from jaxemb.ops.allow import Allow
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.conditional import Conditional
 
 GRID = (3, 4)
+ALL = Allow()
 POS = patch_positions(jnp.arange(12)[None], 4)
 KERNEL = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
 PARAMS = {"params": {"conv_0": {"kernel": KERNEL, "bias": jnp.array([0.5, -1.0])}}}
 X = jax.random.normal(jax.random.key(2), (2, 12, 2))
 
 
-def after(x, pos, grid=GRID, params=PARAMS, module=None, layer=0, mask=None):
-    return (module or Conditional()).apply(params, x, layer, pos, grid=grid, mask=mask, method="after_block")
+def after(x, pos, grid=GRID, params=PARAMS, module=None, layer=0, allow=ALL):
+    return (module or Conditional()).apply(params, x, layer, Places(pos, grid=grid, allow=allow), method="after_block")
 
 
 def by_hand(x):
@@ -40,7 +43,7 @@ def test_cells_without_a_token_count_as_zeros():
 
 def test_padding_is_not_seen_by_its_neighbours():
     keep, mask = jnp.array([7, 0, 6]), jnp.array([[True, True, False]] * 2)
-    out = after(X[:, keep], POS[:, keep], mask=mask)
+    out = after(X[:, keep], POS[:, keep], allow=Allow(mask))
     np.testing.assert_allclose(out[:, :2], after(X[:, keep[:2]], POS[:, keep[:2]]), rtol=1e-5, atol=1e-5)
 
 
@@ -55,7 +58,8 @@ def test_only_after_the_layers_named(key):
     assert after(X, POS, layer=1) is X
 
     def both(module, x):
-        return module.after_block(module.after_block(x, 0, POS, grid=GRID), 2, POS, grid=GRID)
+        at = Places(POS, grid=GRID)
+        return module.after_block(module.after_block(x, 0, at), 2, at)
 
     params = module.init(key, X, method=both)["params"]
     assert set(params) == {"conv_0", "conv_2"}
@@ -76,6 +80,10 @@ def test_what_it_needs_is_named():
         after(X, POS.astype(jnp.float32))
     with pytest.raises(ConfigError, match="on a grid of 1 axes"):
         after(X, POS, (12,))
+    with pytest.raises(ConfigError, match="Conditional cannot do causal attention: its convolution mixes neighbours"):
+        after(X, POS, allow=Allow(causal=True))
+    with pytest.raises(ConfigError, match=r"Conditional cannot do texts packed into one row \(segments\): its convolution"):
+        after(X, POS, None, allow=Allow(segments=jnp.zeros((2, 12), jnp.int32)))
     with pytest.raises(ConfigError, match="kernel=4 must be odd"):
         Conditional(kernel=4)
     with pytest.raises(ConfigError, match=r"layers=\(-1,\) must name layers"):

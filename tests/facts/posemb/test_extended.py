@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.paths import map_paths
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.extended import Extended, extend_table, new_rows
 from jaxemb.posemb.learned import Learned
 from jaxemb.train.optim import Optim
@@ -22,7 +26,7 @@ def line(n):
 
 
 def add(posemb, variables, pos, grid=None):
-    return posemb.apply(variables, jnp.zeros((pos.shape[0], pos.shape[1], 3)), pos, grid=grid, method="add")
+    return posemb.apply(variables, jnp.zeros((pos.shape[0], pos.shape[1], 3)), Places(pos, grid=grid), method="add")
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 7])
@@ -53,7 +57,7 @@ def test_both_parts_together_are_the_extended_table(how):
     assert variables["params"]["rows"].shape == (10, 3)
     np.testing.assert_array_equal(variables["constants"]["table"], TABLE)
     np.testing.assert_array_equal(add(posemb, variables, line(15))[0], extend_table(TABLE, 3, how))
-    fresh = posemb.init(jax.random.key(1), jnp.zeros((1, 1, 3)), line(1), method="add")  # without a table: one is drawn
+    fresh = posemb.init(jax.random.key(1), jnp.zeros((1, 1, 3)), Places(line(1)), method="add")  # without a table: one is drawn
     assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, variables)
     drawn = posemb.variables_from(fresh["constants"]["table"])
     np.testing.assert_array_equal(fresh["params"]["rows"], drawn["params"]["rows"])
@@ -63,20 +67,20 @@ def test_a_short_input_sees_the_original_model():
     posemb = Extended(original=5, factor=3)
     variables = posemb.variables_from(TABLE)
     for n in (1, 5):
-        pos = posemb.apply({}, line(n), grid=(n,), method="locate")
+        pos = posemb.apply({}, Places(line(n), grid=(n,)), method="locate")
         np.testing.assert_array_equal(pos, 3 * line(n))
-        expected = Learned(shape=(5,)).apply({"params": {"table": TABLE}}, jnp.zeros((1, n, 3)), line(n), method="add")
+        expected = Learned(shape=(5,)).apply({"params": {"table": TABLE}}, jnp.zeros((1, n, 3)), Places(line(n)), method="add")
         np.testing.assert_array_equal(add(posemb, variables, pos), expected)
-    np.testing.assert_array_equal(posemb.apply({}, line(6), grid=(6,), method="locate"), line(6))
+    np.testing.assert_array_equal(posemb.apply({}, Places(line(6), grid=(6,)), method="locate"), line(6))
     recurrent = Extended(original=5, factor=3, how="recurrent")
-    np.testing.assert_array_equal(recurrent.apply({}, line(5), grid=(5,), method="locate"), line(5))
+    np.testing.assert_array_equal(recurrent.apply({}, Places(line(5), grid=(5,)), method="locate"), line(5))
 
 
 def test_training_examples_are_at_random_places(key):
     posemb = Extended(original=2, factor=2)
 
     def locate(module, n):
-        return module.apply({}, line(n), grid=(n,), batch=200, train=True, method="locate", rngs={"dropout": key})
+        return module.apply({}, Places(line(n), grid=(n,), rows=200, train=True), method="locate", rngs={"dropout": key})
 
     pos = locate(posemb, 2)
     assert pos.shape == (200, 2, 1)
@@ -84,6 +88,28 @@ def test_training_examples_are_at_random_places(key):
     assert set(np.ravel(pos[:, 0])) == {0, 1, 2}  # u + 1 <= 3
     np.testing.assert_array_equal(locate(posemb, 4), np.broadcast_to(line(4), (200, 4, 1)))
     np.testing.assert_array_equal(locate(Extended(original=2, factor=2, skip=False), 2), 2 * line(2))
+
+
+PACKED = Allow(segments=jnp.array([[8] * 6 + [3] * 5]))
+TWO = jnp.concatenate([line(6), line(5)], axis=1)
+
+
+def test_texts_packed_into_one_row_are_short_each_on_its_own():
+    where = Extended(original=5, factor=3).apply({}, Places(TWO, allow=PACKED), method="locate")
+    np.testing.assert_array_equal(where[0, :, 0], [*range(6), *range(0, 15, 3)])
+    padded = Places(line(6), grid=(6,), allow=Allow(jnp.arange(6)[None] < jnp.array([[6], [5]])))
+    where = Extended(original=5, factor=3).apply({}, padded, method="locate")
+    np.testing.assert_array_equal(where[..., 0], [range(6), range(0, 18, 3)])
+
+
+def test_texts_packed_into_one_row_are_moved_each_on_its_own(key):
+    many = Allow(segments=jnp.broadcast_to(PACKED.segments, (300, 11)))
+    at = Places(TWO, allow=many, rows=300, train=True)
+    moved = Extended(original=4, factor=2).apply({}, at, method="locate", rngs={"dropout": key}) - TWO
+    first, second = moved[:, :6, 0], moved[:, 6:, 0]
+    assert (first == first[:, :1]).all() and (second == second[:, :1]).all()
+    assert set(np.ravel(first)) == {0, 1, 2} and set(np.ravel(second)) == {0, 1, 2, 3}  # u + n <= 8
+    assert (first[:, 0] != second[:, 0]).any()
 
 
 def test_rows_outside_are_nan():
@@ -99,7 +125,9 @@ BATCH = {"tokens": jnp.arange(24).reshape(4, 6) % 7, "labels": jnp.array([0, 1, 
 
 def one_step(how, freeze=()):
     """The states before and after a step with weight decay, from a trained table; the paths of what moved."""
-    encoder = Transformer(stem=Tokens(7), width=8, depth=1, heads=2, pos=Extended(original=6, factor=2, how=how))
+    encoder = Transformer(
+        stem=Tokens(7), width=8, depth=1, blocks=(Block(Attention(2)),), pos=Extended(original=6, factor=2, how=how)
+    )
     objective = Classify(encoder=encoder, classes=2, inputs="tokens")
     optim = Optim(lr=0.01, schedule="constant", decay=0.5, freeze=freeze)
     before = jax.jit(lambda: create(objective, optim.make(10), BATCH, seed=0, ema=False))()
@@ -123,7 +151,7 @@ def test_a_step_with_weight_decay_leaves_the_original_rows_bit_identical(how):
     )
     rows = after.params["encoder"]["pos"]["rows"] - before.params["encoder"]["pos"]["rows"]
     assert bool((rows != 0).any(1).all())  # weight decay reaches those that no example used
-    assert {"encoder/pos/rows", "encoder/stem/embedding", "encoder/block_0/qkv/kernel", "head/kernel"} <= moved
+    assert {"encoder/pos/rows", "encoder/stem/embedding", "encoder/block_0/attention/q/kernel", "head/kernel"} <= moved
     assert not any("table" in path for path in moved)
 
 
@@ -153,8 +181,8 @@ def test_bad_fields(fields, message):
 def test_inputs_that_do_not_fit_are_named():
     posemb = Extended(original=5, factor=2)
     with pytest.raises(ConfigError, match="Extended is for sequences, it was given positions of 2 numbers"):
-        posemb.apply({}, jnp.zeros((1, 4, 2), jnp.int32), method="locate")
+        posemb.apply({}, Places(jnp.zeros((1, 4, 2), jnp.int32)), method="locate")
     with pytest.raises(ConfigError, match="Extended has 5 x 2 = 10 rows, the input has 11 positions"):
-        posemb.apply({}, line(11), grid=(11,), method="locate")
+        posemb.apply({}, Places(line(11), grid=(11,)), method="locate")
     with pytest.raises(ConfigError, match="the table has 4 rows, not original=5"):
         posemb.variables_from(TABLE[:4])

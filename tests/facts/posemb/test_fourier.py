@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.fourier import LearnableFourier, fourier
 
 
@@ -25,7 +26,7 @@ def test_products_depend_on_the_difference_and_follow_a_gaussian(key):
 def test_adds_the_mlp_of_the_waves(key):
     x, pos = jnp.ones((2, 3, 8)), jnp.array([[[0.0], [1.5], [4.0]]])
     module = LearnableFourier(features=6, hidden=5)
-    variables = module.init(key, x, pos, method="add")
+    variables = module.init(key, x, Places(pos), method="add")
     p = variables["params"]
     assert jax.tree.map(jnp.shape, p) == {
         "waves": (3, 1),
@@ -34,13 +35,15 @@ def test_adds_the_mlp_of_the_waves(key):
     }
     hidden = jax.nn.gelu(fourier(pos, p["waves"]) @ p["up"]["kernel"], approximate=False)
     np.testing.assert_allclose(
-        module.apply(variables, x, pos, method="add"), 1 + jnp.broadcast_to(hidden @ p["down"]["kernel"], x.shape), rtol=1e-5
+        module.apply(variables, x, Places(pos), method="add"),
+        1 + jnp.broadcast_to(hidden @ p["down"]["kernel"], x.shape),
+        rtol=1e-5,
     )
 
 
 def test_spread_of_the_waves_is_one_over_gamma(key):
     x, pos = jnp.zeros((1, 1, 4)), jnp.zeros((1, 1, 2))
-    waves = LearnableFourier(features=4000, gamma=5.0).init(key, x, pos, method="add")["params"]["waves"]
+    waves = LearnableFourier(features=4000, gamma=5.0).init(key, x, Places(pos), method="add")["params"]["waves"]
     assert float(waves.std()) == pytest.approx(0.2, rel=0.05)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.irpe import IRPE
 
 POS = jnp.array([[[0, 0], [0, 1], [2, 0], [30, 30]]])
@@ -12,7 +13,7 @@ POS = jnp.array([[[0, 0], [0, 1], [2, 0], [30, 30]]])
 def layer(module, tables, q=None, prefix=0):
     n = POS.shape[1] + prefix
     q = jnp.zeros((1, n, 2, 4)) if q is None else q
-    return module.apply({"params": tables}, q, module.prepare(POS, heads=2, width=4, prefix=prefix), method="layer_bias")
+    return module.apply({"params": tables}, q, module.prepare(Places(POS), heads=2, width=4, prefix=prefix), method="layer_bias")
 
 
 def test_near_offsets_are_exact_far_ones_share_a_bucket():
@@ -59,7 +60,7 @@ def test_contextual_is_the_product_of_the_query_with_the_buckets_vector(key):
 def test_starts_at_zero_and_prefix_tokens_stay_there(mode, key):
     module = IRPE(mode=mode)
     q = jax.random.normal(key, (1, 5, 2, 4))
-    tables = module.init(key, q, module.prepare(POS, heads=2, width=4, prefix=1), method="layer_bias")["params"]
+    tables = module.init(key, q, module.prepare(Places(POS), heads=2, width=4, prefix=1), method="layer_bias")["params"]
     assert (tables["table"] == 0).all()
     bias = layer(module, {"table": jnp.ones_like(tables["table"])}, q, prefix=1)
     assert (bias[:, :, 0] == 0).all() and (bias[:, :, :, 0] == 0).all() and (bias[:, :, 1:, 1:] != 0).all()
@@ -73,4 +74,4 @@ def test_wrong_fields_and_positions_are_named():
     with pytest.raises(ConfigError, match="0 < alpha < beta"):
         IRPE(alpha=4.0)
     with pytest.raises(ConfigError, match="positions of 1 numbers; it is for images"):
-        IRPE().prepare(POS[..., :1], heads=2, width=4)
+        IRPE().prepare(Places(POS[..., :1]), heads=2, width=4)

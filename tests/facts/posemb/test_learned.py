@@ -4,18 +4,21 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.learned import Learned, resample
 
 
 def test_adds_the_row_of_the_cell():
     table = jnp.arange(12.0)[:, None] * jnp.ones((1, 4))
     pos = jnp.array([[[0, 0], [0, 3], [2, 1]]])  # cells of a 3 x 4 grid, row by row
-    out = Learned(shape=(3, 4)).apply({"params": {"table": table}}, jnp.zeros((1, 3, 4)), pos, method="add")
+    out = Learned(shape=(3, 4)).apply({"params": {"table": table}}, jnp.zeros((1, 3, 4)), Places(pos), method="add")
     np.testing.assert_array_equal(out[0, :, 0], [0, 3, 9])
 
 
 def test_shape_and_spread_of_the_table(key):
-    params = Learned(shape=(20, 20)).init(key, jnp.zeros((1, 1, 64)), jnp.zeros((1, 1, 2), jnp.int32), method="add")["params"]
+    params = Learned(shape=(20, 20)).init(key, jnp.zeros((1, 1, 64)), Places(jnp.zeros((1, 1, 2), jnp.int32)), method="add")[
+        "params"
+    ]
     assert params["table"].shape == (400, 64)
     assert float(params["table"].std()) == pytest.approx(0.02, rel=0.05)
 
@@ -24,14 +27,14 @@ def test_shape_and_spread_of_the_table(key):
 def test_positions_outside_are_nan_not_the_last_row(outside):
     params = {"params": {"table": jnp.ones((12, 4))}}
     pos = jnp.array([[[0, 0], *outside]])
-    out = Learned(shape=(3, 4)).apply(params, jnp.zeros((1, 2, 4)), pos, method="add")
+    out = Learned(shape=(3, 4)).apply(params, jnp.zeros((1, 2, 4)), Places(pos), method="add")
     assert jnp.isfinite(out[0, 0]).all() and jnp.isnan(out[0, 1]).all()
 
 
 def test_only_rows_in_use_get_a_gradient():
     def total(table):
         pos = jnp.array([[[0], [2]]])
-        return Learned(shape=(4,)).apply({"params": {"table": table}}, jnp.zeros((1, 2, 3)), pos, method="add").sum()
+        return Learned(shape=(4,)).apply({"params": {"table": table}}, jnp.zeros((1, 2, 3)), Places(pos), method="add").sum()
 
     np.testing.assert_array_equal(jax.grad(total)(jnp.zeros((4, 3)))[:, 0], [1, 0, 1, 0])
 
@@ -39,12 +42,14 @@ def test_only_rows_in_use_get_a_gradient():
 def test_wrong_positions_are_named():
     x = jnp.zeros((1, 2, 4))
     with pytest.raises(ConfigError, match=r"Learned\(shape=\(3, 4\)\) was given positions of 1 numbers"):
-        Learned(shape=(3, 4)).apply({"params": {"table": jnp.ones((12, 4))}}, x, jnp.zeros((1, 2, 1), jnp.int32), method="add")
+        Learned(shape=(3, 4)).apply(
+            {"params": {"table": jnp.ones((12, 4))}}, x, Places(jnp.zeros((1, 2, 1), jnp.int32)), method="add"
+        )
 
 
 def add(posemb, table, pos, grid=None):
     x = jnp.zeros((1, len(pos), table.shape[1]))
-    return posemb.apply({"params": {"table": table}}, x, jnp.asarray([pos]), grid=grid, method="add")[0]
+    return posemb.apply({"params": {"table": table}}, x, Places(jnp.asarray([pos]), grid=grid), method="add")[0]
 
 
 def test_real_positions_lie_between_the_rows():
@@ -65,6 +70,8 @@ def test_a_larger_grid_is_refused_or_resampled():
     ):
         add(Learned(shape=(3, 4)), table, [[5, 7]], grid=(6, 8))
     resampled = Learned(shape=(3, 4), extend="resample")
+    with pytest.raises(ConfigError, match="resizes its table to the grid of the input, which is not known here"):
+        add(resampled, table, [[0, 0]])
     out = add(resampled, table, [[5, 7], [0, 0], [3, 4]], grid=(6, 8))
     assert jnp.isfinite(out).all() and float(out[0, 0]) > float(out[2, 0]) > float(out[1, 0])
     np.testing.assert_array_equal(add(resampled, table, [[2, 3]], grid=(3, 4))[:, 0], [11])  # its own grid: the table itself

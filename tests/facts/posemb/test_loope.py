@@ -5,20 +5,24 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.stem import patch_positions
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.curves import order
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.loope import LOOPE
 from jaxemb.posemb.sincos import sincos
 
 GRID, D = (3, 4), 8
+ALL = Allow()
 CELLS = jnp.arange(12)
 POS = patch_positions(CELLS[None], 4)
 INDEX = jnp.asarray(order("gilbert", *GRID), jnp.float32).reshape(1, 12)
 PICTURE = jax.random.uniform(jax.random.key(5), (2, 6, 8, 3))
 
 
-def both(module, pos, picture, train=False):
-    where = module.locate(pos, grid=GRID, picture=picture, batch=2, train=train)
-    return where, module.add(jnp.zeros((2, pos.shape[1], D)), where, grid=GRID)
+def both(module, pos, picture, train=False, allow=ALL):
+    places = Places(pos, grid=GRID, picture=picture, allow=allow, rows=2, train=train)
+    where = module.locate(places)
+    return where, module.add(jnp.zeros((2, pos.shape[1], D)), places.at(where))
 
 
 def start(module):
@@ -136,5 +140,9 @@ def test_what_it_needs_is_named():
         LOOPE().apply(variables, POS.astype(jnp.float32), PICTURE, method=both)
     with pytest.raises(ConfigError, match="a picture of 6 x 7 is not whole patches on a 3 x 4 grid"):
         LOOPE().apply(variables, POS, PICTURE[:, :, :7], method=both)
+    with pytest.raises(ConfigError, match="LOOPE cannot do causal attention: its network sees the whole picture"):
+        LOOPE().apply(variables, POS, PICTURE, allow=Allow(causal=True), method=both)
+    with pytest.raises(ConfigError, match=r"LOOPE cannot do texts packed into one row \(segments\)"):
+        LOOPE().apply(variables, POS, PICTURE, allow=Allow(segments=jnp.zeros((2, 12), jnp.int32)), method=both)
     with pytest.raises(ConfigError, match="LOOPE.coordinates='polar'; valid: raw, unit"):
         LOOPE(coordinates="polar")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.relative import RelativeBuckets, RelativeGrid
 
 
@@ -41,11 +42,11 @@ def test_some_buckets_by_hand():
 
 def test_bias_is_the_row_of_the_bucket(key):
     module = RelativeBuckets()
-    pos = jnp.array([[[3], [4], [50]]])
-    params = module.init(key, pos, pos, 2, method="bias")
+    at = Places(jnp.array([[[3], [4], [50]]]))
+    params = module.init(key, at, at, 2, method="bias")
     table = params["params"]["table"]
     assert table.shape == (32, 2) and float(table.std()) == pytest.approx(0.02, rel=0.4)
-    bias = module.apply(params, pos, pos, 2, method="bias")
+    bias = module.apply(params, at, at, 2, method="bias")
     np.testing.assert_array_equal(bias[0, :, 0, 1], table[17])  # one ahead
     np.testing.assert_array_equal(bias[0, :, 1, 0], table[1])  # one behind
     np.testing.assert_array_equal(bias[0, :, 2, 0], table[13])  # 47 behind
@@ -57,7 +58,7 @@ def test_wrong_buckets_and_positions_are_named():
     with pytest.raises(ConfigError, match="max_distance=8 must be above 8"):
         RelativeBuckets(max_distance=8)
     with pytest.raises(ConfigError, match="positions of 2 numbers; it is for sequences"):
-        RelativeBuckets().init(jax.random.key(0), cells(2, 2), cells(2, 2), 2, method="bias")
+        RelativeBuckets().init(jax.random.key(0), Places(cells(2, 2)), Places(cells(2, 2)), 2, method="bias")
 
 
 # ---- Swin ------------------------------------------------------------------------------------------------------------------------
@@ -65,8 +66,8 @@ def test_wrong_buckets_and_positions_are_named():
 
 def grid_bias(module, table, pos, **known):
     def run(module, pos):
-        pos = module.locate(pos, **known)
-        shared = module.prepare(pos, heads=table.shape[1], width=4)
+        pos = module.locate(Places(pos, **known))
+        shared = module.prepare(Places(pos), heads=table.shape[1], width=4)
         return module.layer_bias(jnp.zeros((pos.shape[0], pos.shape[1], table.shape[1], 4)), shared)
 
     return module.apply({"params": {"table": table}}, pos, method=run)
@@ -117,7 +118,7 @@ def test_offsets_outside_the_table_are_nan(dtype):
 def test_prefix_tokens_get_no_bias_and_every_layer_has_a_table(key):
     module = RelativeGrid(shape=(2, 2), extend="resample")
     for pos in (cells(2, 2), cells(2, 2).astype(jnp.float32)):
-        shared = module.prepare(pos, heads=1, width=4, prefix=1)
+        shared = module.prepare(Places(pos), heads=1, width=4, prefix=1)
         bias = module.apply({"params": {"table": jnp.ones((9, 1))}}, jnp.zeros((1, 5, 1, 4)), shared, method="layer_bias")[0, 0]
         assert (bias[0] == 0).all() and (bias[:, 0] == 0).all()
         np.testing.assert_allclose(bias[1:, 1:], 1, rtol=1e-6)
@@ -125,9 +126,11 @@ def test_prefix_tokens_get_no_bias_and_every_layer_has_a_table(key):
 
 def test_wrong_grids_are_named():
     with pytest.raises(ConfigError, match=r"no offsets for an input of 3 x 2 cells.*extend=.resample"):
-        RelativeGrid(shape=(2, 2)).locate(cells(3, 2), grid=(3, 2))
+        RelativeGrid(shape=(2, 2)).locate(Places(cells(3, 2), grid=(3, 2)))
     with pytest.raises(ConfigError, match="was given positions of 1 numbers"):
-        RelativeGrid().prepare(jnp.zeros((1, 2, 1), jnp.int32), heads=1, width=4)
+        RelativeGrid().prepare(Places(jnp.zeros((1, 2, 1), jnp.int32)), heads=1, width=4)
+    with pytest.raises(ConfigError, match="squeezes the grid of the input into its shape, and it is not known here"):
+        RelativeGrid(extend="resample").locate(Places(cells(3, 2)))
     with pytest.raises(ConfigError, match=r"shape=\(0, 2\) must be rows and columns"):
         RelativeGrid(shape=(0, 2))
     with pytest.raises(ConfigError, match="extend='crop'; valid: None, resample"):

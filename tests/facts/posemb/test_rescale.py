@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.block import stack_blocks
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block, stack_blocks
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
+from jaxemb.ops.allow import Allow
 from jaxemb.posemb.alibi import ALiBi
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.learned import Learned
 from jaxemb.posemb.none import NoPos
 from jaxemb.posemb.rescale import NTK, DynamicNTK, Interpolated, YaRN
@@ -17,6 +21,7 @@ from jaxemb.posemb.rotary_mixed import MixedRotary
 from jaxemb.posemb.self_extend import SelfExtend
 
 IMAGE = Rotary(axes=2, base=100.0)
+ALL = Allow()
 Q = jax.random.normal(jax.random.key(0), (1, 12, 2, 8))
 
 
@@ -28,10 +33,11 @@ def cells(rows, columns):
     return jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij"), axis=-1).reshape(1, -1, 2)
 
 
-def angles(posemb, pos, width=8, grid=None, prefix=0):
+def angles(posemb, pos, width=8, grid=None, prefix=0, allow=ALL):
     """Cosines and sines, n r."""
-    pos = posemb.apply({}, pos, grid=grid, method="locate")
-    cosine, sine = posemb.apply({}, pos, heads=2, width=width, prefix=prefix, method="prepare").angles
+    at = Places(pos, grid=grid, allow=allow)
+    at = at.at(posemb.apply({}, at, method="locate"))
+    cosine, sine = posemb.apply({}, at, heads=2, width=width, prefix=prefix, method="prepare").angles
     return np.stack([cosine[:, :, 0], sine[:, :, 0]])
 
 
@@ -77,9 +83,9 @@ def test_original_leaves_short_inputs_alone(posemb):
 
 
 def add(posemb, table, pos, grid):
-    pos = posemb.apply({}, pos, grid=grid, method="locate")
-    x = jnp.zeros((1, pos.shape[1], table.shape[1]))
-    return posemb.apply({"params": {"table": table}}, x, pos, grid=grid, method="add")[0]
+    at = Places(pos, grid=grid)
+    at = at.at(posemb.apply({}, at, method="locate"))
+    return posemb.apply({"params": {"table": table}}, jnp.zeros((1, pos.shape[1], table.shape[1])), at, method="add")[0]
 
 
 def test_a_learned_table_is_read_between_its_rows():
@@ -149,6 +155,48 @@ def test_dynamic_ntk_of_a_grid_that_is_not_square():
     np.testing.assert_allclose(got[..., 4:], angles(Rotary(base=100 * 3 ** (8 / 6)), columns, 8), atol=2e-6)
 
 
+def test_the_length_of_a_text_is_its_own():
+    """Neither padding nor what else is packed into the row makes it longer."""
+    dynamic = DynamicNTK(of=Rotary(), factor=2.0, original=4)
+    valid = jnp.arange(12)[None] < 6
+    padded = angles(dynamic, line(12), allow=Allow(valid))
+    np.testing.assert_array_equal(padded[:, 0, :6], angles(dynamic, line(6))[:, 0])
+    pos = jnp.concatenate([line(6), line(3)], axis=1)
+    packed = angles(dynamic, pos, allow=Allow(segments=jnp.array([[1] * 6 + [0] * 3])))
+    np.testing.assert_array_equal(packed[:, 0, :6], angles(dynamic, line(6))[:, 0])
+    np.testing.assert_array_equal(packed[:, 0, 6:], angles(dynamic, line(3))[:, 0])
+    np.testing.assert_array_equal(
+        angles(dynamic, line(5), allow=Allow(jnp.zeros((1, 5), bool)))[:, 0, 0], angles(Rotary(), line(1))[:, 0, 0]
+    )
+
+
+def near(got, expected):
+    """XLA divides by a number that it knows by multiplying."""
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [3, None])
+def test_short_texts_are_left_alone_in_long_rows(factor):
+    posemb = Interpolated(of=Rotary(), factor=factor, original=4)
+    alone = {n: angles(posemb, line(n), grid=(n,)) for n in (4, 7)}
+    assert not np.allclose(alone[7][:, :, :4], alone[4])
+    packed = angles(posemb, jnp.concatenate([line(7), line(4)], axis=1), allow=Allow(segments=jnp.array([[0] * 7 + [1] * 4])))
+    near(packed[:, :, :7], alone[7])
+    near(packed[:, :, 7:], alone[4])
+    padded = angles(posemb, line(7), grid=(7,), allow=Allow(jnp.arange(7)[None] < jnp.array([[7], [4]])))
+    near(padded[:, 0], alone[7][:, 0])
+    near(padded[:, 1, :4], alone[4][:, 0])
+
+
+def test_padding_of_a_short_text_needs_no_row_of_a_table():
+    at = Places(line(8), grid=(8,), allow=Allow(jnp.arange(8)[None] < 3))
+    posemb = Interpolated(of=Learned(shape=(4,)), factor=2, original=4)
+    where = posemb.apply({}, at, method="locate")
+    np.testing.assert_array_equal(where[0, :3, 0], [0, 1, 2])
+    table = {"params": {"table": jnp.ones((4, 2))}}
+    assert bool(jnp.isfinite(posemb.apply(table, jnp.zeros((1, 8, 2)), at.at(where), method="add")).all())
+
+
 # ---- YaRN ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -211,8 +259,8 @@ OTHERS = [
 @pytest.mark.parametrize("posemb", OTHERS[:4], ids=lambda p: type(p).__name__)
 def test_logits_depend_on_distances_alone(posemb):
     def logits(pos):
-        pos = posemb.apply({}, pos, method="locate")
-        shared = posemb.apply({}, pos, heads=2, width=8, method="prepare")
+        pos = posemb.apply({}, Places(pos), method="locate")
+        shared = posemb.apply({}, Places(pos), heads=2, width=8, method="prepare")
         return jnp.einsum("bnhe,bmhe->bhnm", *posemb.apply({}, Q, Q, shared, method="rotate"))
 
     np.testing.assert_allclose(logits(line(12) + 40), logits(line(12)), atol=1e-4)
@@ -222,7 +270,13 @@ def test_logits_depend_on_distances_alone(posemb):
 def trained():
     """A model with plain rotary positions, and what it makes of 12 tokens."""
     ids = jnp.arange(12)[None] % 7
-    encoder = Transformer(stem=Tokens(7), width=16, depth=2, heads=2, pos=Rotary(), kernel_init="xavier")
+    encoder = Transformer(
+        stem=Tokens(7),
+        width=16,
+        depth=2,
+        blocks=(Block(Attention(2, kernel_init="xavier"), FeedForward(kernel_init="xavier")),),
+        pos=Rotary(),
+    )
     params = jax.jit(encoder.init)(jax.random.key(3), ids)
     return encoder, params, ids, encoder.apply(params, ids).tokens
 
@@ -271,10 +325,10 @@ def test_bad_fields(make, message):
 
 def test_inputs_that_do_not_fit_are_named():
     with pytest.raises(ConfigError, match=r"factor=\(2, 3\) has 2 numbers, positions have 1"):
-        Interpolated(of=NoPos(), factor=(2, 3)).apply({}, line(4), method="locate")
+        Interpolated(of=NoPos(), factor=(2, 3)).apply({}, Places(line(4)), method="locate")
     with pytest.raises(ConfigError, match=r"original=\(4, 4\) has 2 numbers, positions have 1"):
-        Interpolated(of=NoPos(), original=(4, 4)).apply({}, line(4), grid=(4,), method="locate")
+        Interpolated(of=NoPos(), original=(4, 4)).apply({}, Places(line(4), grid=(4,)), method="locate")
     with pytest.raises(ConfigError, match="factor=None needs an encoder that knows the size of its input; name a factor"):
-        Interpolated(of=NoPos(), factor=None, original=4).apply({}, line(4), method="locate")
+        Interpolated(of=NoPos(), factor=None, original=4).apply({}, Places(line(4)), method="locate")
     with pytest.raises(ConfigError, match=r"Rotary\(axes=1\) was given positions of 2 numbers"):
-        YaRN().apply({}, cells(2, 2), heads=2, width=8, method="prepare")
+        YaRN().apply({}, Places(cells(2, 2)), heads=2, width=8, method="prepare")

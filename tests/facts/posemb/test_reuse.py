@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.allow import Allow
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.learned import Learned
 from jaxemb.posemb.none import NoPos
 from jaxemb.posemb.reuse import Grouped, Recurrent
@@ -20,14 +22,14 @@ def cells(rows, columns):
 
 
 def located(posemb, pos, **known):
-    return posemb.apply({}, pos, method="locate", **known)[0]
+    return posemb.apply({}, Places(pos, **known), method="locate")[0]
 
 
 def rows(posemb, pos, grid=None):
     """The numbers of the rows that are added."""
-    pos = posemb.apply({}, pos, grid=grid, method="locate")
-    x = jnp.zeros((1, pos.shape[1], 3))
-    return posemb.apply({"params": {"table": TABLE}}, x, pos, grid=grid, method="add")[0, :, 0]
+    at = Places(pos, grid=grid)
+    at = at.at(posemb.apply({}, at, method="locate"))
+    return posemb.apply({"params": {"table": TABLE}}, jnp.zeros((1, pos.shape[1], 3)), at, method="add")[0, :, 0]
 
 
 def test_each_row_is_used_s_times_in_a_run():
@@ -44,6 +46,14 @@ def test_original_leaves_short_inputs_alone_and_the_factor_follows_from_the_grid
     for posemb, s in ((Grouped(of=NoPos(), factor=4, original=6), 4), (Grouped(of=NoPos(), factor=None, original=6), 2)):
         np.testing.assert_array_equal(located(posemb, line(6), grid=(6,)), line(6)[0])
         np.testing.assert_array_equal(located(posemb, line(7), grid=(7,)), line(7)[0] // s)
+
+
+def test_short_texts_are_left_alone_in_a_row_of_several():
+    pos, allow = jnp.concatenate([line(7), line(6)], axis=1), Allow(segments=jnp.array([[1] * 7 + [2] * 6]))
+    for posemb, s in ((Grouped(of=NoPos(), factor=4, original=6), 4), (Grouped(of=NoPos(), factor=None, original=6), 2)):
+        got = located(posemb, pos, allow=allow)
+        assert got.dtype == jnp.int32
+        np.testing.assert_array_equal(got[:, 0], [*(np.arange(7) // s), *range(6)])
 
 
 def test_each_axis_of_a_grid_has_its_own():
@@ -69,9 +79,9 @@ def test_both_together():
 
 def test_rotary_positions_are_grouped_too():
     grouped = Grouped(of=Rotary(), factor=2)
-    pos = grouped.apply({}, line(6), method="locate")
-    got = grouped.apply({}, pos, heads=1, width=4, method="prepare").angles
-    for a, b in zip(got, Rotary().angles(jnp.array([[[0], [0], [1], [1], [2], [2]]]), 4), strict=True):
+    pos = grouped.apply({}, Places(line(6)), method="locate")
+    got = grouped.apply({}, Places(pos), heads=1, width=4, method="prepare").angles
+    for a, b in zip(got, Rotary().angles(Places(jnp.array([[[0], [0], [1], [1], [2], [2]]])), 4), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxemb.config import ConfigError
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.rotary import Rotary, half_from_interleaved
 
 Q, K = jax.random.normal(jax.random.key(0), (2, 2, 5, 2, 8))
@@ -21,7 +22,7 @@ KINDS = [
 
 
 def rotate(posemb, pos, q=Q, k=K, prefix=0):
-    shared = posemb.prepare(pos, heads=q.shape[2], width=q.shape[3], prefix=prefix)
+    shared = posemb.prepare(Places(pos), heads=q.shape[2], width=q.shape[3], prefix=prefix)
     return posemb.rotate(q, k, shared)
 
 
@@ -37,13 +38,13 @@ def test_one_pair_turns_by_the_position():
 
 
 def test_waves_fall_from_1_to_almost_1_over_the_base():
-    cosine, sine = Rotary(base=256.0).angles(jnp.array([[[1]]]), 8)
+    cosine, sine = Rotary(base=256.0).angles(Places(jnp.array([[[1]]])), 8)
     np.testing.assert_allclose(jnp.arctan2(sine, cosine)[0, 0, 0], [1, 1 / 4, 1 / 16, 1 / 64], rtol=1e-6)
 
 
 def test_axial_turns_one_half_by_rows_and_one_by_columns():
-    both = Rotary(axes=2, base=100.0).angles(CELLS, 8)
-    rows, columns = (Rotary(base=100.0).angles(CELLS[..., i : i + 1], 4) for i in (0, 1))
+    both = Rotary(axes=2, base=100.0).angles(Places(CELLS), 8)
+    rows, columns = (Rotary(base=100.0).angles(Places(CELLS[..., i : i + 1]), 4) for i in (0, 1))
     for two, row, column in zip(both, rows, columns, strict=True):
         np.testing.assert_array_equal(two, jnp.concatenate([row, column], axis=-1))
 
@@ -97,7 +98,7 @@ def test_angles_are_float32_whatever_the_tokens_are():
     """In bfloat16 positions 1000 and 1001 would be the same."""
     pos = jnp.array([[[1000], [1001]]])
     q = jnp.ones((1, 2, 1, 8), jnp.bfloat16)
-    shared = Rotary().prepare(pos, heads=1, width=8)
+    shared = Rotary().prepare(Places(pos), heads=1, width=8)
     assert shared.angles[0].dtype == jnp.float32
     out, _ = Rotary().rotate(q, q, shared)
     assert out.dtype == jnp.bfloat16
@@ -138,12 +139,12 @@ def test_bad_fields(fields, message):
 
 def test_heads_and_positions_that_do_not_fit_are_named():
     with pytest.raises(ConfigError, match=r"Rotary\(axes=1\) was given positions of 2 numbers"):
-        Rotary().angles(CELLS, 8)
+        Rotary().angles(Places(CELLS), 8)
     with pytest.raises(ConfigError, match=r"Rotary\(axes=2\) was given positions of 1 numbers"):
-        Rotary(axes=2).angles(LINE, 8)
+        Rotary(axes=2).angles(Places(LINE), 8)
     with pytest.raises(ConfigError, match=r"5 rotated features \(share=1.0 of a head of 5\) .* a multiple of 2"):
-        Rotary().angles(LINE, 5)
+        Rotary().angles(Places(LINE), 5)
     with pytest.raises(ConfigError, match=r"6 rotated features .* a multiple of 4"):
-        Rotary(axes=2).angles(CELLS, 6)
+        Rotary(axes=2).angles(Places(CELLS), 6)
     with pytest.raises(ConfigError, match=r"0 rotated features \(share=0.1 of a head of 8\)"):
-        Rotary(share=0.1).angles(LINE, 8)
+        Rotary(share=0.1).angles(Places(LINE), 8)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
-from jaxemb.posemb.base import Shared
+from jaxemb.posemb.base import Places, Shared
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.rotary_mixed import MixedRotary
 
@@ -20,7 +22,7 @@ def params():
 
 
 def rotate(params, pos, q=Q, k=K, prefix=0):
-    shared = MixedRotary().prepare(pos, heads=2, width=8, prefix=prefix)
+    shared = MixedRotary().prepare(Places(pos), heads=2, width=8, prefix=prefix)
     return MixedRotary().apply(params, q, k, shared, method="rotate")
 
 
@@ -54,7 +56,7 @@ def test_axis_aligned_frequencies_are_axial_rotary():
     nothing = jnp.zeros(2)
     f = jnp.stack([jnp.concatenate([theta, nothing]), jnp.concatenate([nothing, theta])])[:, None] * jnp.ones((1, 2, 1))
     axial = Rotary(axes=2, base=100.0)
-    expected = axial.rotate(Q, K, axial.prepare(CELLS, heads=2, width=8))
+    expected = axial.rotate(Q, K, axial.prepare(Places(CELLS), heads=2, width=8))
     for a, b in zip(rotate({"params": {"frequencies": f}}, CELLS), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -69,12 +71,12 @@ def test_every_pair_keeps_its_length_and_class_tokens_stay(params):
 
 def test_every_layer_has_its_own_frequencies(key):
     images = jnp.ones((1, 4, 4, 1)) * jnp.arange(4.0)[None, :, None, None]
-    encoder = Transformer(stem=Patches(2), width=16, depth=2, heads=2, pos=MixedRotary())
+    encoder = Transformer(stem=Patches(2), width=16, depth=2, blocks=(Block(Attention(2)),), pos=MixedRotary())
     params = jax.jit(encoder.init)(key, images)["params"]
     assert "pos" not in params
-    first, second = (params[f"block_{i}"]["posemb"]["frequencies"] for i in (0, 1))
+    first, second = (params[f"block_{i}"]["attention"]["pos"]["frequencies"] for i in (0, 1))
     assert first.shape == second.shape == (2, 2, 4) and float(abs(first - second).max()) > 0.01
-    scanned = jax.jit(encoder.clone(scan=True).init)(key, images)["params"]["blocks"]["posemb"]["frequencies"]
+    scanned = jax.jit(encoder.clone(scan=True).init)(key, images)["params"]["blocks"]["block_0"]["attention"]["pos"]["frequencies"]
     assert scanned.shape == (2, 2, 2, 4) and float(abs(scanned[0] - scanned[1]).max()) > 0.01
 
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.allow import Allow
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.learned import Learned
 from jaxemb.posemb.rescale import Interpolated, YaRN
 from jaxemb.posemb.rotary import Rotary, turn
@@ -17,17 +19,18 @@ def line(n):
     return jnp.arange(n)[None, :, None]
 
 
-def attend(posemb, q=Q, k=K, v=V, pos=None, mask=None, causal=False, prefix=0):
-    pos = line(q.shape[1] - prefix) if pos is None else pos
-    shared = posemb.apply({}, pos, heads=2, width=8, prefix=prefix, method="prepare")
-    return posemb.apply({}, q, k, v, shared, mask=mask, causal=causal, method="attend")
+def attend(posemb, q=Q, k=K, v=V, pos=None, mask=None, causal=False, prefix=0, **more):
+    pos = line(k.shape[1] - prefix) if pos is None else pos
+    how = {name: more.pop(name) for name in ("scale", "softcap") if name in more}
+    shared = posemb.apply({}, Places(pos), heads=2, width=8, prefix=prefix, method="prepare")
+    return posemb.apply({}, q, k, v, shared, Allow(mask, causal=causal, **more), **how, method="attend")
 
 
 def by_definition(pos, group, window, q=Q, k=K, v=V, mask=None, causal=False):
     """q turned by the relative position of every pair, against k as it is."""
     rel = relative_positions(pos, pos, group, window)
     n = len(pos)
-    turned = turn(jnp.repeat(q, n, axis=1), *Rotary().angles(rel.reshape(1, -1, 1), 8)).reshape(len(q), n, n, *q.shape[2:])
+    turned = turn(jnp.repeat(q, n, axis=1), *Rotary().angles(Places(rel.reshape(1, -1, 1)), 8)).reshape(len(q), n, n, *q.shape[2:])
     logits = jnp.einsum("bnmhe,bmhe->bhnm", turned, k) / 8**0.5
     allowed = jnp.ones((1, 1, n, n), bool) if mask is None else mask[:, None, None]
     allowed = allowed & jnp.tril(jnp.ones((n, n), bool))[None, None] if causal else allowed
@@ -148,6 +151,48 @@ def test_half_precision_stays_half():
     np.testing.assert_allclose(out.astype(jnp.float32), attend(SelfExtend(group=2, window=3)), atol=0.05)
 
 
+# ---- the whole of Allow ----------------------------------------------------------------------------------------------------------
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("chunk", [0, 3])
+def test_texts_packed_into_one_row_are_those_of_rows_of_their_own(chunk, causal):
+    """Also in what is short: the text of 4 is attended to plainly, that of 6 is not."""
+    segments = jnp.array([[5] * 6 + [3] * 4])
+    pos = jnp.concatenate([jnp.arange(6), jnp.arange(4)])[None, :, None]
+    posemb = SelfExtend(group=2, window=2, chunk=chunk, original=5)
+    q, k, v = (x[:1] for x in (Q, K, V))
+    out = attend(posemb, q, k, v, pos=pos, segments=segments, causal=causal)
+    close(out[:, :6], attend(posemb, *(x[:, :6] for x in (q, k, v)), causal=causal))
+    close(out[:, 6:], attend(posemb, *(x[:, 6:] for x in (q, k, v)), causal=causal))
+    close(out[:, 6:], attend(Rotary(), *(x[:, 6:] for x in (q, k, v)), causal=causal))
+
+
+@DIRECTIONS
+def test_a_window_scale_and_softcap_are_those_of_attention(causal):
+    everything = SelfExtend(group=3, window=64, chunk=4)  # exact everywhere: plain rotary attention
+    how = {"window": 2, "scale": 0.7, "softcap": 1.5, "causal": causal, "mask": jnp.arange(10)[None] < jnp.array([[10], [6]])}
+    close(attend(everything, **how), attend(Rotary(), **how))
+    plain = attend(Rotary())
+    for name in ("window", "scale", "softcap"):
+        assert float(abs(attend(everything, **{name: how[name]}) - plain).max()) > 1e-3
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_queries_may_be_the_last_of_the_tokens(chunk, causal):
+    posemb = SelfExtend(group=2, window=3, chunk=chunk)
+    how = {"causal": causal, "window": 7, "mask": jnp.arange(10)[None] < jnp.array([[10], [8]])}
+    close(attend(posemb, Q[:, -3:], **how), attend(posemb, **how)[:, -3:])
+    with pytest.raises(ConfigError, match="10 queries are more than the 4 tokens"):
+        attend(posemb, Q, K[:, :4], V[:, :4])
+
+
+def test_a_query_that_may_look_at_nothing_gets_zeros():
+    mask = jnp.arange(10)[None] < jnp.array([[10], [0]])
+    np.testing.assert_array_equal(attend(SelfExtend(group=2, window=3, chunk=4), mask=mask)[1], 0)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -166,6 +211,6 @@ def test_bad_fields(make, message):
 
 def test_positions_that_do_not_fit_are_named():
     with pytest.raises(ConfigError, match="SelfExtend groups whole positions of one number, not int32 positions of 2"):
-        SelfExtend().apply({}, jnp.zeros((1, 4, 2), jnp.int32), heads=2, width=8, method="prepare")
+        SelfExtend().apply({}, Places(jnp.zeros((1, 4, 2), jnp.int32)), heads=2, width=8, method="prepare")
     with pytest.raises(ConfigError, match="not float32 positions of 1"):
         attend(Interpolated(of=SelfExtend(), factor=2), pos=line(10) / 2)

@@ -1,20 +1,26 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.attention import attention
-from jaxemb.posemb.base import Shared
+from jaxemb.posemb import digit_encoder
+from jaxemb.posemb.base import Places, Shared
 from jaxemb.posemb.seqpe import SeqPE, table
 
 QUIET = SeqPE.tiny | {"contrastive": 0.0, "transfer": 0.0, "shift": 0.0}
 
 
 def encoder(pos, **fields):
-    return Transformer(stem=Patches(4), pos=pos, width=16, heads=2, depth=2, class_token=True, **fields)
+    return Transformer(stem=Patches(4), pos=pos, width=16, blocks=(Block(Attention(2)),), depth=2, class_token=True, **fields)
 
 
 def images(rows=4, side=16):
@@ -44,17 +50,33 @@ def test_an_embedding_depends_on_its_position_alone():
     assert np.isnan(outside[:2]).all() and np.isfinite(outside[2]).all()  # two digits reach up to 99
 
 
+def test_every_position_has_an_embedding_of_its_own_on_the_path_of_a_gpu(monkeypatch):
+    """The last block computes its last token alone: a causal mask that counts queries from the first key on would leave it the
+    first digit, ten distinct embeddings of a hundred positions."""
+    posemb = SeqPE(**QUIET | {"axes": 1, "limit": 100})
+    pos = jnp.arange(100)[:, None]
+    params = posemb.init(jax.random.key(0), pos, 8, method="embeddings")
+    expected = posemb.apply(params, pos, 8, method="embeddings")
+    monkeypatch.setattr(digit_encoder, "attention", partial(attention, backend="gpu"))
+    e = np.asarray(posemb.apply(params, pos, 8, method="embeddings"))
+    np.testing.assert_allclose(e, expected, rtol=1e-4, atol=1e-6)
+    apart = np.abs(e[:, None] - e[None]).max(-1) + np.eye(100)
+    assert apart.min() > 1e-5
+
+
 def test_neutral_embeddings_leave_attention_alone(key):
     q, k, v = (jax.random.normal(jax.random.fold_in(key, i), (2, 5, 2, 4)) for i in range(3))
     plain = attention(q, k, v)
     pos = jnp.zeros((1, 5, 2), jnp.int32)
     one, nothing = jnp.ones((1, 5, 2, 4)), jnp.zeros((1, 5, 2, 4))
-    multiplied = SeqPE(**QUIET, project="single").apply({}, q, k, v, Shared(pos, (one, one)), method="attend")
+    multiplied = SeqPE(**QUIET, project="single").apply({}, q, k, v, Shared(pos, (one, one)), Allow(), method="attend")
     np.testing.assert_allclose(multiplied, plain, rtol=1e-6)
-    added = SeqPE(**QUIET, way="add", project="single").apply({}, q, k, v, Shared(pos, (nothing, nothing)), method="attend")
+    added = SeqPE(**QUIET, way="add", project="single").apply(
+        {}, q, k, v, Shared(pos, (nothing, nothing)), Allow(), method="attend"
+    )
     np.testing.assert_allclose(added, plain, rtol=1e-6)
     bias = jnp.zeros((1, 2, 5, 5))
-    scalar = SeqPE(**QUIET, way="scalar", project="single").apply({}, q, k, v, Shared(pos, None, bias), method="attend")
+    scalar = SeqPE(**QUIET, way="scalar", project="single").apply({}, q, k, v, Shared(pos, None, bias), Allow(), method="attend")
     np.testing.assert_allclose(scalar, plain, rtol=1e-6)
 
 
@@ -75,7 +97,7 @@ def test_a_table_gives_what_the_encoder_gave(way, project, scan):
 
 def test_every_layer_projects_on_its_own():
     params = start(encoder(SeqPE(**QUIET)), images())["params"]
-    kernels = [params[f"block_{i}"]["posemb"]["to_qk"]["kernel"] for i in range(2)]
+    kernels = [params[f"block_{i}"]["attention"]["pos"]["to_qk"]["kernel"] for i in range(2)]
     assert kernels[0].shape == (16, 32) and not np.allclose(*kernels)
     assert set(params["pos"]) == {"encoder", "prefix"}
 
@@ -94,7 +116,7 @@ def test_losses_are_sown_and_reach_the_digits():
         return sum(jax.tree.leaves(new["losses"]))
 
     grads = jax.jit(jax.grad(total))(variables["params"])
-    assert np.any(grads["pos"]["encoder"]["digit"]) and not np.any(grads["block_0"]["qkv"]["kernel"])
+    assert np.any(grads["pos"]["encoder"]["digit"]) and not np.any(grads["block_0"]["attention"]["q"]["kernel"])
 
 
 def test_shifted_steps_see_other_positions_and_rest_the_distillation():
@@ -128,7 +150,7 @@ def test_weights_of_the_losses_rise():
 
 def test_sequences():
     pos = SeqPE(**QUIET | {"axes": 1, "limit": 40, "way": "scalar", "project": "single"})
-    model = Transformer(stem=Tokens(7), pos=pos, width=16, heads=2, depth=1, causal=True)
+    model = Transformer(stem=Tokens(7), pos=pos, width=16, blocks=(Block(Attention(2)),), depth=1, causal=True)
     ids = jnp.zeros((2, 9), jnp.int32)
     params = model.init(jax.random.key(0), ids)
     assert model.apply(params, ids).tokens.shape == (2, 9, 16)
@@ -141,7 +163,7 @@ def test_without_a_grid_the_losses_are_refused():
     posemb = SeqPE(**SeqPE.tiny)
     pos = jnp.zeros((1, 3, 2), jnp.int32)
     with pytest.raises(ConfigError, match="need an encoder that knows its grid"):
-        posemb.init(jax.random.key(0), pos, heads=2, width=8, train=True, method="prepare")
+        posemb.init(jax.random.key(0), Places(pos, train=True), heads=2, width=8, method="prepare")
 
 
 @pytest.mark.parametrize(
@@ -164,12 +186,12 @@ def test_bad_fields(fields, message):
 def test_bad_positions():
     posemb = SeqPE(**QUIET)
     with pytest.raises(ConfigError, match=r"SeqPE\(axes=2\) was given positions of 1 numbers"):
-        posemb.apply({}, jnp.zeros((1, 3, 1), jnp.int32), method="locate")
+        posemb.apply({}, Places(jnp.zeros((1, 3, 1), jnp.int32)), method="locate")
     with pytest.raises(ConfigError, match="digits of whole positions, not of float32"):
-        posemb.apply({}, jnp.zeros((1, 3, 2)), method="locate")
+        posemb.apply({}, Places(jnp.zeros((1, 3, 2))), method="locate")
     with pytest.raises(ConfigError, match="which makes the parameters as well"):
         stored = SeqPE(**QUIET, stored=(2, 2), project="single")
-        stored.apply({}, jnp.zeros((1, 4, 2), jnp.int32), heads=1, width=4, method="prepare")
+        stored.apply({}, Places(jnp.zeros((1, 4, 2), jnp.int32)), heads=1, width=4, method="prepare")
     small = encoder(SeqPE(**SeqPE.tiny | {"limit": 4, "shift": 0.0}))
     with pytest.raises(ConfigError, match=r"SeqPE.limit=4 leaves no window of \(4, 4\) outside of the grid"):
         start(small, images())

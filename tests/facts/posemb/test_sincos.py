@@ -4,6 +4,7 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.stem import patch_positions
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.sincos import SinCos, sincos
 
 
@@ -35,12 +36,14 @@ def test_real_positions_lie_between_whole_ones():
 def test_adds_and_has_no_parameters(key):
     x, pos = jnp.ones((2, 3, 8)), jnp.zeros((2, 3, 2), jnp.int32)
     module = SinCos(axes=2)
-    assert module.init(key, x, pos, method="add") == {}
-    np.testing.assert_allclose(module.apply({}, x, pos, method="add")[0, 0], [1, 1, 2, 2, 1, 1, 2, 2])  # sin 0 = 0, cos 0 = 1
+    assert module.init(key, x, Places(pos), method="add") == {}
+    np.testing.assert_allclose(
+        module.apply({}, x, Places(pos), method="add")[0, 0], [1, 1, 2, 2, 1, 1, 2, 2]
+    )  # sin 0 = 0, cos 0 = 1
 
 
 def test_wrong_axes_and_widths_are_named():
     with pytest.raises(ConfigError, match=r"SinCos\(axes=1\) was given positions of 2 numbers"):
-        SinCos(axes=1).apply({}, jnp.ones((1, 3, 8)), jnp.zeros((1, 3, 2)), method="add")
+        SinCos(axes=1).apply({}, jnp.ones((1, 3, 8)), Places(jnp.zeros((1, 3, 2))), method="add")
     with pytest.raises(ConfigError, match="width 6 .* multiple of 4"):
         sincos(jnp.zeros((3, 2)), 6)

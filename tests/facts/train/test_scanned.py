@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
@@ -16,7 +18,7 @@ BATCH = {"images": jnp.zeros((2, 8, 8, 1)), "labels": jnp.zeros(2, jnp.int32)}
 
 def test_those_of_a_scan_and_no_others():
     for scan in (False, True):
-        model = Classify(encoder=Transformer(stem=Patches(4), width=8, depth=2, heads=2, scan=scan))
+        model = Classify(encoder=Transformer(stem=Patches(4), width=8, depth=2, blocks=(Block(Attention(2)),), scan=scan))
         paths = by_path(jax.eval_shape(model.init, jax.random.key(0), BATCH)["params"])
         expected = {p for p in paths if p.startswith("encoder/blocks/")} if scan else set()
         assert scanned_paths(model, BATCH) == expected and bool(expected) == scan

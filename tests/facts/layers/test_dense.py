@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxemb.nn.dense import Dense, LayerNorm, normalise
+from jaxemb.layers.dense import Dense
+from jaxemb.layers.norms import LayerNorm, normalise
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 5, 8))
 
@@ -30,8 +31,8 @@ def test_every_matmul_has_two_dimensional_operands():
 
 def test_initialisations():
     wide = jnp.zeros((1, 400))
-    kernels = {k: Dense(400, kernel_init=k).init(jax.random.key(0), wide)["params"]["kernel"] for k in ("trunc_normal", "xavier")}
-    np.testing.assert_allclose(kernels["trunc_normal"].std(), 0.02, rtol=0.02)
+    kernels = {k: Dense(400, kernel_init=k).init(jax.random.key(0), wide)["params"]["kernel"] for k in ("normal", "xavier")}
+    np.testing.assert_allclose(kernels["normal"].std(), 0.02, rtol=0.02)
     np.testing.assert_allclose(kernels["xavier"].std(), np.sqrt(2 / 800), rtol=0.02)
     assert float(jnp.abs(kernels["xavier"]).max()) <= np.sqrt(6 / 800)
 
@@ -49,5 +50,5 @@ def test_normalise_by_hand():
 
 def test_half_precision_keeps_float32_statistics():
     x = (1000 + jnp.arange(8.0)).astype(jnp.bfloat16)[None]
-    out = LayerNorm(dtype="bfloat16").apply(LayerNorm().init(jax.random.key(0), x.astype(jnp.float32)), x)
+    out = LayerNorm().apply(LayerNorm().init(jax.random.key(0), x.astype(jnp.float32)), x)
     assert out.dtype == jnp.bfloat16 and bool(jnp.isfinite(out).all())

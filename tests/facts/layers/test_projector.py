@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.projector import BatchNorm, Projector
+from jaxemb.layers.norms import BatchNorm
+from jaxemb.layers.projector import Projector
 
 X = 3 + 2 * jax.random.normal(jax.random.key(0), (32, 5))
 

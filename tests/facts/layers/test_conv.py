@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxemb.nn.conv import Conv
+from jaxemb.layers.conv import Conv
 
 X = jax.random.normal(jax.random.key(0), (3, 9, 7, 2))
 

@@ -1,0 +1,92 @@
+"""Who may look at whom in attention: one record with one meaning on every backend."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Int, Num
+
+from jaxemb.config import ConfigError
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Allow:
+    """Query i may look at key j where all of these hold. Queries are the last n of the m tokens: query i stands at i + m - n.
+
+        valid      valid[b, j]: the key is not padding
+        segments   segments[b, i] = segments[b, j]: texts packed into one row do not see each other
+        causal     j <= i
+        window     |i - j| <= window
+
+    Arrays are annotated `Any`: shaped fields break under the import hook when `vmap`, `scan` or `tree.map` rebuild the record.
+    `causal` and `window` are static: as arrays they would be tracers in every transformed function.
+    """
+
+    valid: Any = None
+    """Bool[b m]; None: no padding."""
+    segments: Any = None
+    """Int[b m]; None: a row is one text."""
+    causal: bool = field(default=False, metadata={"static": True}, kw_only=True)
+    window: int | None = field(default=None, metadata={"static": True}, kw_only=True)
+    """The largest distance; 0: the token itself. Mistral's `sliding_window=w` is w - 1, ModernBERT's `local_attention=w` w // 2."""
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is ruled out."""
+        return self.valid is None and self.segments is None and not self.causal and self.window is None
+
+    def mask(self, n: int, m: int, queries: Int[Array, " q"] | None = None) -> Bool[Array, "#b 1 #q m"] | None:
+        """True where a query may look; None: everywhere. `queries`: the numbers of some of the n queries, instead of all."""
+        parts = []
+        if self.valid is not None:
+            parts.append(self.valid[:, None, None, :])
+        i = (jnp.arange(n) if queries is None else queries) + (m - n)
+        if self.segments is not None:
+            if n > m:
+                raise ConfigError(f"segments say which of the {m} keys belong together, and {n} queries are more than those")
+            own = jnp.take(self.segments, i, axis=1, mode="clip")
+            parts.append((own[:, :, None] == self.segments[:, None, :])[:, None])
+        apart = i[:, None] - jnp.arange(m)[None, :]
+        if self.causal:
+            parts.append((apart >= 0)[None, None])
+        if self.window is not None:
+            parts.append((jnp.abs(apart) <= self.window)[None, None])
+        if not parts:
+            return None
+        found = parts[0]
+        for part in parts[1:]:
+            found = found & part
+        return found
+
+    def within(self, window: int | None) -> Allow:
+        """The same, and no further than `window`: what a layer with local attention adds."""
+        if window is None:
+            return self
+        return dataclasses.replace(self, window=window if self.window is None else min(window, self.window))
+
+    def after(self, prefix: int) -> Allow:
+        """For the same tokens behind `prefix` others that are never padding."""
+        if not prefix:
+            return self
+        if self.segments is not None:
+            raise ConfigError("texts packed into one row (segments) cannot share class or register tokens: they would look across")
+        valid = None if self.valid is None else jnp.pad(self.valid, ((0, 0), (prefix, 0)), constant_values=True)
+        return dataclasses.replace(self, valid=valid)
+
+
+def positions_within(segments: Int[Array, "b n"]) -> Int[Array, "b n"]:
+    """0, 1, 2, ... anew in each segment of a row; tokens of a segment stand side by side."""
+    place = jnp.arange(segments.shape[1], dtype=jnp.int32)[None]
+    first = jnp.concatenate([jnp.ones_like(segments[:, :1], bool), segments[:, 1:] != segments[:, :-1]], axis=1)
+    return place - jax.lax.cummax(jnp.where(first, place, 0), axis=1)
+
+
+def length(allow: Allow, n: int) -> Num[Array, "#b 1"]:
+    """Tokens of each row that are not padding."""
+    return jnp.full((1, 1), n) if allow.valid is None else allow.valid.sum(1, keepdims=True)
