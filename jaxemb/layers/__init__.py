@@ -1,5 +1,19 @@
 """Modules that know nothing of positions or encoders."""
 
+from typing import TYPE_CHECKING
+
 from jaxemb.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__)
+if TYPE_CHECKING:  # written by scripts/short_imports.py
+    from jaxemb.layers.conv import Conv as Conv
+    from jaxemb.layers.dense import Dense as Dense
+    from jaxemb.layers.dense import FromHeads as FromHeads
+    from jaxemb.layers.dense import ToHeads as ToHeads
+    from jaxemb.layers.feedforward import FeedForward as FeedForward
+    from jaxemb.layers.norms import BatchNorm as BatchNorm
+    from jaxemb.layers.norms import LayerNorm as LayerNorm
+    from jaxemb.layers.norms import Norm as Norm
+    from jaxemb.layers.norms import RMSNorm as RMSNorm
+    from jaxemb.layers.projector import Projector as Projector
+else:
+    __getattr__, __dir__ = attach(__name__)

@@ -7,18 +7,16 @@ from jaxemb.lazy import attach
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.aggregation import Aggregation as Aggregation
     from jaxemb.nn.aggregation import ClassBlock as ClassBlock
+    from jaxemb.nn.attention import Attention as Attention
     from jaxemb.nn.block import Block as Block
     from jaxemb.nn.block import Layers as Layers
+    from jaxemb.nn.block import Period as Period
     from jaxemb.nn.cells import Cells as Cells
     from jaxemb.nn.cnn import CNN as CNN
-    from jaxemb.nn.conv import Conv as Conv
     from jaxemb.nn.decoder import Branch as Branch
     from jaxemb.nn.decoder import Decoder as Decoder
-    from jaxemb.nn.dense import Dense as Dense
-    from jaxemb.nn.dense import LayerNorm as LayerNorm
     from jaxemb.nn.mlp import MLP as MLP
     from jaxemb.nn.predictor import Predictor as Predictor
-    from jaxemb.nn.predictor import Stack as Stack
     from jaxemb.nn.presets import micro as micro
     from jaxemb.nn.presets import vit as vit
     from jaxemb.nn.presets import vit_b as vit_b
@@ -26,8 +24,6 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.presets import vit_l as vit_l
     from jaxemb.nn.presets import vit_s as vit_s
     from jaxemb.nn.presets import vit_ti as vit_ti
-    from jaxemb.nn.projector import BatchNorm as BatchNorm
-    from jaxemb.nn.projector import Projector as Projector
     from jaxemb.nn.resnet import ResNet as ResNet
     from jaxemb.nn.stem import Patches as Patches
     from jaxemb.nn.stem import Stem as Stem

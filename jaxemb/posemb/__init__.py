@@ -6,12 +6,12 @@ from jaxemb.lazy import attach
 
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.posemb.alibi import ALiBi as ALiBi
+    from jaxemb.posemb.base import Places as Places
     from jaxemb.posemb.base import PosEmb as PosEmb
     from jaxemb.posemb.conditional import Conditional as Conditional
     from jaxemb.posemb.curve import Curve as Curve
+    from jaxemb.posemb.digit_encoder import DigitBlock as DigitBlock
     from jaxemb.posemb.digit_encoder import DigitEncoder as DigitEncoder
-    from jaxemb.posemb.digit_encoder import Linear as Linear
-    from jaxemb.posemb.digit_encoder import Norm as Norm
     from jaxemb.posemb.extended import Extended as Extended
     from jaxemb.posemb.fourier import LearnableFourier as LearnableFourier
     from jaxemb.posemb.irpe import IRPE as IRPE
