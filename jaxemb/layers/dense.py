@@ -15,8 +15,6 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.ops import tract
-
 INITS: dict[str, Callable] = {
     # The draw of ViT, BERT and I-JEPA. (Their code calls it truncated, and cuts it at +-2, a hundred deviations away.)
     "normal": nn.initializers.normal(0.02),
@@ -38,18 +36,11 @@ class Dense(nn.Module):
     features: int
     use_bias: bool = True
     kernel_init: str = "normal"
-    tract: float | None = None
-    """Of a first layer: lambda of TrAct (`ops/tract.py`), which changes the gradient of the kernel alone."""
-    tract_pieces: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n f"]:
         kernel = self.param("kernel", INITS[self.kernel_init], (x.shape[-1], self.features), jnp.float32)
-        lam = lambda_here(self, lambda lam: tract.dense_moment(x, lam, dtype=x.dtype.name))
-        if lam is None:
-            y = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
-        else:
-            y = tract.tract_dense(x, kernel, lam, dtype=x.dtype.name, pieces=self.tract_pieces).reshape(-1, self.features)
+        y = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(x.dtype)[None]
         return y.reshape(*x.shape[:-1], self.features)
@@ -101,13 +92,3 @@ class FromHeads(nn.Module):
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (d,), jnp.float32).astype(x.dtype)[None]
         return y.reshape(*x.shape[:-2], d)
-
-
-def lambda_here(layer: Any, moment: Callable[[float], Array]) -> float | None:
-    """lambda of TrAct where this layer is to solve itself; None where it has none, or where the training step asks for `moment`
-    and solves (`ops/tract.py`)."""
-    asked = layer.is_mutable_collection(tract.MOMENTS) and not layer.is_initializing()
-    if layer.tract is None or layer.tract_pieces > 1 or not asked:
-        return layer.tract
-    layer.sow(tract.MOMENTS, "kernel", moment(layer.tract))
-    return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -13,7 +11,6 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.layers.conv import Conv
 from jaxemb.layers.dense import INITS
 from jaxemb.layers.feedforward import ACTIVATIONS
-from jaxemb.ops import tract
 from jaxemb.types import Features
 
 
@@ -29,11 +26,6 @@ class CNN(nn.Module):
     activation: str = "relu"
     """relu, tanh, gelu, gelu_tanh, silu; after every layer."""
     kernel_init: str = "xavier"
-    tract: float | None = None
-    """lambda of TrAct in the first layer (Petersen et al. 2024, `ops/tract.py`); images should be standardised. None: the plain
-    gradient."""
-    tract_pieces: int = 1
-    """Parts of the batch that have a second moment each: as many as devices is what the released code does. 1: the global batch."""
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -43,16 +35,14 @@ class CNN(nn.Module):
         if len(self.sizes) != len(self.widths) or min(self.sizes) < 1:
             raise ConfigError(f"CNN.sizes={self.sizes} must be numbers of at least 1, one for each of widths={self.widths}")
         choices(self, activation=ACTIVATIONS, kernel_init=INITS)
-        tract.check(self.tract, self.tract_pieces, "CNN.")
 
     @nn.compact
     def __call__(self, images: Float[Array, "b H W c"], *, train: bool = False) -> Features:
-        x = (images if self.tract is None else tract.floating(images)).astype(self.dtype)
+        x = images.astype(self.dtype)
         if min(x.shape[1:3]) >> len(self.widths) == 0:
             raise ConfigError(f"CNN: {len(self.widths)} layers halve an image of {x.shape[1]} x {x.shape[2]} to nothing")
         for i, (width, size) in enumerate(zip(self.widths, self.sizes, strict=True)):
-            first: dict[str, Any] = {} if i else {"tract": self.tract, "tract_pieces": self.tract_pieces}
             name = f"layer{i}" if i else "stem"
-            x = Conv(width, size, kernel_init=INITS[self.kernel_init], name=name, **first)(x)
+            x = Conv(width, size, kernel_init=INITS[self.kernel_init], name=name)(x)
             x = nn.max_pool(ACTIVATIONS[self.activation](x), (2, 2), (2, 2))
         return Features(x.reshape(len(x), 1, -1), jnp.ones((len(x), 1), bool))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -12,7 +10,6 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError, choices
 from jaxemb.layers.dense import INITS, Dense
 from jaxemb.layers.feedforward import ACTIVATIONS
-from jaxemb.ops import tract
 from jaxemb.types import Features
 
 
@@ -26,11 +23,6 @@ class MLP(nn.Module):
     activation: str = "relu"
     """relu, tanh, gelu, gelu_tanh, silu; after every layer."""
     kernel_init: str = "xavier"
-    tract: float | None = None
-    """lambda of TrAct in the first layer (Petersen et al. 2024, `ops/tract.py`); inputs should be standardised. None: the plain
-    gradient."""
-    tract_pieces: int = 1
-    """Parts of the batch that have a second moment each: as many as devices is what the released code does. 1: the global batch."""
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -38,14 +30,11 @@ class MLP(nn.Module):
         if not self.widths or min(self.widths) < 1:
             raise ConfigError(f"MLP.widths must be numbers of at least 1, one for each layer, are {self.widths}")
         choices(self, activation=ACTIVATIONS, kernel_init=INITS)
-        tract.check(self.tract, self.tract_pieces, "MLP.")
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "b ..."], *, train: bool = False) -> Features:
-        x = inputs if self.tract is None else tract.floating(inputs)
-        x = x.reshape(inputs.shape[0], -1).astype(self.dtype)
+        x = inputs.reshape(inputs.shape[0], -1).astype(self.dtype)
         for i, width in enumerate(self.widths):
-            first: dict[str, Any] = {} if i else {"tract": self.tract, "tract_pieces": self.tract_pieces}
-            x = Dense(width, name=f"layer{i}" if i else "stem", kernel_init=self.kernel_init, **first)(x)
+            x = Dense(width, name=f"layer{i}" if i else "stem", kernel_init=self.kernel_init)(x)
             x = ACTIVATIONS[self.activation](x)
         return Features(x[:, None], jnp.ones((len(x), 1), bool))

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from jaxemb.config import choices
 from jaxemb.layers.conv import Conv
 from jaxemb.layers.norms import BatchNorm
-from jaxemb.ops import tract
 from jaxemb.types import Features
 
 STAGES = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
@@ -38,24 +37,18 @@ class ResNet(nn.Module):
     momentum: float = 0.9
     """Of the running statistics of the batch norms."""
     dtype: str = "float32"
-    tract: float | None = None
-    """lambda of TrAct in the stem (Petersen et al. 2024, `ops/tract.py`); images should be standardised. None: off."""
-    tract_pieces: int = 1
-    """Parts of the batch that have a second moment each: as many as devices is what the released code does. 1: the global batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         choices(self, depth=STAGES, stem=STEMS)
-        tract.check(self.tract, self.tract_pieces, "ResNet.")
 
     @nn.compact
     def __call__(self, images: Float[Array, "b H W c"], *, train: bool = False) -> Features:
         conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=INIT)
         norm = partial(_norm, momentum=self.momentum, train=train)
-        x = (images if self.tract is None else tract.floating(images)).astype(self.dtype)
+        x = images.astype(self.dtype)
         size, stride, pad = STEMS[self.stem]
-        first: dict[str, Any] = {"tract": self.tract, "tract_pieces": self.tract_pieces}
-        x = Conv(self.width, size, stride, pad, use_bias=False, kernel_init=INIT, name="stem", **first)(x)
+        x = Conv(self.width, size, stride, pad, use_bias=False, kernel_init=INIT, name="stem")(x)
         x = nn.relu(norm("stem_norm")(x))
         if self.stem != "cifar":
             around: Any = ((1, 1), (1, 1))

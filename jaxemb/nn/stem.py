@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from jaxemb.config import ConfigError, choices
 from jaxemb.layers.dense import INITS, Dense
 from jaxemb.layers.norms import LayerNorm, normalise
-from jaxemb.ops import tract
 
 
 class Stem(nn.Module):
@@ -47,18 +46,12 @@ class Patches(Stem):
     size: int = 16
     """Pixels along the side of a patch."""
     kernel_init: str = "normal"
-    tract: float | None = None
-    """lambda of TrAct (Petersen et al. 2024, `ops/tract.py`): the kernel learns as if the tokens were the parameters. 0.1 is usual;
-    images should be standardised. None: the plain gradient."""
-    tract_pieces: int = 1
-    """Parts of the batch that have a second moment each: as many as devices is what the released code does. 1: the global batch."""
     norm: Literal["patch", "dual"] | None = None
     """What TrAct is compared with. "patch": every patch has mean 0 and deviation 1 (PatchNorm); "dual": a LayerNorm before and one
     after the projection (DualPatchNorm, Kumar et al. 2023). The eps of 1e-6 is our choice."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        tract.check(self.tract, self.tract_pieces, "Patches.")
         choices(self, norm=(None, "patch", "dual"), kernel_init=INITS)
         if self.size < 1:
             raise ConfigError(f"Patches.size must be at least 1, is {self.size}")
@@ -79,8 +72,6 @@ class Patches(Stem):
         patches = patchify(inputs, self.size)
         if keep is not None:  # gathering pixels first: what is masked costs nothing from here on
             patches = jnp.take_along_axis(patches, keep[:, :, None], axis=1)
-        if self.tract is not None:
-            tract.floating(patches)
         return self._project(patches.astype(dtype), width)
 
     def _project(self, patches: Float[Array, "b n p"], width: int) -> Float[Array, "b n d"]:
@@ -88,8 +79,7 @@ class Patches(Stem):
             patches = normalise(patches, 1e-6).astype(patches.dtype)
         if self.norm == "dual":
             patches = LayerNorm(name="norm_before")(patches)
-        how = {"tract": self.tract, "tract_pieces": self.tract_pieces, "kernel_init": self.kernel_init}
-        tokens = Dense(width, name="proj", **how)(patches)
+        tokens = Dense(width, name="proj", kernel_init=self.kernel_init)(patches)
         return LayerNorm(name="norm_after")(tokens) if self.norm == "dual" else tokens
 
     def positions(self, inputs: Array, keep: Int[Array, "b k"] | None = None) -> Int[Array, "#b n 2"]:

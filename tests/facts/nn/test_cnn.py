@@ -23,25 +23,12 @@ def test_by_hand():
     assert found.mask.shape == (6, 1) and bool(found.mask.all())
 
 
-def test_tract_is_in_the_first_layer_alone():
-    params = CNN((3, 2)).init(jax.random.key(1), X)
-    grads = [jax.grad(lambda p, m=m: m.apply(p, X).tokens.sum())(params)["params"] for m in (CNN((3, 2)), CNN((3, 2), tract=0.1))]
-    np.testing.assert_array_equal(grads[1]["stem"]["bias"], grads[0]["stem"]["bias"])
-    jax.tree.map(np.testing.assert_array_equal, grads[1]["layer1"], grads[0]["layer1"])
-    patches = jax.lax.conv_general_dilated_patches(X, (5, 5), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    rows = patches.reshape(-1, 25)
-    moment = rows.T @ rows / len(rows) + 0.1 * jnp.eye(25)
-    moved, plain = (g["stem"]["kernel"].reshape(25, 3) for g in (grads[1], grads[0]))
-    np.testing.assert_allclose(moment @ moved, plain, rtol=1e-3, atol=1e-4)
-
-
 def test_bad_fields_are_named():
     for fields, message in (
         ({"widths": ()}, r"CNN\.widths must be numbers of at least 1"),
         ({"sizes": (3,)}, r"CNN\.sizes=\(3,\) must be numbers of at least 1, one for each of widths=\(32, 32\)"),
         ({"activation": "rele"}, r"CNN\.activation='rele'; did you mean 'relu'"),
         ({"kernel_init": "ones"}, r"CNN\.kernel_init='ones'"),
-        ({"tract": 0.0}, r"CNN\.tract is the lambda of TrAct"),
     ):
         with pytest.raises(ConfigError, match=message):
             CNN(**fields)

@@ -19,16 +19,6 @@ def test_by_hand():
     assert found.mask.shape == (6, 1) and bool(found.mask.all())
 
 
-def test_tract_is_in_the_first_layer_alone():
-    params = MLP((3, 2)).init(jax.random.key(1), X)
-    grads = [jax.grad(lambda p, m=m: m.apply(p, X).tokens.sum())(params)["params"] for m in (MLP((3, 2)), MLP((3, 2), tract=0.1))]
-    np.testing.assert_array_equal(grads[1]["stem"]["bias"], grads[0]["stem"]["bias"])
-    jax.tree.map(np.testing.assert_array_equal, grads[1]["layer1"], grads[0]["layer1"])
-    x = X.reshape(6, 4)
-    moment = x.T @ x / 6 + 0.1 * jnp.eye(4)
-    np.testing.assert_allclose(moment @ grads[1]["stem"]["kernel"], grads[0]["stem"]["kernel"], rtol=1e-3, atol=1e-5)
-
-
 def test_bad_fields_are_named():
     with pytest.raises(ConfigError, match=r"MLP\.widths must be numbers of at least 1"):
         MLP(())
@@ -36,5 +26,3 @@ def test_bad_fields_are_named():
         MLP(activation="rele")
     with pytest.raises(ConfigError, match=r"MLP\.kernel_init='ones'"):
         MLP(kernel_init="ones")
-    with pytest.raises(ConfigError, match=r"MLP\.tract is the lambda of TrAct"):
-        MLP(tract=0.0)

@@ -41,10 +41,3 @@ def test_unknown_sizes_are_named():
         ResNet(34)
     with pytest.raises(ConfigError, match="stem='tiny'"):
         ResNet(18, "tiny")
-    with pytest.raises(ConfigError, match=r"ResNet\.tract is the lambda of TrAct, above 0"):
-        ResNet(18, tract=-0.1)
-
-
-def test_tract_in_the_network_has_the_same_parameters():
-    shapes = [jax.eval_shape(ResNet(18, "imagenet", width=4, tract=lam).init, jax.random.key(1), IMAGES) for lam in (None, 0.1)]
-    assert shapes[0] == shapes[1]

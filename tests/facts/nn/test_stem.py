@@ -6,7 +6,6 @@ from flax import linen as nn
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.stem import Patches, Tokens, patchify
-from jaxemb.ops.tract import weight_gradient
 
 IMAGES = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
 
@@ -60,35 +59,7 @@ def test_tokens_look_up_rows_and_refuse_foreign_ids():
     np.testing.assert_array_equal(pos[0, :, 0], [2, 0])
 
 
-# ---- TrAct and what it is compared with ------------------------------------------------------------------------------------------
-
-
-def stem_gradient(stem, keep=None):
-    """(tokens, gradient of the parameters) for dL/dtokens = tokens."""
-    params = Patches(4).init(jax.random.key(1), IMAGES, width=5)
-    loss = lambda p: (lambda z: ((z**2).sum() / 2, z))(stem.apply(p, IMAGES, width=5, keep=keep))  # noqa: E731
-    grads, tokens = jax.grad(loss, has_aux=True)(params)
-    return tokens, grads["params"]["proj"]
-
-
-@pytest.mark.parametrize("keep", [None, jnp.array([[5, 0], [3, 4]])], ids=["all", "kept"])
-def test_tract_changes_the_gradient_of_the_kernel_alone(keep):
-    tokens, plain = stem_gradient(Patches(4), keep)
-    same, ours = stem_gradient(Patches(4, tract=0.1), keep)
-    np.testing.assert_array_equal(same, tokens)
-    np.testing.assert_array_equal(ours["bias"], plain["bias"])
-    rows = patchify(IMAGES, 4)
-    rows = (rows if keep is None else jnp.take_along_axis(rows, keep[:, :, None], 1)).reshape(-1, 48)
-    expected = weight_gradient(rows, tokens.reshape(-1, 5), 0.1)
-    np.testing.assert_allclose(ours["kernel"], expected, rtol=1e-4, atol=1e-5)
-    assert not np.allclose(ours["kernel"], plain["kernel"], rtol=0.1)
-
-
-def test_tract_in_pieces():
-    tokens, _ = stem_gradient(Patches(4))
-    _, halves = stem_gradient(Patches(4, tract=0.1, tract_pieces=2))
-    expected = sum(weight_gradient(patchify(IMAGES, 4)[i], tokens[i], 0.1) for i in (0, 1))
-    np.testing.assert_allclose(halves["kernel"], expected, rtol=1e-4, atol=1e-5)
+# ---- what TrAct is compared with -------------------------------------------------------------------------------------------------
 
 
 def test_patch_norm_forgets_brightness_and_contrast():
@@ -113,14 +84,3 @@ def test_dual_patch_norm_is_affine_on_both_sides():
     np.testing.assert_allclose(
         tokens, nn.LayerNorm(epsilon=1e-6).apply({"params": params["norm_after"]}, plain), rtol=1e-3, atol=1e-4
     )
-
-
-def test_bad_options_of_tract_are_named():
-    with pytest.raises(ConfigError, match=r"Patches\.tract is the lambda of TrAct, above 0 and finite .* not 0"):
-        Patches(4, tract=0.0)
-    with pytest.raises(ConfigError, match=r"Patches\.tract_pieces must be at least 1"):
-        Patches(4, tract=0.1, tract_pieces=0)
-    with pytest.raises(ConfigError, match=r"Patches\.tract_pieces=4 cuts the second moment of TrAct, which is off"):
-        Patches(4, tract_pieces=4)
-    with pytest.raises(ConfigError, match=r"Patches\.norm='layer'; valid: None, dual, patch"):
-        Patches(4, norm="layer")
