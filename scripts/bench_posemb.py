@@ -33,13 +33,11 @@ from flax import linen as nn
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.discover import members
-from jaxemb.nn.presets import vit
-from jaxemb.nn.stem import Patches, Tokens
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.classify import Classify
+from jaxemb.nn import Patches, Tokens, Transformer, vit
+from jaxemb.objectives import Classify
 from jaxemb.ops.digits import digit_count
-from jaxemb.posemb.none import NoPos
-from jaxemb.posemb.seqpe import SeqPE, table
+from jaxemb.posemb import NoPos, SeqPE
+from jaxemb.posemb.seqpe import table
 from jaxemb.train.encode import Encoder
 from jaxemb.train.sharding import make_mesh
 

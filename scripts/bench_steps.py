@@ -24,21 +24,12 @@ import jax
 import numpy as np
 from bench import figures, interleaved, note, positive, provenance, words
 
+from jaxemb import Optim
 from jaxemb.config import suggest
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.decoder import Decoder
-from jaxemb.nn.predictor import Predictor
+from jaxemb.nn import Attention, Block, Decoder, Patches, Predictor, ResNet
 from jaxemb.nn.presets import PRESETS
-from jaxemb.nn.resnet import ResNet
-from jaxemb.nn.stem import Patches
-from jaxemb.objectives.classify import Classify
-from jaxemb.objectives.dmt_jepa import DMTJEPA
-from jaxemb.objectives.hard_patches import HardPatches
-from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.objectives.mae import MAE
+from jaxemb.objectives import DMTJEPA, IJEPA, MAE, Classify, HardPatches
 from jaxemb.ops.draws import Draws
-from jaxemb.train.optim import Optim
 from jaxemb.train.state import TrainState, create
 from jaxemb.train.step import make_step
 

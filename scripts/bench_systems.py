@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxemb import Optim
 from jaxemb.nn.presets import PRESETS
 from jaxemb.nn.stem import patch_positions
-from jaxemb.objectives.classify import Classify
+from jaxemb.objectives import Classify
 from jaxemb.train.encode import Encoder
-from jaxemb.train.optim import Optim
 from jaxemb.train.sharding import make_mesh
 from jaxemb.train.state import TrainState
 from jaxemb.train.step import make_step

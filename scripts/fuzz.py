@@ -216,9 +216,9 @@ def path_case(rng: random.Random, world: World) -> list[str]:
 def inputs_case(rng: random.Random, world: World) -> Callable[[], Any]:
     """What `encode` reads, without a model: images and array files."""
     import numpy as np
+    from jaxemb.io.inputs import read_inputs
 
     from jaxemb.data.digits import Digits
-    from jaxemb.io.inputs import read_inputs
 
     kind = rng.choice(["npy", "npz", "png", "jpg", "gif", "bmp", "tiff", "webp"])
     out = io.BytesIO()

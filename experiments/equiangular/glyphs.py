@@ -9,14 +9,12 @@
 And with 16, 32 and 128 in place of 64. Results: README.md beside this file.
 """
 
-from jaxemb.data.glyphs import Glyphs
-from jaxemb.evals.accuracy import Accuracy
-from jaxemb.evals.knn import KNN
-from jaxemb.experiment import Experiment, replace
-from jaxemb.nn.cnn import CNN
-from jaxemb.objectives.classify import Classify
-from jaxemb.objectives.equiangular import Equiangular
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Glyphs
+from jaxemb.evals import KNN, Accuracy
+from jaxemb.experiment import replace
+from jaxemb.nn import CNN
+from jaxemb.objectives import Classify, Equiangular
 
 CLASSES, DIMS = 200, (16, 32, 64, 128)
 encoder = CNN(widths=(32, 64), sizes=(3, 3))

@@ -5,13 +5,11 @@ jaxemb train experiments/jepa/baselines.py:digits_pca
 jaxemb compare runs/digits_whitened runs/digits_pca
 """
 
-from jaxemb.data.digits import Digits
-from jaxemb.data.shapes import Shapes
-from jaxemb.evals.knn import KNN
-from jaxemb.evals.probe import Ridge
+from jaxemb.data import Digits, Shapes
+from jaxemb.evals import KNN, Ridge
 from jaxemb.experiment import Recipe, replace
 from jaxemb.train.recipe import FitInputs
-from jaxemb.transforms.whitening import Whitening
+from jaxemb.transforms import Whitening
 
 evals = {"knn": KNN(), "probe": Ridge()}
 digits_whitened = Recipe(name="digits_whitened", fit=FitInputs(Whitening(components=32)), data=Digits(valid_share=0.0), evals=evals)

@@ -10,24 +10,15 @@ It is compared with the encoder's own random initialisation (step 0 of the same 
 evaluations, and with the same encoder trained with labels. Results: README.md beside this file.
 """
 
-from jaxemb.data.augment import Flip, RandomResizedCrop
-from jaxemb.data.images import Images
-from jaxemb.evals.knn import KNN
-from jaxemb.evals.probe import Ridge
-from jaxemb.evals.rankme import RankMe
-from jaxemb.evals.raw import RawInputs
-from jaxemb.experiment import Experiment, replace
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.masks.fixed_blocks import FixedBlocks
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.classify import Classify
-from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.posemb.sincos import SinCos
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Flip, Images, RandomResizedCrop
+from jaxemb.evals import KNN, RankMe, RawInputs, Ridge
+from jaxemb.experiment import replace
+from jaxemb.layers import FeedForward
+from jaxemb.masks import FixedBlocks
+from jaxemb.nn import Attention, Block, Patches, Predictor, Transformer
+from jaxemb.objectives import IJEPA, Classify
+from jaxemb.posemb import SinCos
 
 block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 # 16 patches of 8x8: with 64 patches of 4x4 the same budget does not lift the encoder above its random initialisation.

@@ -7,22 +7,14 @@
 Hardly, which is why the demo is another one: results in README.md beside this file.
 """
 
-from jaxemb.data.digits import Digits
-from jaxemb.evals.knn import KNN
-from jaxemb.evals.probe import FewShot, Ridge
-from jaxemb.evals.rankme import RankMe
-from jaxemb.evals.raw import RawInputs
-from jaxemb.experiment import Experiment, replace
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.masks.fixed_blocks import FixedBlocks
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.classify import Classify
-from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Digits
+from jaxemb.evals import KNN, FewShot, RankMe, RawInputs, Ridge
+from jaxemb.experiment import replace
+from jaxemb.layers import FeedForward
+from jaxemb.masks import FixedBlocks
+from jaxemb.nn import Attention, Block, Patches, Predictor, Transformer
+from jaxemb.objectives import IJEPA, Classify
 
 block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 encoder = Transformer(

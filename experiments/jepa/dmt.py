@@ -13,20 +13,14 @@ from typing import Any
 
 from experiments.jepa.objectives import block, encoder, head, masked
 from experiments.jepa.objectives import main as objectives
-from jaxemb.data.textures import Textures
-from jaxemb.evals.collapse import Collapse
-from jaxemb.evals.dense import DensePatches
-from jaxemb.evals.knn import KNN
-from jaxemb.evals.probe import Ridge
-from jaxemb.experiment import Experiment, replace
-from jaxemb.masks.fixed_blocks import FixedBlocks
-from jaxemb.masks.multi_block import MultiBlock
-from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.dmt_jepa import DMTJEPA
-from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.posemb.sincos import SinCos
+from jaxemb import Experiment
+from jaxemb.data import Textures
+from jaxemb.evals import KNN, Collapse, DensePatches, Ridge
+from jaxemb.experiment import replace
+from jaxemb.masks import FixedBlocks, MultiBlock
+from jaxemb.nn import Patches, Predictor, Transformer
+from jaxemb.objectives import DMTJEPA, IJEPA
+from jaxemb.posemb import SinCos
 
 STEPS = 2_000
 judged = {"knn": KNN(every=1000), "probe": Ridge(every=1000), "collapse": Collapse(every=1000)}

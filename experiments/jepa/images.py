@@ -14,21 +14,13 @@ The setting is that of cifar10.py on images of 64 pixels, 16 patches each. With 
     ... --set objective.masks=jaxemb.masks.multi_block:MultiBlock --set objective.joint=false --set objective.loss_name=smooth_l1
 """
 
-from jaxemb.data.augment import Flip, RandomResizedCrop
-from jaxemb.data.folder import ImageFolder
-from jaxemb.evals.knn import KNN
-from jaxemb.evals.probe import Ridge
-from jaxemb.evals.rankme import RankMe
-from jaxemb.experiment import Experiment
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.masks.fixed_blocks import FixedBlocks
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.presets import micro
-from jaxemb.nn.stem import Patches
-from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Flip, ImageFolder, RandomResizedCrop
+from jaxemb.evals import KNN, RankMe, Ridge
+from jaxemb.layers import FeedForward
+from jaxemb.masks import FixedBlocks
+from jaxemb.nn import Attention, Block, Patches, Predictor, micro
+from jaxemb.objectives import IJEPA
 
 block = Block(Attention(kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 main = Experiment(

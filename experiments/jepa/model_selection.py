@@ -9,17 +9,13 @@ labels every setting is as good as another. The last runs of a sweep learn with 
 apart.
 """
 
-from jaxemb.data.digits import Digits
-from jaxemb.evals.collapse import Collapse
-from jaxemb.evals.probe import FewShot, Ridge
-from jaxemb.evals.rankme import RankMe
-from jaxemb.experiment import Experiment
-from jaxemb.layers.projector import Projector
-from jaxemb.nn.mlp import MLP
-from jaxemb.objectives.simclr import SimCLR
-from jaxemb.objectives.vicreg import VICReg
-from jaxemb.train.optim import Optim
-from jaxemb.views.crops import CropViews
+from jaxemb import Experiment, Optim
+from jaxemb.data import Digits
+from jaxemb.evals import Collapse, FewShot, RankMe, Ridge
+from jaxemb.layers import Projector
+from jaxemb.nn import MLP
+from jaxemb.objectives import SimCLR, VICReg
+from jaxemb.views import CropViews
 
 encoder = MLP((128, 128, 64))
 projector = Projector((128, 128))

@@ -11,37 +11,17 @@ Masked methods see crops and flips; those with two views also change colours. Re
 
 from typing import Any
 
-from jaxemb.data.augment import Flip, RandomResizedCrop
-from jaxemb.data.images import STATISTICS, Images
-from jaxemb.evals.collapse import Collapse
-from jaxemb.evals.knn import KNN
-from jaxemb.evals.lidar import LiDAR
-from jaxemb.evals.probe import Ridge
-from jaxemb.evals.rankme import RankMe
-from jaxemb.experiment import Experiment, replace
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.layers.projector import Projector
-from jaxemb.masks.fixed_blocks import FixedBlocks
-from jaxemb.masks.random_patches import RandomPatches
-from jaxemb.nn.aggregation import Aggregation
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.decoder import Decoder
-from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.byol import BYOL
-from jaxemb.objectives.classify import Classify
-from jaxemb.objectives.dmt_jepa import DMTJEPA
-from jaxemb.objectives.hard_patches import HardPatches
-from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.objectives.lejepa import LeJEPA
-from jaxemb.objectives.mae import MAE
-from jaxemb.objectives.simclr import SimCLR
-from jaxemb.objectives.vicreg import VICReg
-from jaxemb.posemb.sincos import SinCos
-from jaxemb.train.optim import Optim
-from jaxemb.views.crops import CropViews
+from jaxemb import Experiment, Optim
+from jaxemb.data import Flip, Images, RandomResizedCrop
+from jaxemb.data.images import STATISTICS
+from jaxemb.evals import KNN, Collapse, LiDAR, RankMe, Ridge
+from jaxemb.experiment import replace
+from jaxemb.layers import FeedForward, Projector
+from jaxemb.masks import FixedBlocks, RandomPatches
+from jaxemb.nn import Aggregation, Attention, Block, Decoder, Patches, Predictor, Transformer
+from jaxemb.objectives import BYOL, DMTJEPA, IJEPA, MAE, Classify, HardPatches, LeJEPA, SimCLR, VICReg
+from jaxemb.posemb import SinCos
+from jaxemb.views import CropViews
 
 STEPS = 3_000
 block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))

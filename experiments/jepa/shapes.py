@@ -8,21 +8,15 @@ Nothing is downloaded. Judged by probes of the five factors, each against its ow
 random initialisation (step 0) and with the same encoder trained on all five labels. Results: README.md beside this file.
 """
 
-from jaxemb.data.shapes import FACTORS, Shapes
-from jaxemb.evals.knn import KNN
-from jaxemb.evals.probe import Ridge
-from jaxemb.evals.rankme import RankMe
-from jaxemb.experiment import Experiment, replace
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.masks.fixed_blocks import FixedBlocks
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.classify import Classify
-from jaxemb.objectives.ijepa import IJEPA
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Shapes
+from jaxemb.data.shapes import FACTORS
+from jaxemb.evals import KNN, RankMe, Ridge
+from jaxemb.experiment import replace
+from jaxemb.layers import FeedForward
+from jaxemb.masks import FixedBlocks
+from jaxemb.nn import Attention, Block, Patches, Predictor, Transformer
+from jaxemb.objectives import IJEPA, Classify
 
 block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 encoder = Transformer(

@@ -7,32 +7,28 @@ CIFAR-10 by tensorflow-datasets, 32 px, patches of 4: a grid of 8 x 8. Evaluated
 figures in README.md beside this file. SeqPE regularises positions up to 24, the grid of 96 px.
 """
 
-from jaxemb.data.augment import Flip, RandomResizedCrop
-from jaxemb.data.images import Images
-from jaxemb.evals.accuracy import Accuracy
-from jaxemb.evals.extrapolate import Extrapolate
-from jaxemb.experiment import Experiment
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.classify import Classify
-from jaxemb.posemb.alibi import ALiBi
-from jaxemb.posemb.base import PosEmb
-from jaxemb.posemb.conditional import Conditional
-from jaxemb.posemb.curve import Curve
-from jaxemb.posemb.fourier import LearnableFourier
-from jaxemb.posemb.irpe import IRPE
-from jaxemb.posemb.learned import Learned
-from jaxemb.posemb.none import NoPos
-from jaxemb.posemb.relative import RelativeGrid
-from jaxemb.posemb.rescale import Interpolated
-from jaxemb.posemb.rotary import Rotary
-from jaxemb.posemb.rotary_mixed import MixedRotary
-from jaxemb.posemb.seqpe import SeqPE
-from jaxemb.posemb.sincos import SinCos
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Flip, Images, RandomResizedCrop
+from jaxemb.evals import Accuracy, Extrapolate
+from jaxemb.layers import FeedForward
+from jaxemb.nn import Attention, Block, Patches, Transformer
+from jaxemb.objectives import Classify
+from jaxemb.posemb import (
+    IRPE,
+    ALiBi,
+    Conditional,
+    Curve,
+    Interpolated,
+    LearnableFourier,
+    Learned,
+    MixedRotary,
+    NoPos,
+    PosEmb,
+    RelativeGrid,
+    Rotary,
+    SeqPE,
+    SinCos,
+)
 
 block = Block(Attention(2, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 

@@ -14,16 +14,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jaxemb import evaluate
 from jaxemb.config import to_json
-from jaxemb.io.evaluate import evaluate
 from jaxemb.log.compare import Column, transposed, write_csv
 from jaxemb.log.plot import lines
-from jaxemb.posemb.base import PosEmb
-from jaxemb.posemb.learned import Learned
-from jaxemb.posemb.logit_scale import LogitScale
-from jaxemb.posemb.rescale import NTK, DynamicNTK, Interpolated, YaRN
-from jaxemb.posemb.reuse import Grouped, Recurrent
-from jaxemb.posemb.self_extend import SelfExtend
+from jaxemb.posemb import NTK, DynamicNTK, Grouped, Interpolated, Learned, LogitScale, PosEmb, Recurrent, SelfExtend, YaRN
 from jaxemb.run.folder import Run
 
 NTK_LAMBDA = {2: 3.0, 4: 5.0, 8: 10.0}

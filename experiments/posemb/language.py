@@ -7,26 +7,13 @@ A byte-level decoder trained on windows of 64 bytes, and its perplexity in windo
 tuning. Any plain-text file serves; the figures in README.md beside this file are of 1.1 MB of Shakespeare.
 """
 
-from jaxemb.data.text import Text
-from jaxemb.evals.extrapolate import Extrapolate
-from jaxemb.evals.perplexity import Perplexity
-from jaxemb.experiment import Experiment
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.stem import Tokens
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.next_token import NextToken
-from jaxemb.posemb.alibi import ALiBi
-from jaxemb.posemb.base import PosEmb
-from jaxemb.posemb.fourier import LearnableFourier
-from jaxemb.posemb.learned import Learned
-from jaxemb.posemb.none import NoPos
-from jaxemb.posemb.relative import RelativeBuckets
-from jaxemb.posemb.rotary import Rotary
-from jaxemb.posemb.seqpe import SeqPE
-from jaxemb.posemb.sincos import SinCos
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Text
+from jaxemb.evals import Extrapolate, Perplexity
+from jaxemb.layers import FeedForward
+from jaxemb.nn import Attention, Block, Tokens, Transformer
+from jaxemb.objectives import NextToken
+from jaxemb.posemb import ALiBi, LearnableFourier, Learned, NoPos, PosEmb, RelativeBuckets, Rotary, SeqPE, SinCos
 
 LENGTH = 64
 

@@ -20,8 +20,7 @@ import numpy as np
 from jaxemb.io.weights import read_weights
 from jaxemb.metrics.pesi import pesi
 from jaxemb.nn.stem import patch_positions
-from jaxemb.posemb.curve import Curve
-from jaxemb.posemb.sincos import SinCos
+from jaxemb.posemb import Curve, SinCos
 from jaxemb.run.folder import Run
 
 FIXED = {order: Curve(order=order) for order in ("raster", "snake", "morton", "gilbert")} | {"sincos2d": SinCos(axes=2)}

@@ -7,19 +7,14 @@ The answer hides at a random depth, after its key; other values are decoys. The 
 `extend.sh`, which reads one trained run with every scheme.
 """
 
-from jaxemb.data.key_value import KeyValue
-from jaxemb.evals.accuracy import Accuracy
-from jaxemb.evals.extrapolate import Extrapolate
-from jaxemb.experiment import Experiment
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.stem import Tokens
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.classify import Classify
-from jaxemb.pooling.token import Token
-from jaxemb.posemb.rotary import Rotary
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import KeyValue
+from jaxemb.evals import Accuracy, Extrapolate
+from jaxemb.layers import FeedForward
+from jaxemb.nn import Attention, Block, Tokens, Transformer
+from jaxemb.objectives import Classify
+from jaxemb.pooling import Token
+from jaxemb.posemb import Rotary
 
 block = Block(Attention(2, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 data = KeyValue(length=128)

@@ -7,31 +7,30 @@ Three cells of a 14 x 14 grid are tokens; six yes-no questions about their place
 2025). All schemes have the same budget; figures in README.md beside this file.
 """
 
-from jaxemb.data.three_cell import LABELS, ThreeCell
-from jaxemb.evals.three_cell import ThreeCellAccuracy
-from jaxemb.experiment import Experiment, replace
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.cells import Cells
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.classify import Classify
-from jaxemb.pooling.token import Token
-from jaxemb.posemb.alibi import ALiBi
-from jaxemb.posemb.base import PosEmb
-from jaxemb.posemb.curve import Curve
-from jaxemb.posemb.fourier import LearnableFourier
-from jaxemb.posemb.irpe import IRPE
-from jaxemb.posemb.learned import Learned
-from jaxemb.posemb.loope import LOOPE
-from jaxemb.posemb.none import NoPos
-from jaxemb.posemb.relative import RelativeGrid
-from jaxemb.posemb.rotary import Rotary
-from jaxemb.posemb.rotary_mixed import MixedRotary
-from jaxemb.posemb.seqpe import SeqPE
-from jaxemb.posemb.sincos import SinCos
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import ThreeCell
+from jaxemb.data.three_cell import LABELS
+from jaxemb.evals import ThreeCellAccuracy
+from jaxemb.experiment import replace
+from jaxemb.layers import FeedForward
+from jaxemb.nn import Attention, Block, Cells, Patches, Transformer
+from jaxemb.objectives import Classify
+from jaxemb.pooling import Token
+from jaxemb.posemb import (
+    IRPE,
+    LOOPE,
+    ALiBi,
+    Curve,
+    LearnableFourier,
+    Learned,
+    MixedRotary,
+    NoPos,
+    PosEmb,
+    RelativeGrid,
+    Rotary,
+    SeqPE,
+    SinCos,
+)
 
 block = Block(Attention(4, kernel_init="xavier"), FeedForward(activation="gelu_tanh", kernel_init="xavier"))
 

@@ -10,13 +10,12 @@ crop after padding by 4 (mirrored, there zeros), a flip; a 3x3 first convolution
 the network without TrAct. For two cores the network has 16 channels instead of 64.
 """
 
-from jaxemb.data.augment import Flip, PadCrop
-from jaxemb.data.images import Images
-from jaxemb.evals.accuracy import Accuracy
-from jaxemb.experiment import Experiment, replace
-from jaxemb.nn.resnet import ResNet
-from jaxemb.objectives.classify import Classify
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Flip, Images, PadCrop
+from jaxemb.evals import Accuracy
+from jaxemb.experiment import replace
+from jaxemb.nn import ResNet
+from jaxemb.objectives import Classify
 from jaxemb.train.probes import Realised
 
 EPOCH = 50_000 // 128

@@ -12,18 +12,13 @@ two cores: 8x8 pixels, 4 heads, width 96.
 import math
 
 from experiments.tract.cifar10_resnet import EPOCH, LAMBDA
-from jaxemb.data.augment import Flip, PadCrop
-from jaxemb.data.images import Images
-from jaxemb.evals.accuracy import Accuracy
-from jaxemb.experiment import Experiment
-from jaxemb.layers.feedforward import FeedForward
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.classify import Classify
-from jaxemb.posemb.learned import Learned
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Flip, Images, PadCrop
+from jaxemb.evals import Accuracy
+from jaxemb.layers import FeedForward
+from jaxemb.nn import Attention, Block, Patches, Transformer
+from jaxemb.objectives import Classify
+from jaxemb.posemb import Learned
 from jaxemb.train.probes import Realised
 
 RATES = {100: 1e-3, 200: 10**-3.2}

@@ -10,13 +10,11 @@ Names: network, inputs (`unit`, `standard`), `plain` or `tract`, learning rate. 
 
 from typing import Any
 
-from jaxemb.data.digits import Digits
-from jaxemb.evals.accuracy import Accuracy
-from jaxemb.experiment import Experiment
-from jaxemb.nn.cnn import CNN
-from jaxemb.nn.mlp import MLP
-from jaxemb.objectives.classify import Classify
-from jaxemb.train.optim import Optim
+from jaxemb import Experiment, Optim
+from jaxemb.data import Digits
+from jaxemb.evals import Accuracy
+from jaxemb.nn import CNN, MLP
+from jaxemb.objectives import Classify
 from jaxemb.train.probes import Realised
 
 RATES, LAMBDAS = (0.05, 0.1, 0.2, 0.4, 0.8), (0.01, 0.03, 0.1, 0.3, 1.0)
