@@ -21,19 +21,24 @@ from jaxemb.run.folder import Run
 from jaxemb.train.encode import Encoder
 from jaxemb.train.start import untrained
 
+PLACES = 250
+"""Images over which the mean feature of a place is taken."""
+
 
 def draw_features(runs: Sequence[str], out: Where, *, count: int = 8) -> epath.Path:
     """Test images of the first run's data above the patch features of each run, and of the first one before training.
 
-    Colours are the first three principal components over all images of a row: patches of one colour are alike to the encoder.
+    Colours are the first three principal components over all images of a row, after the mean of each place over `PLACES` test
+    images is taken away: patches of one colour are alike to the encoder in what they show, wherever they are.
     """
     models = _models(runs)
     first, experiment = models[runs[0]], _experiment(runs[0])
     arrays = _images(runs[0], experiment.data, count)
-    maps = {"untrained": _map(_untrained(first, experiment), arrays)}
+    others = _images(runs[0], experiment.data, PLACES)
+    maps = {"untrained": _map(_untrained(first, experiment), arrays, others)}
     for run, model in models.items():
         name = Run(run).path.name
-        maps[run if name in maps else name] = _map(model, arrays)  # two steps of a run have one name
+        maps[run if name in maps else name] = _map(model, arrays, others)  # two steps of a run have one name
     return feature_map(_pixels(first, arrays), maps, out)
 
 
@@ -73,7 +78,9 @@ def draw_neighbours(runs: Sequence[str], out: Where, *, count: int = 8, near: in
         name = "untrained" if model is not models.get(run) else f"{run if len(models) > 1 else Run(run).path.name}, trained"
         name += f": {np.mean(same):.2f} of {len(labels)} labels shared" if labels else ""
         found[name], shared[name] = _pixels(first, {"images": bank["images"][rows[:count]]}), same
-    return neighbour_map(_pixels(first, queries)[:count], found, shared, len(labels), out)
+    chance = sum(np.mean(bank[label][:, None] == queries[label]) for label in labels)
+    note = f"frame: how many of {', '.join(labels)} a neighbour shares with its image; any two images share {chance:.2f}"
+    return neighbour_map(_pixels(first, queries)[:count], found, shared, len(labels), out, note=note if labels else "")
 
 
 def _models(runs: Sequence[str]) -> dict[str, Embedder]:
@@ -108,11 +115,11 @@ def _untrained(model: Embedder, experiment: Any) -> Embedder:
     return Embedder(model.model, untrained(experiment, model.mesh).variables(), model.preprocess, mesh=model.mesh)
 
 
-def _map(model: Embedder, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Token features on their square of places."""
-    tokens = np.asarray(model.features(arrays).tokens, np.float32)
+def _map(model: Embedder, arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> np.ndarray:
+    """Token features on their square of places, less the mean of each place over other images."""
+    tokens, usual = (np.asarray(model.features(x).tokens, np.float32) for x in (arrays, others))
     side = _side(tokens.shape[1])
-    return tokens.reshape(len(tokens), side, side, -1)
+    return (tokens - usual.mean(0)).reshape(len(tokens), side, side, -1)
 
 
 def _side(tokens: int) -> int:

@@ -261,20 +261,28 @@ def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Where) ->
 
 
 def neighbour_map(
-    queries: np.ndarray, found: Mapping[str, np.ndarray], shared: Mapping[str, np.ndarray], labels: int, out: Where
+    queries: np.ndarray,
+    found: Mapping[str, np.ndarray],
+    shared: Mapping[str, np.ndarray],
+    labels: int,
+    out: Where,
+    *,
+    note: str = "",
 ) -> epath.Path:
     """A row an image: the image, then those that lie nearest to it, the nearest first; a block of columns a model, under its name.
 
     `queries` b H W c and each of `found` b k H W c in [0, 1]. `shared` b k: how many of `labels` a neighbour has in common with
     the image of its row; it stands below the neighbour, whose frame is the greener the more. Nothing of this with no labels.
+    `note` stands below all.
     """
     if not len(queries):
         raise ConfigError("no images to find neighbours of")
     plt = pyplot()
     k = next(iter(found.values())).shape[1]
-    height = 0.45 + (0.98 if labels else 0.84) * len(queries)
+    foot = 0.22 + (0.22 if note else 0.0)  # inches
+    height = 0.23 + foot + (0.98 if labels else 0.84) * len(queries)
     figure = plt.figure(figsize=(1.1 + (0.82 * k + 0.2) * len(found), height))
-    place = {"left": 0.01, "right": 0.99, "top": 1 - 0.34 / height, "bottom": 0.22 / height, "wspace": 0.06}
+    place = {"left": 0.01, "right": 0.99, "top": 1 - 0.34 / height, "bottom": foot / height, "wspace": 0.06}
     blocks = figure.add_gridspec(1, 1 + len(found), width_ratios=[1.15] + [k] * len(found), **place)
     greens = plt.get_cmap("Greens")
     for block, (name, pictures) in zip(blocks, {"image": queries[:, None], **found}.items(), strict=True):
@@ -286,6 +294,7 @@ def neighbour_map(
                 rows[i, j].set_xlabel(f"{common} of {labels}", fontsize=7, labelpad=2)
         middle = rows[0, pictures.shape[1] // 2]
         middle.set_title(name, fontsize=9, pad=6)
+    figure.text(0.5, 0.06 / height, note, fontsize=8, ha="center", va="bottom")
     return save(figure, out)
 
 

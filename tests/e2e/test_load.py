@@ -348,7 +348,7 @@ def test_a_run_of_somebody_else_is_judged_without_writing(copy, capsys):
 # ---- feature maps ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_feature_map_has_the_images_the_untrained_encoder_and_each_run(run, tmp_path, monkeypatch):
+def test_a_feature_map_has_the_images_the_untrained_encoder_and_each_run(run, experiment, tmp_path, monkeypatch):
     """Two steps of one run are two rows."""
     drawn = {}
     monkeypatch.setattr(
@@ -359,6 +359,9 @@ def test_a_feature_map_has_the_images_the_untrained_encoder_and_each_run(run, tm
     untrained, ten, five = drawn["maps"].values()
     assert untrained.shape == (3, 4, 4, 16)
     assert np.abs(untrained - five).max() > 1e-3 and np.abs(ten - five).max() > 1e-4
+    tokens = jaxemb.load(run).features({"images": experiment.data.split("test").sample(250, seed=0)[:]["images"]}).tokens
+    shown = jaxemb.load(run).features({"images": experiment.data.split("test").sample(3, seed=0)[:]["images"]}).tokens
+    assert np.allclose(ten.reshape(3, 16, 16), shown - tokens.mean(0), atol=1e-5)  # less what a place is on average
     assert drawn["images"].shape == (3, 8, 8, 1) and -1e-6 < drawn["images"].min() and drawn["images"].max() < 1 + 1e-6
 
 
@@ -392,8 +395,8 @@ def test_nearest_neighbours_before_and_after(run, experiment, tmp_path, monkeypa
     drawn = {}
     monkeypatch.setattr(
         "jaxemb.io.features.neighbour_map",
-        lambda queries, found, shared, labels, out: (
-            drawn.update(queries=queries, found=found, shared=shared, labels=labels) or epath.Path(out)
+        lambda queries, found, shared, labels, out, note: (
+            drawn.update(queries=queries, found=found, shared=shared, labels=labels, note=note) or epath.Path(out)
         ),
     )
     draw_neighbours([str(run)], tmp_path / "near.png", count=3, near=2)
@@ -406,6 +409,8 @@ def test_nearest_neighbours_before_and_after(run, experiment, tmp_path, monkeypa
     cosines = model.similarity(reader.encode(queries)[:3], reader.encode(bank))
     best = np.argsort(-cosines, axis=1)[:, :2]
     assert np.array_equal(drawn["shared"][after][:3], bank["labels"][best] == queries["labels"][:3, None])
+    chance = (bank["labels"][:, None] == queries["labels"]).mean()
+    assert drawn["note"].startswith("frame: how many of labels a") and drawn["note"].endswith(f"any two images share {chance:.2f}")
 
 
 def test_a_folder_of_photos_that_has_moved(copy, tmp_path):
