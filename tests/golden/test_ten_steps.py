@@ -19,10 +19,12 @@ HERE = pathlib.Path(__file__).parent
 FOLDER = HERE.parents[1] / "experiments" / "jepa"
 SHORT = ("steps=10", "batch=16", "log_every=1", "evals={}", 'mesh={"data": 1}')
 SMALL = ("objective.encoder.depth=1", "objective.encoder.width=32")
+FEW = ("data.count_train=64", "data.count_test=16")
 CASES = {
     "digits": ("digits.py", (*SHORT, *SMALL)),
     "digits_supervised": ("digits.py:supervised", (*SHORT, *SMALL)),
-    "shapes": ("shapes.py", (*SHORT, *SMALL, "objective.target_layers=1", "data.count_train=64", "data.count_test=16")),
+    "shapes": ("shapes.py", (*SHORT, *SMALL, *FEW)),
+    "shapes_ijepa": ("shapes_search.py:former", (*SHORT, *SMALL, *FEW, "objective.target_layers=1")),
 }
 WATCHED = ("loss", "grad_norm", "lr", "target_std", "accuracy")
 
