@@ -19,10 +19,16 @@ BIN    = .venv/bin
 demo: .venv/installed
 	$(BIN)/jaxemb train $(DEMO) --run $(RUN)
 	$(BIN)/jaxemb train $(DEMO):supervised --run $(RUN)_supervised
-	$(BIN)/jaxemb eval $(RUN)
-	$(BIN)/jaxemb plot $(RUN) $(RUN)_supervised --out $(RUN)/curves.png
-	$(BIN)/jaxemb plot $(RUN) --features
-	$(BIN)/jaxemb compare $(RUN) $(RUN)_supervised --csv $(RUN)/compare.csv
+	$(BIN)/jaxemb eval $(RUN) --evals probe
+	$(BIN)/jaxemb plot $(RUN) $(RUN)_supervised --out $(RUN)/curves.png > /dev/null
+	$(BIN)/jaxemb plot $(RUN) --features > /dev/null
+	$(BIN)/jaxemb plot $(RUN) --neighbours --images 6 > /dev/null
+	@$(BIN)/jaxemb compare $(RUN) $(RUN)_supervised --csv $(RUN)/compare.csv
+	@echo
+	@echo "Look at:"
+	@echo "  $(RUN)/neighbours.png  six test images and what lies nearest to them, before training and after"
+	@echo "  $(RUN)/features.png    what the patches of eight test images are to the encoder, before and after"
+	@echo "  $(RUN)/curves.png      k-NN and probe against steps, beside the same encoder trained with labels"
 
 # Two processes, a file each: fixtures are those of a file. A process takes up to 6 GiB.
 test: .venv/installed
