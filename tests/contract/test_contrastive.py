@@ -1,0 +1,89 @@
+"""What every contrastive loss keeps to."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxemb.contrastive import InfoNCE
+from jaxemb.discover import members
+
+B, M = 8, 16
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def rows(dtype="float32"):
+    """Pairs that are alike, candidates beyond them, places of the positives, and a `keep` with False in it."""
+    q = jax.random.normal(jax.random.key(0), (B, 6))
+    c = jax.random.normal(jax.random.key(1), (M, 6)).at[:B].add(q)
+    order = jax.random.permutation(jax.random.key(2), M)
+    keep = jax.random.bernoulli(jax.random.key(3), 0.8, (B, M))
+    return q.astype(dtype), c[order].astype(dtype), jnp.argsort(order)[:B], keep
+
+
+def permuted(loss):
+    """(a loss, the same of permuted queries and candidates)."""
+    q, c, places, keep = rows()
+    weights = jnp.arange(1.0, B + 1)
+    i, j = (jax.random.permutation(jax.random.key(n), size) for n, size in ((4, B), (5, M)))
+    first = loss(q, c, places, weights, keep).value
+    return first, loss(q[i], c[j], jnp.argsort(j)[places[i]], weights[i], keep[i][:, j]).value
+
+
+@pytest.fixture(params=members("contrastive"), ids=lambda m: m.name)
+def loss(request):
+    return request.param.cls()
+
+
+def test_the_order_of_pairs_and_candidates_does_not_matter(loss):
+    np.testing.assert_allclose(*permuted(loss), **CLOSE)
+
+
+def test_a_loss_that_takes_the_diagonal_for_the_positives_is_found():
+    """The planted fault."""
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(*permuted(lambda q, c, p, w, k: InfoNCE()(q, c, None, w, k)), **CLOSE)
+
+
+def test_finite_in_bfloat16_at_a_low_temperature(loss):
+    if hasattr(loss, "temperature"):
+        loss = dataclasses.replace(loss, temperature=0.01)
+    q, c, places, keep = rows("bfloat16")
+    gradient = jax.jit(jax.value_and_grad(lambda x, y: loss(x, y, places, keep=keep).value, (0, 1)))
+    for scale in (1, 100, 0):
+        out, grads = gradient(*(jnp.asarray(scale, x.dtype) * x for x in (q, c)))
+        assert out.dtype == jnp.float32 and bool(jnp.isfinite(out)) and all(bool(jnp.isfinite(g).all()) for g in grads)
+
+
+def test_padding_changes_nothing_and_where_all_is_padding_the_loss_is_zero(loss):
+    q, c = rows()[0], rows()[1][:B]
+    real = jnp.arange(B) < 5
+    weights, keep = real.astype(jnp.float32), jnp.broadcast_to(real[None], (B, B))
+
+    def padded(q, c, weights):
+        return loss(jnp.where(real[:, None], q, 7), jnp.where(real[:, None], c, -3), weights=weights, keep=keep)
+
+    out, short = padded(q, c, weights), loss(q[:5], c[:5])
+    np.testing.assert_allclose(out.value, short.value, **CLOSE)
+    assert float(out.weight) == float(short.weight) == 5
+    value, grads = jax.value_and_grad(lambda q, c: padded(q, c, 0 * weights).value, (0, 1))(q, c)
+    assert float(value) == 0 and all((np.asarray(g) == 0).all() for g in grads)
+
+
+def test_gradients_are_equal_on_any_number_of_devices(loss):
+    q, c, places, keep = rows()
+
+    @jax.jit
+    def gradient(q, c):
+        return jax.value_and_grad(lambda q, c: loss(q, c, places, keep=keep).value, (0, 1))(q, c)
+
+    found = []
+    for count in (1, 2, 8):
+        mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
+        found.append(jax.device_get(gradient(*jax.device_put((q, c), NamedSharding(mesh, P("data"))))))
+    for other in found[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), found[0], other)
