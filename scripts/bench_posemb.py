@@ -28,15 +28,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from bench import figures, interleaved, note, positive, provenance, words
-from bench_steps import Steps
+from bench_steps import Steps, System
 from flax import linen as nn
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.discover import members
 from jaxemb.nn import Patches, Tokens, Transformer, vit
 from jaxemb.objectives import Classify
+from jaxemb.ops.allow import Allow
 from jaxemb.ops.digits import digit_count
 from jaxemb.posemb import NoPos, SeqPE
+from jaxemb.posemb.base import Places
 from jaxemb.posemb.seqpe import table
 from jaxemb.train.encode import Encoder
 from jaxemb.train.sharding import make_mesh
@@ -153,7 +155,7 @@ class Trained(Steps):
     """A training of a work with this scheme."""
 
     def __init__(self, work: Work, pos: Any):
-        super().__init__(work.objective(pos), work.arrays())
+        super().__init__(System(work.objective(pos), "NoPos"), work.arrays())
 
     def variables(self) -> dict[str, Any]:
         """Those reached; what only training needs is dropped."""
@@ -181,14 +183,15 @@ def encoders(work: Work, trained: Mapping[str, Trained]) -> dict[str, Callable[[
 
 def attentions(work: Work, found: Mapping[str, Any]) -> dict[str, Callable[[int], Any]]:
     """{scheme: attention of one layer} for those that have no parameters in it."""
-    heads, width = work.encoder.heads, work.encoder.width // work.encoder.heads
+    attention = work.encoder.blocks[0].attention
+    heads, width = attention.heads, attention.width_of_head(work.encoder.width)
     shape = (work.batch, work.grid[0], heads, width)
     q, k, v = (jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 3))
-    pos = jnp.arange(work.grid[0])[None, :, None]
+    places = Places(jnp.arange(work.grid[0])[None, :, None], grid=work.grid, rows=work.batch)
 
     def run(module: Any) -> Callable[[int], Any]:
-        shared = jax.jit(nn.apply(lambda m, pos: m.prepare(pos, heads=heads, width=width), module))({}, pos)
-        attend = jax.jit(nn.apply(lambda m, *x: m.attend(*x), module))
+        shared = jax.jit(nn.apply(lambda m, places: m.prepare(places, heads=heads, width=width), module))({}, places)
+        attend = jax.jit(nn.apply(lambda m, *x: m.attend(*x, Allow()), module))
         return lambda count: [jax.block_until_ready(attend({}, q, k, v, shared)) for _ in range(count)]
 
     return {name: run(found[name]) for name in ("NoPos", "Rotary", "SelfExtend") if name in found}
@@ -258,7 +261,7 @@ def share(work: Work, pos: SeqPE) -> Share:
     project += 2 * n * n * d * (pos.way == "scalar")
     own = project if pos.shift else 0
     stem = 2 * n * d * 3 * work.patch**2 if work.name == "image" else 0
-    blocks = e.depth * (2 * n * d**2 * (4 + 2 * e.mlp_ratio) + 4 * n**2 * d)
+    blocks = e.depth * (2 * n * d**2 * (4 + 2 * e.blocks[0].mlp.ratio) + 4 * n**2 * d)
     return Share(count * (pos.depth * layer + 2 * pos.width * d) + (project - own), own, stem + blocks)
 
 

@@ -24,6 +24,7 @@ from jaxemb import Optim
 from jaxemb.nn.presets import PRESETS
 from jaxemb.nn.stem import patch_positions
 from jaxemb.objectives import Classify
+from jaxemb.posemb.base import Places
 from jaxemb.train.encode import Encoder
 from jaxemb.train.sharding import make_mesh
 from jaxemb.train.state import TrainState
@@ -85,11 +86,12 @@ class Case:
     def flops(self) -> float:
         """Of the matrix products of a call, 2 for a multiply-add; an update counts as three forward passes.
 
-        With n tokens of width d, patches of p numbers, l layers: forward = 2 n p d + l (2 n d^2 (4 + 2 mlp_ratio) + 4 n^2 d).
+        With n tokens of width d, patches of p numbers, l layers: forward = 2 n p d + l (2 n d^2 (4 + 2 ratio) + 4 n^2 d).
         """
         e = self.encoder()
         n, d, p = (self.image // e.stem.size) ** 2, e.width, 3 * e.stem.size**2
-        forward = 2 * n * p * d + e.depth * (2 * n * d**2 * (4 + 2 * e.mlp_ratio) + 4 * n**2 * d)
+        (block,) = e.blocks
+        forward = 2 * n * p * d + e.depth * (2 * n * d**2 * (4 + 2 * block.mlp.ratio) + 4 * n**2 * d)
         return self.batch * (3 * (forward + 2 * d * CLASSES) if self.task == "train" else forward)
 
     def build(self, system: str, params: Mapping[str, Any]) -> System:
@@ -194,7 +196,7 @@ def twin(case: Case, params: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     device = torch.device("cuda" if jax.default_backend() == "gpu" else "cpu")
     encoder = case.encoder()
     side = case.image // encoder.stem.size
-    where = patch_positions(jnp.arange(side**2)[None], side)
+    where = Places(patch_positions(jnp.arange(side**2)[None], side), grid=(side, side))
     positions = np.asarray(encoder.pos.add(jnp.zeros((1, side**2, encoder.width)), where))[0]
     model = Classifier(encoder, positions, CLASSES)
     load(model, params)

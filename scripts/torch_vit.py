@@ -1,7 +1,8 @@
 """The encoder of `jaxemb.nn.transformer` written in PyTorch, to the letter: what `bench.py` compares with.
 
 Pre-norm blocks, one matmul for q, k and v, erf GELU, `scaled_dot_product_attention`, fixed sine-cosine positions, mean of the
-tokens, linear head, AdamW that decays matrices alone. Modules carry the names of the JAX parameters, so `load` copies by path.
+tokens, linear head, AdamW that decays matrices alone. Modules carry the names of the JAX parameters, but for q, k and v, which
+`load` joins.
 """
 
 from __future__ import annotations
@@ -15,21 +16,43 @@ from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
 
-class Block(nn.Module):
-    """x <- x + Attn(LN(x)); x <- x + MLP(LN(x))."""
+class Attention(nn.Module):
+    """y = concat_h(softmax(q_h k_h^T / sqrt(e)) v_h) W."""
 
-    def __init__(self, width: int, heads: int, hidden: int, eps: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp_up, self.mlp_down = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d))
-        return x + self.mlp_down(F.gelu(self.mlp_up(self.norm2(x))))
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d))
+
+
+class FeedForward(nn.Module):
+    """x -> gelu(x U + a) D + c."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x)))
+
+
+class Block(nn.Module):
+    """x <- x + Attn(LN(x)); x <- x + MLP(LN(x)). `like` is a jaxemb Block."""
+
+    def __init__(self, width: int, like: Any) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width, like.norm.eps), nn.LayerNorm(width, like.norm.eps)
+        self.attention = Attention(width, like.attention.heads)
+        self.mlp = FeedForward(width, int(width * like.mlp.ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
 
 
 class Stem(nn.Module):
@@ -56,8 +79,8 @@ class Encoder(nn.Module):
         self.register_buffer("positions", torch.tensor(positions), persistent=False)
         self.names = [f"block_{i}" for i in range(like.depth)]
         for name in self.names:
-            self.add_module(name, Block(like.width, like.heads, int(like.width * like.mlp_ratio), like.eps))
-        self.norm = nn.LayerNorm(like.width, like.eps)
+            self.add_module(name, Block(like.width, like.blocks[0]))
+        self.norm = nn.LayerNorm(like.width, like.norm.eps)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)
@@ -84,16 +107,25 @@ NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 
 @torch.no_grad()
 def load(module: nn.Module, params: Mapping[str, Any]) -> None:
-    """Copies a tree of JAX parameters; every one of both sides must find its partner."""
-    state = {}
+    """Copies a tree of JAX parameters; every one of both sides must find its partner.
+
+    A Linear keeps its matrix as (out, in), without an axis of heads; q, k and v are one.
+    """
+    state: dict[str, Tensor] = {}
 
     def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
         for name, x in tree.items():
-            if isinstance(x, Mapping):
+            if name in ("k", "v"):
+                continue  # with q
+            if name == "q":
+                kernels = [np.asarray(tree[part]["kernel"]) for part in "qkv"]
+                walk({"kernel": np.concatenate([w.reshape(len(w), -1) for w in kernels], 1)}, (*path, "qkv"))
+                walk({"bias": np.concatenate([np.ravel(tree[part]["bias"]) for part in "qkv"])}, (*path, "qkv"))
+            elif isinstance(x, Mapping):
                 walk(x, (*path, name))
-            else:  # a Linear keeps its matrix as (out, in)
+            else:
                 x = np.asarray(x)
-                state[".".join((*path, NAMES[name]))] = torch.tensor(x.T if name == "kernel" else x)
+                state[".".join((*path, NAMES[name]))] = torch.tensor(x.reshape(-1, x.shape[-1]).T if name == "kernel" else x)
 
     walk(params, ())
     module.load_state_dict(state, strict=True)

@@ -145,8 +145,8 @@ def test_jaxemb_agrees_with_torch(systems, task):
 def test_a_parameter_without_a_partner_is_refused(systems):
     pytest.importorskip("torch")
     weights = micro(systems, "forward").weights()
-    del weights["encoder"]["block_2"]["qkv"]["bias"]
-    with pytest.raises(RuntimeError, match=r"Missing key.*encoder.block_2.qkv.bias"):
+    del weights["encoder"]["block_2"]["attention"]["out"]["bias"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*encoder.block_2.attention.out.bias"):
         systems.twin(micro(systems, "forward"), weights)
 
 
