@@ -19,7 +19,7 @@ from jaxemb.views import CropViews
 
 block, encoder, decoder = shapes.block, shapes.encoder, shapes.decoder
 rows = {"label": tuple(FACTORS), "every": 500, "train": 2000, "test": 1000}
-mae = replace(
+main = mae = replace(
     shapes.main,
     name="mae",
     objective=MAE(encoder=encoder, decoder=decoder, norm_pixels=False),
