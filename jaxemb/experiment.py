@@ -51,7 +51,8 @@ class Experiment:
     keep: int = 3
     """The newest checkpoints to keep."""
     best: str | None = None
-    """An evaluation figure, e.g. "knn/top1": the checkpoint with the highest one is kept as well."""
+    """An evaluation figure, e.g. "knn/top1": the checkpoint with the highest one is kept as well. Its evaluation must not look at
+    the split "test": what is chosen by test rows is not measured by them."""
     mesh: Mapping[str, int] = field(default_factory=lambda: {"data": -1})
     """Devices by axis (data, fsdp, model); one of them may be -1: all that are left."""
     sharding: tuple[tuple[str, str], ...] = ((".*", "replicate"),)
@@ -83,6 +84,11 @@ class Experiment:
             raise ConfigError(
                 f"best={self.best!r}: its evaluation runs at the end alone, so there is nothing to choose from; set evals."
                 f"{self.best.split('/')[0]}.every"
+            )
+        if self.best and self.evals[self.best.split("/")[0]].split == "test":
+            raise ConfigError(
+                f"best={self.best!r}: its evaluation looks at the split 'test', and a checkpoint that test rows chose is not "
+                f"measured by them: set evals.{self.best.split('/')[0]}.split to 'valid', and measure 'test' with another one"
             )
         for regex, _ in self.sharding:
             try:

@@ -135,14 +135,15 @@ class Layers(nn.Module):
         places: Places,
         posemb: PosEmb,
         *,
+        given: Places,
         allow: Allow,
         layers: tuple[int, ...] = (),
         prefix: int = 0,
     ) -> tuple[Array, tuple[Array, ...]]:
-        """(output, outputs of the asked-for layers). `prefix` tokens stand before those that `places` is of; `allow` is of all
-        of them. To be called inside `nn.compact`."""
+        """(output, outputs of the asked-for layers). `places` are those that `posemb` located, from the `given` ones; `prefix`
+        tokens stand before those that they are of; `allow` is of all of them. To be called inside `nn.compact`."""
         wanted, train, period = tuple(self._index(i) for i in layers), places.train, len(self.blocks)
-        shared = self._prepared(places, posemb, prefix)
+        shared = self._prepared(x[:, prefix:], places, given, posemb, prefix)
         # Each block is a copy of its own: linen would share one, and its parameters, between all layers.
         blocks = [_with_pos(b, posemb) for b in self.blocks]
         shares = jnp.linspace(0.0, 1.0, self.depth) if train and any(b.drop_path for b in blocks) else None
@@ -176,15 +177,23 @@ class Layers(nn.Module):
                 x = jnp.concatenate([x[:, :prefix], posemb.after_block(x[:, prefix:], i, places)], axis=1)
         return x, tuple(outputs[i] for i in wanted)
 
-    def _prepared(self, places: Places, posemb: PosEmb, prefix: int) -> list[Any]:
+    def _prepared(self, x: Array, places: Places, given: Places, posemb: PosEmb, prefix: int) -> list[Any]:
         """What the layers share, for each block of the period; computed once for blocks that are alike in this."""
         found, done = [], {}
         for i, block in enumerate(self.blocks):
             heads, width, own = block.attention.heads, block.attention.width_of_head(self.width), block.attention.pos
             kind = (heads, width, None if own is None else i)
             if kind not in done:
-                scheme = posemb if own is None else own.copy(name=f"pos_{i}")
-                done[kind] = scheme.prepare(places, heads=heads, width=width, prefix=prefix)
+                scheme, at = posemb, places
+                if own is not None:  # it locates tokens by itself, from what the encoder's scheme was given
+                    scheme = own.copy(name=f"pos_{i}")
+                    at = given.at(scheme.locate(given))
+                    if overrides(own, "after_block") or scheme.add(x, at) is not x:
+                        raise ConfigError(
+                            f"blocks[{i}].attention.pos: {type(own).__name__} changes tokens before or between the layers, which "
+                            "is for the positional embedding of the encoder; that of a block acts inside its attention alone"
+                        )
+                done[kind] = scheme.prepare(at, heads=heads, width=width, prefix=prefix)
             found.append(done[kind])
         return found
 

@@ -28,8 +28,8 @@ class Branch(Layers):
     kernel_init: str = "normal"
 
     @nn.compact
-    def __call__(self, x: Array, places: Places, posemb: PosEmb, *, prefix: int, start: int) -> Array:
-        x, _ = self.run_blocks(x, places, posemb, allow=places.allow.after(prefix), prefix=prefix)
+    def __call__(self, x: Array, places: Places, posemb: PosEmb, *, given: Places, prefix: int, start: int) -> Array:
+        x, _ = self.run_blocks(x, places, posemb, given=given, allow=places.allow.after(prefix), prefix=prefix)
         return Dense(self.outputs, kernel_init=self.kernel_init, name="out")(self.norm(x[:, start:]))
 
 
@@ -72,10 +72,11 @@ class Decoder(Layers):
             start = prefix + x.shape[1]
             x = jnp.concatenate([x, jnp.broadcast_to(token.astype(x.dtype), (b, hidden.shape[1], self.width))], axis=1)
             where = jnp.concatenate([jnp.broadcast_to(visible, (b, *visible.shape[1:])), hidden], axis=1)
-        places = Places(where, grid=grid, allow=Allow(), rows=b, train=train)
-        places = places.at(self.pos.locate(places))
+        given = Places(where, grid=grid, allow=Allow(), rows=b, train=train)
+        places = given.at(self.pos.locate(given))
         x = jnp.concatenate([first, self.pos.add(x, places)], axis=1)
-        return tuple(self._branch(name, outputs)(x, places, self.pos, prefix=prefix, start=start) for name in branches)
+        told: dict[str, Any] = {"given": given, "prefix": prefix, "start": start}
+        return tuple(self._branch(name, outputs)(x, places, self.pos, **told) for name in branches)
 
     def _branch(self, name: str, outputs: int) -> Branch:
         names = ("width", "depth", "scan", "remat", "kernel_init")

@@ -54,7 +54,7 @@ class Predictor(Layers):
             asked = jnp.ones((s, n), bool) if target_mask is None else target_mask
             valid = jnp.concatenate([seen, asked], axis=1)
         allow = Allow(valid)
-        places = Places(jnp.concatenate([context_pos, target_pos], axis=1), grid=grid, allow=allow, rows=s, train=train)
-        places = places.at(self.pos.locate(places))
-        x, _ = self.run_blocks(self.pos.add(x, places), places, self.pos, allow=allow)
+        given = Places(jnp.concatenate([context_pos, target_pos], axis=1), grid=grid, allow=allow, rows=s, train=train)
+        places = given.at(self.pos.locate(given))
+        x, _ = self.run_blocks(self.pos.add(x, places), places, self.pos, given=given, allow=allow)
         return Dense(d, kernel_init=self.kernel_init, name="out")(self.norm(x)[:, k:])

@@ -66,14 +66,15 @@ class Transformer(Layers):
         x = self.stem(inputs, width=self.width, keep=keep, types=types, dtype=self.dtype)
         b, n, _ = x.shape
         known = {"picture": self.stem.picture(inputs), "allow": allow, "rows": b, "train": train}
-        places = Places(self._positions(inputs, pos, keep, allow), grid=self._grid(inputs, allow), **known)
-        places = places.at(self.pos.locate(places))
+        given = Places(self._positions(inputs, pos, keep, allow), grid=self._grid(inputs, allow), **known)
+        places = given.at(self.pos.locate(given))
         x = self.pos.add(x, places)
         valid = jnp.ones((b, n), bool) if allow.valid is None else allow.valid
         extra = self.class_token + self.registers
         if extra:
             x = jnp.concatenate([self._prefix(x), x], axis=1)
-        x, outputs = self.run_blocks(x, places, self.pos, allow=allow.after(extra), layers=layers, prefix=extra)
+        asked = {"given": given, "allow": allow.after(extra), "layers": layers, "prefix": extra}
+        x, outputs = self.run_blocks(x, places, self.pos, **asked)
         x = x if self.norm is None else self.norm(x)
         ids = inputs if jnp.issubdtype(inputs.dtype, jnp.integer) and inputs.ndim == 2 else None
         if ids is not None and keep is not None:

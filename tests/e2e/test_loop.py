@@ -11,7 +11,9 @@ from jaxemb.train.loop import train
 @pytest.fixture(scope="module")
 def run(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    experiment = tiny("steps=9", "evals.knn.every=3", "save_every=100", "best=knn/top1", "keep=1", "log_every=4")
+    experiment = tiny(
+        "steps=9", "evals.knn.every=3", "evals.knn.split=valid", "save_every=100", "best=knn/top1", "keep=1", "log_every=4"
+    )
     return Run(folder), train(experiment, folder), experiment
 
 

@@ -67,7 +67,7 @@ def test_a_run_without_its_assets_is_refused(run, shared, tmp_path):
 
 def test_a_best_that_no_evaluation_gives_is_refused_before_the_first_step(tiny, tmp_path):
     with pytest.raises(ConfigError, match="best='knn/nope': the evaluation gives no such figure; did you mean 'knn/top1'"):
-        train(tiny("best=knn/nope", "evals.knn.train=40", "evals.knn.test=20"), tmp_path / "run")
+        train(tiny("best=knn/nope", "evals.knn.split=valid", "evals.knn.train=40", "evals.knn.test=20"), tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
     with pytest.raises(ConfigError, match="runs at the end alone.*set evals.knn.every"):
         tiny("best=knn/top1", "evals.knn.every=-1")

@@ -36,7 +36,7 @@ FILE = """
         "Defined in the experiment file itself."
         gain: float = 2.0
 
-    encoder = Transformer(stem=Patches(4), width=8, depth=1, heads=2)
+    encoder = Transformer(stem=Patches(4), width=8, depth=1)
     main = Experiment(name="probe", objective=Classify(encoder, pooling=Louder(3.0)), data=Digits(), steps=2, batch=4)
     other = replace(main, name="other", steps=3)
 """
@@ -51,7 +51,7 @@ def experiment(**changes) -> Experiment:
         steps=10,
         batch=8,
         ema=(0.9, 1.0),
-        evals={"knn": KNN(every=5), "again": KNN(data=Digits(size=4))},
+        evals={"knn": KNN(every=5, split="valid"), "again": KNN(data=Digits(size=4))},
         sharding=((".*kernel", "fsdp"), (".*", "replicate")),
         best="knn/top1",
         expect={"knn/top1": 0.5},
@@ -101,6 +101,10 @@ def test_overrides_reach_into_an_experiment():
         ({"ema": None, "objective": HardPatches()}, "ema: the targets of HardPatches come from an average"),
         ({"ema": (0.9, 1.1)}, r"ema must be two numbers in \[0, 1\], not \(0.9, 1.1\)"),
         ({"best": "nkn/top1"}, "no such evaluation; did you mean 'knn'"),
+        (
+            {"evals": {"knn": KNN(every=5)}},
+            "best='knn/top1': its evaluation looks at the split 'test'.*set evals.knn.split to 'valid'",
+        ),
         ({"name": ""}, "name='': it names the run folder; valid: up to 100 letters"),
         ({"name": "../../home"}, "it names the run folder"),
         ({"name": ".."}, "it names the run folder"),
@@ -108,7 +112,7 @@ def test_overrides_reach_into_an_experiment():
         ({"name": "x@5"}, "it names the run folder"),
         ({"name": "x" * 101}, "it names the run folder"),
         ({"evals": {"../x": KNN()}, "best": None}, "evals: '../x' names files and figures"),
-        ({"evals": {"knn": KNN(every=0)}}, "evals.knn.every must be at least 1, or -1 for the end alone, not 0"),
+        ({"evals": {"knn": KNN(every=0, split="valid")}}, "evals.knn.every must be at least 1, or -1 for the end alone, not 0"),
         ({"sharding": (("(", "replicate"),)}, r"sharding: '\(' is no regular expression"),
         ({"sharding": (("(.|.)*!", "replicate"),)}, "sharding: .* a choice inside of a repeat, which can run for ever"),
         ({"seed": -1}, r"Experiment.seed=-1: valid: 0 to 4,294,967,295"),

@@ -12,8 +12,10 @@ from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.ops.allow import Allow
 from jaxemb.posemb.alibi import ALiBi
+from jaxemb.posemb.conditional import Conditional
 from jaxemb.posemb.none import NoPos
 from jaxemb.posemb.relative import RelativeGrid
+from jaxemb.posemb.rescale import Interpolated
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.sincos import SinCos, sincos
 
@@ -162,6 +164,30 @@ def test_text_with_one_axis():
     params = model.init(jax.random.key(0), ids)
     changed = model.apply(params, ids.at[0, 3].set(9)).tokens
     np.testing.assert_allclose(model.apply(params, ids).tokens[:, :3], changed[:, :3], rtol=1e-6)  # causal
+
+
+def test_a_block_locates_tokens_by_its_own_scheme(plain):
+    """Half as far apart in the block alone is half as far apart in the encoder, and twice located is not once."""
+    params = jax.jit(Transformer(**SMALL, registers=1).init)(jax.random.key(1), IMAGES)
+    params = jax.tree.map(lambda x: 10 * x if x.ndim == 3 else x, params)  # fresh attention hardly looks at positions
+    half, rotary = Interpolated(of=Rotary(axes=2), factor=2), Rotary(axes=2)
+
+    def tokens(pos, own, **fields):
+        blocks = (Block(Attention(2, pos=own)),)
+        return Transformer(**{**SMALL, "registers": 1, "pos": pos, "blocks": blocks, **fields}).apply(params, IMAGES).tokens
+
+    expected = tokens(half, None)
+    np.testing.assert_allclose(tokens(NoPos(), half), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(tokens(Interpolated(of=NoPos(), factor=4), half), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(tokens(half, rotary), tokens(rotary, None), rtol=1e-4, atol=1e-4)
+    assert not np.allclose(expected, tokens(rotary, None), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("own", [SinCos(), Interpolated(of=SinCos()), Conditional()])
+def test_what_changes_tokens_is_no_scheme_of_a_block(own):
+    model = Transformer(**{**SMALL, "blocks": (Block(Attention(2)), Block(Attention(2, pos=own))), "depth": 2})
+    with pytest.raises(ConfigError, match=rf"blocks\[1\].attention.pos: {type(own).__name__} changes tokens before or between"):
+        jax.eval_shape(model.init, jax.random.key(0), IMAGES)
 
 
 def test_dropout_and_stochastic_depth_act_in_training_alone():
