@@ -45,22 +45,29 @@ def is_folder(path: Any) -> bool:
         return False
 
 
-def read_text(file: Any, limit: int = LARGEST) -> str:
-    """The text of a regular file. Bytes that are no UTF-8 become marks, so that a damaged line does not take the others along."""
+def read_bytes(file: Any, limit: int = LARGEST) -> bytes:
+    """The bytes of a regular file."""
     if not is_regular(file):
-        raise FileError(f"{printable(file)} is not a regular file" if _exists(file) else f"there is no file {printable(file)}")
+        raise FileError(f"{printable(file)} is not a regular file" if exists(file) else f"there is no file {printable(file)}")
     try:
         if is_local(file):
             with open(file, "rb") as stream:
-                found = stream.read(limit + 1)
+                long = os.fstat(stream.fileno()).st_size > limit
+                found = b"" if long else stream.read(limit + 1)
         else:
             with file.open("rb") as stream:
                 found = stream.read(limit + 1)
+                long = False
     except OSError as e:
         raise FileError(f"{printable(file)} cannot be read: {e.strerror or e}") from e
-    if len(found) > limit:
+    if long or len(found) > limit:
         raise FileError(f"{printable(file)} is larger than {limit // 2**20} MiB, which no such file is")
-    return found.decode("utf-8", "replace")
+    return found
+
+
+def read_text(file: Any, limit: int = LARGEST) -> str:
+    """The text of a regular file. Bytes that are no UTF-8 become marks, so that a damaged line does not take the others along."""
+    return read_bytes(file, limit).decode("utf-8", "replace")
 
 
 def read_json(file: Any, limit: int = LARGEST) -> Any:
@@ -105,7 +112,8 @@ def printable(x: Any) -> str:
     return text if len(text) <= 300 else f"{text[:150]}...{text[-100:]}"
 
 
-def _exists(file: Any) -> bool:
+def exists(file: Any) -> bool:
+    """Whether something has this name, be it a file or not."""
     try:
         return os.path.lexists(file) if is_local(file) else bool(file.exists())
     except (OSError, ValueError):

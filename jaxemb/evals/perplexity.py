@@ -11,6 +11,7 @@ from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
 from jaxemb.evals.accuracy import finite
 from jaxemb.evals.base import Eval, Scores
+from jaxemb.ops.allow import predicted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,7 @@ class Perplexity(Eval):
             raise ConfigError(f"tokens={self.tokens} is less than one window of {length}")
         rows = test[: self.tokens // length]
         nll = finite(model.score(rows, of="nll"), "log likelihoods").astype(np.float64)
-        count = rows["mask"][:, 1:].sum() if "mask" in rows else nll.size
-        nats = float(nll.sum() / count)
+        nats = float(nll.sum() / predicted(rows).sum())
         figures = {"perplexity": float(np.exp(nats)), "nats_per_token": nats}
         known = getattr(data, "bytes_per_token", None)
         return figures | ({"bits_per_byte": nats / float(np.log(2)) / known(self.split)} if known else {})

@@ -57,15 +57,30 @@ class Objective(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define features")
 
     def __call__(self, batch: Batch) -> tuple[Loss, Array]:
-        """Touches every parameter; what `init` runs."""
+        """Touches every parameter; what `init` runs. Packed rows, of which `encode` gives no embedding, are one text to it here."""
         now = Now(jnp.zeros((), jnp.int32), 1, jax.random.key(0))
-        return self.loss(batch, self.targets(batch, now), now), self.encode(batch)
+        whole = {name: x for name, x in batch.items() if name not in ("segments", "positions")}
+        return self.loss(batch, self.targets(batch, now), now), self.encode(whole)
 
 
 def allowed(batch: Batch) -> Allow:
     """What a batch says of its tokens: `mask` (b n), False where one is padding; `segments` (b n), which texts of a packed row they
-    belong to."""
-    return Allow(batch.get("mask"), batch.get("segments"))
+    belong to, 0 where one is padding."""
+    mask, segments = batch.get("mask"), batch.get("segments")
+    if segments is not None:
+        mask = segments > 0 if mask is None else mask & (segments > 0)
+    return Allow(mask, segments)
+
+
+def placed(batch: Batch) -> Array | None:
+    """`positions` (b n) of a batch's tokens as an encoder takes them, b n 1; None: the stem knows where they are."""
+    return batch["positions"][:, :, None] if "positions" in batch else None
+
+
+def refuse_packed(batch: Batch) -> None:
+    """Raises where a row holds several texts and one embedding is asked for."""
+    if "segments" in batch:
+        raise ConfigError("encode gives one embedding a row, and a packed row (segments) holds several texts: unpack them")
 
 
 def refuse_mask(owner: Any, batch: Batch) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError
 from jaxemb.layers.dense import Dense
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, allowed, refuse_mask
+from jaxemb.objectives.base import Objective, allowed, placed, refuse_mask, refuse_packed
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
@@ -29,6 +29,8 @@ class Classify(Objective):
 
     Where the batch holds `labels_soft` (b v), from mixup or cutmix, they stand in for the one-hot rows. Of several labels each
     has a head of its own, and the loss is the mean over all labels of all rows. A label of -1 is unknown, and not counted.
+
+    Packed rows (`segments` b n of 1, 2, ..., 0 for padding) have labels b s, one for each of at most s texts of a row.
     """
 
     encoder: nn.Module = field(default_factory=Transformer)
@@ -61,17 +63,19 @@ class Classify(Objective):
                 raise ConfigError(f"label={name!r} is not in the batch, which holds {', '.join(sorted(batch))}")
         if "labels_soft" in batch and len(self._labels) > 1:
             raise ConfigError(f"mixup and cutmix mix one label, not {self.label}")
-        parts = jnp.split(self.logits(batch, train=True), np.cumsum(self._classes)[:-1], axis=-1)
+        texts = batch[self._labels[0]].shape[1] if "segments" in batch else None
+        parts = jnp.split(self.head(self._pooled(batch, True, texts)), np.cumsum(self._classes)[:-1], axis=-1)
         losses, right, counts = [], {}, []
         for name, logits in zip(self._labels, parts, strict=True):
             logits = logits.astype(wide(logits))
-            hard = jax.nn.one_hot(batch[name], logits.shape[-1], dtype=logits.dtype)
+            label = batch[name].reshape(-1)
+            hard = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
             soft = batch["labels_soft"].astype(logits.dtype) if "labels_soft" in batch else hard
             soft = (1 - self.smoothing) * soft + self.smoothing / logits.shape[-1]
-            known = (batch[name] >= 0).astype(logits.dtype)
+            known = (label >= 0).astype(logits.dtype)
             count = known.sum()
             losses.append(-((soft * jax.nn.log_softmax(logits)).sum(-1) * known).sum())
-            right[name] = ((logits.argmax(-1) == batch[name]).astype(logits.dtype) * known).sum() / jnp.maximum(count, 1)
+            right[name] = ((logits.argmax(-1) == label).astype(logits.dtype) * known).sum() / jnp.maximum(count, 1)
             counts.append(count)
         logs = {"accuracy": jnp.stack([*right.values()]).mean()}
         if len(right) > 1:
@@ -81,7 +85,7 @@ class Classify(Objective):
 
     def logits(self, batch: Batch, *, train: bool = False) -> Float[Array, "b v"]:
         """Of all labels, one after the other."""
-        return self.head(self.pooling(self._features(batch, train)))
+        return self.head(self._pooled(batch, train))
 
     @property
     def _labels(self) -> tuple[str, ...]:
@@ -96,13 +100,25 @@ class Classify(Objective):
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The pooled features below the head."""
-        return self.pooling(self.features(batch))
+        return self._pooled(batch, train=False)
+
+    def _pooled(self, batch: Batch, train: bool, texts: int | None = None) -> Float[Array, "_ d"]:
+        """A row each; of packed rows one for each of `texts` texts of a row."""
+        if texts is None:
+            refuse_packed(batch)
+            return self.pooling(self._features(batch, train))
+        f = self._features(batch, train)
+        b, n, d = f.tokens.shape
+        own = batch["segments"][:, None] == jnp.arange(1, texts + 1)[None, :, None]
+        tokens = jnp.broadcast_to(f.tokens[:, None], (b, texts, n, d)).reshape(-1, n, d)
+        return self.pooling(Features(tokens, (own & f.mask[:, None]).reshape(-1, n)))
 
     def _features(self, batch: Batch, train: bool) -> Features:
         if self.inputs not in batch:
             raise ConfigError(f"inputs={self.inputs!r} is not in the batch, which holds {', '.join(sorted(batch))}")
         encoder: Any = self.encoder
         if isinstance(encoder, Transformer):
-            return encoder(batch[self.inputs], types=batch.get("types"), allow=allowed(batch), train=train)
+            told: dict[str, Any] = {"pos": placed(batch), "types": batch.get("types"), "allow": allowed(batch)}
+            return encoder(batch[self.inputs], **told, train=train)
         refuse_mask(self, batch)
         return encoder(batch[self.inputs], train=train)

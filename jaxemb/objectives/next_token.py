@@ -17,7 +17,8 @@ from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, allowed
+from jaxemb.objectives.base import Objective, allowed, placed, refuse_packed
+from jaxemb.ops.allow import predicted
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.token import Token
@@ -37,7 +38,8 @@ class NextToken(Objective):
 
     z (b n d) are the features of the encoder, E (v, d) is the table of its stem (Press & Wolf 2017), or with `tied=False` a Dense
     head of its own. Where the batch holds `mask` (b n), padding is neither seen nor predicted; `segments` (b n) are texts packed
-    into one row, that neither see nor predict each other. `bits_per_token`: the loss in bits.
+    into one row, that neither see nor predict each other (0: padding), and `positions` (b n) where their tokens are.
+    `bits_per_token`: the loss in bits.
     """
 
     tiny: ClassVar[dict] = {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))}
@@ -62,7 +64,7 @@ class NextToken(Objective):
 
     def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         nll = self._nll(batch, train=True)
-        counted = self._weight(batch, nll)
+        counted = predicted(batch).astype(nll.dtype)
         weight = counted.sum()
         value = (nll * counted).sum() / jnp.maximum(weight, 1)
         return Loss(value, weight, {"bits_per_token": value / np.log(2)})
@@ -78,14 +80,13 @@ class NextToken(Objective):
     def nll(self, batch: Batch) -> Float[Array, "b m"]:
         """-log p of each token but the first, in nats (m = n - 1); 0 where it is padding. Deterministic."""
         nll = self._nll(batch, train=False)
-        return nll * self._weight(batch, nll)
+        return nll * predicted(batch).astype(nll.dtype)
 
     def features(self, batch: Batch) -> Features:
         return self._features(batch, train=False)
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
-        if "segments" in batch:
-            raise ConfigError("encode gives one embedding a row, and a packed row (segments) holds several texts: unpack them")
+        refuse_packed(batch)
         return self.pooling(self.features(batch))
 
     @property
@@ -99,13 +100,7 @@ class NextToken(Objective):
         log_p = jax.nn.log_softmax(logits.astype(wide(logits)))
         return -jnp.take_along_axis(log_p, batch["tokens"][:, 1:, None], axis=-1)[..., 0]
 
-    def _weight(self, batch: Batch, like: Array) -> Float[Array, "b m"]:
-        weight = batch["mask"][:, 1:].astype(like.dtype) if "mask" in batch else jnp.ones_like(like)
-        if "segments" in batch:  # the first token of a text does not follow from the last one of the text before it
-            weight = weight * (batch["segments"][:, 1:] == batch["segments"][:, :-1]).astype(like.dtype)
-        return weight
-
     def _features(self, batch: Batch, train: bool) -> Features:
         if "tokens" not in batch:
             raise ConfigError(f"NextToken reads 'tokens', which are not in the batch; it holds {', '.join(sorted(batch))}")
-        return self.encoder(batch["tokens"], allow=allowed(batch), train=train)
+        return self.encoder(batch["tokens"], pos=placed(batch), allow=allowed(batch), train=train)

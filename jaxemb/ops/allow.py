@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
@@ -85,6 +86,17 @@ def positions_within(segments: Int[Array, "b n"]) -> Int[Array, "b n"]:
     place = jnp.arange(segments.shape[1], dtype=jnp.int32)[None]
     first = jnp.concatenate([jnp.ones_like(segments[:, :1], bool), segments[:, 1:] != segments[:, :-1]], axis=1)
     return place - jax.lax.cummax(jnp.where(first, place, 0), axis=1)
+
+
+def predicted(batch: Mapping[str, Any]) -> Any:
+    """Bool[b m], m = n - 1: which tokens but the first are predicted from those before them, in arrays of NumPy or JAX. Padding is
+    not, nor is the first token of a text, which does not follow from the text before it in a packed row."""
+    found = batch["tokens"][:, 1:] == batch["tokens"][:, 1:]
+    if "mask" in batch:
+        found = found & batch["mask"][:, 1:]
+    if (segments := batch.get("segments")) is not None:
+        found = found & (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+    return found
 
 
 def length(allow: Allow, n: int) -> Num[Array, "#b 1"]:

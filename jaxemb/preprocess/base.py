@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jaxemb import files
 from jaxemb.config import ConfigError, from_json, to_json
 from jaxemb.types import Paper
 
@@ -34,6 +35,8 @@ Spec = Mapping[str, Any]
 """Arrays by name, `ArraySpec`; of data with two towers nested, {"query": {...}, "document": {...}}."""
 
 DESCRIPTION, CHECKSUMS = "preprocess.json", "checksums.json"
+LARGEST = 2**28
+"""Bytes of a file of a state; the tokenizer of the largest vocabularies is an eighth of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,48 +83,56 @@ class Preprocess(abc.ABC):
     def save(self, folder: Any) -> None:
         """Writes the description, the state and their checksums into a folder (a `pathlib.Path` or its like)."""
         folder = Path(folder) if isinstance(folder, str) else folder
-        files = {DESCRIPTION: (json.dumps(to_json(self.stateless()), indent=2) + "\n").encode(), **self.state()}
-        sums = {name: _sum(content) for name, content in files.items()}
+        content = {DESCRIPTION: (json.dumps(to_json(self.stateless()), indent=2) + "\n").encode(), **self.state()}
+        sums = {name: _sum(found) for name, found in content.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in {**files, CHECKSUMS: (json.dumps(sums, indent=2) + "\n").encode()}.items():
+        for name, found in {**content, CHECKSUMS: (json.dumps(sums, indent=2) + "\n").encode()}.items():
             temporary = folder / f".{name}.tmp"  # a reader never sees half of a file
-            temporary.write_bytes(content)
+            temporary.write_bytes(found)
             temporary.replace(folder / name)
 
     @staticmethod
     def load(folder: Any) -> Preprocess:
         """What `save` wrote; refused where a file is missing or has changed."""
-        files = saved(folder)
+        state = saved(folder)
         try:
-            found = from_json(json.loads(files[DESCRIPTION]))
+            found = from_json(files.parse_json(state[DESCRIPTION].decode("utf-8", "replace")))
         except ValueError as e:
             raise DataError(f"{folder}/{DESCRIPTION} is damaged: {e}") from e
         if not isinstance(found, Preprocess):
             raise DataError(f"{folder}/{DESCRIPTION} describes no preprocessing but a {type(found).__name__}")
-        return found.with_state(files)
+        return found.with_state(state)
 
 
 def saved(folder: Any) -> dict[str, bytes]:
     """The files of a saved preprocessing by name, after their checksums have been compared."""
     folder = Path(folder) if isinstance(folder, str) else folder
+    if not files.exists(folder / CHECKSUMS):
+        raise DataError(
+            f"{files.printable(folder)} holds no preprocessing ({CHECKSUMS} is missing): copy the folder of the run whole"
+        )
     try:
-        sums = json.loads((folder / CHECKSUMS).read_bytes())
-        names = dict(sums)
-    except OSError as e:
-        raise DataError(f"{folder} holds no preprocessing ({CHECKSUMS} is missing): copy the folder of the run whole") from e
-    except (ValueError, TypeError) as e:
-        raise DataError(f"{folder / CHECKSUMS} is damaged: {e}") from e
-    if outside := [name for name in names if Path(name).name != name]:
-        raise DataError(f"{folder / CHECKSUMS} names {outside[0]!r}, which is no file of the folder")
-    files = {}
-    for name, expected in {DESCRIPTION: None, **names}.items():
+        sums = files.read_json(folder / CHECKSUMS)
+    except files.FileError as e:
+        raise DataError(str(e)) from e
+    if not isinstance(sums, dict):
+        raise DataError(f"{files.printable(folder / CHECKSUMS)} is damaged: it holds no checksums by name")
+    if outside := [name for name in sums if name in ("", "..") or Path(name).name != name]:
+        raise DataError(f"{files.printable(folder / CHECKSUMS)} names {outside[0]!r}, which is no file of the folder")
+    content = {}
+    for name, expected in {DESCRIPTION: None, **sums}.items():
+        file = folder / name
+        if not files.exists(file):
+            raise DataError(f"{files.printable(file)} is missing: copy the folder of the run whole")
         try:
-            files[name] = (folder / name).read_bytes()
-        except OSError as e:
-            raise DataError(f"{folder / name} is missing: copy the folder of the run whole") from e
-        if _sum(files[name]) != expected:
-            raise DataError(f"{folder / name} has changed since it was saved: what the model was trained with is gone; restore it")
-    return files
+            content[name] = files.read_bytes(file, LARGEST)
+        except files.FileError as e:
+            raise DataError(str(e)) from e
+        if _sum(content[name]) != expected:
+            raise DataError(
+                f"{files.printable(file)} has changed since it was saved: what the model was trained with is gone; restore it"
+            )
+    return content
 
 
 def _sum(content: bytes) -> str:

@@ -14,6 +14,7 @@ from jaxtyping import Integer
 
 from jaxemb import files
 from jaxemb.config import ConfigError
+from jaxemb.preprocess.base import LARGEST as STATE
 from jaxemb.preprocess.base import ArraySpec, DataError, Items, Preprocess, Spec
 from jaxemb.types import Paper
 
@@ -88,8 +89,8 @@ class BPE(Tokenizer):
         from etils import epath
 
         try:
-            return epath.Path(self.file).read_text()
-        except (OSError, UnicodeDecodeError) as e:
+            return files.read_bytes(epath.Path(self.file), STATE).decode()
+        except (files.FileError, UnicodeDecodeError) as e:
             raise DataError(f"tokenizer.file={self.file!r} cannot be read: {e}") from e
 
     def encode(self, text, state):

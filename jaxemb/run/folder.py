@@ -2,7 +2,7 @@
 
 config.json     the experiment, fully resolved; written before step 0
 assets/         the preprocessing and what it has learnt (a tokenizer, statistics), with checksums; written before step 0
-env.json        commit, dirty flag, versions, devices, command; the starts before this one under "earlier"
+env.json        commit, dirty flag, versions, devices, command, packages other than ours; the starts before this one under "earlier"
 metrics.jsonl   one object a line
 checkpoints/    <step>/ and <step>.manifest.json
 evals/          <name>@<step>.json
@@ -23,6 +23,7 @@ from etils import epath
 
 from jaxemb.config import fields, flatten, from_json, to_json
 from jaxemb.files import is_folder, is_local, is_regular, printable
+from jaxemb.packages import own_packages
 from jaxemb.preprocess.base import DataError, Preprocess
 from jaxemb.preprocess.images import ImagePreprocess
 from jaxemb.run.checkpoint import Checkpoints
@@ -119,7 +120,7 @@ class Run:
                 write_json(self.path / "config.json", doc)
                 if not trained:  # later on they stay what they were: `restored` refuses a run that has lost them
                     experiment.data.preprocess.save(self.path / "assets")
-                write_json(self.path / "env.json", self._environment())
+                write_json(self.path / "env.json", self._environment(doc))
             yield
 
     @contextlib.contextmanager
@@ -160,11 +161,11 @@ class Run:
             )
         return True
 
-    def _environment(self) -> dict[str, Any]:
+    def _environment(self, doc: dict[str, Any]) -> dict[str, Any]:
         file = self.path / "env.json"
         before = read_environment(self.path) if file.exists() else {}
         earlier = [*before.pop("earlier", []), *([before] if before else [])]
-        return environment() | {"earlier": earlier}
+        return environment() | {"packages": sorted(own_packages(doc)), "earlier": earlier}
 
 
 def told_statistics(objective: Any, preprocess: Preprocess) -> Any:

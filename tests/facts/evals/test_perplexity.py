@@ -70,6 +70,17 @@ def test_padding_does_not_count(known):
     assert Perplexity().run(Masked(UNIFORM), known(rows, rows)) == {"perplexity": pytest.approx(np.exp(2)), "nats_per_token": 2.0}
 
 
+def test_in_packed_rows_the_first_token_of_a_text_does_not_count(known):
+    segments = np.array([[1, 1, 2, 2], [1, 1, 1, 0]])
+    rows = {"images": np.zeros((2, 1)), "tokens": np.ones((2, 4), np.int32), "segments": segments}
+
+    class Packed(Model):
+        def measure(self, arrays):
+            return np.array([[2.0, 0, 2], [2, 2, 0]])  # as an objective gives them: 0 where nothing is predicted
+
+    assert Perplexity().run(Packed(UNIFORM), known(rows, rows))["nats_per_token"] == 2.0
+
+
 def test_what_cannot_be_measured_is_named(text, known, clusters):
     with pytest.raises(ConfigError, match="tokens must be at least 1"):
         Perplexity(tokens=0)

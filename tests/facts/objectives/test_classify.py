@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.data.packing import pack
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.resnet import ResNet
-from jaxemb.nn.stem import Patches
+from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
+from jaxemb.pooling.mean import Mean
+from jaxemb.pooling.token import Token
+from jaxemb.posemb.sincos import SinCos
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
@@ -100,3 +104,27 @@ def test_another_label_and_its_absence():
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         MODEL.clone(**fields)
+
+
+def test_each_text_of_a_packed_row_has_a_label_and_the_loss_of_a_row_of_its_own():
+    encoder = Transformer(stem=Tokens(16), pos=SinCos(axes=1), width=16, depth=1, blocks=(Block(Attention(2)),))
+    ids = np.random.default_rng(0).integers(0, 16, (3, 6))
+    texts = [ids[0, :3], ids[1, :4], ids[2, :6]]
+    rows = [pack(row, 8) for row in (texts[:2], texts[2:])]
+    packed = {name: jnp.stack([r[name] for r in rows]) for name in rows[0]}
+    packed["labels"] = jnp.array([[0, 2], [1, -1]])
+    alone = {
+        "tokens": jnp.stack([jnp.asarray(np.pad(t, (0, 8 - len(t))), jnp.int32) for t in texts]),
+        "mask": jnp.stack([jnp.arange(8) < len(t) for t in texts]),
+        "labels": jnp.array([0, 2, 1]),
+    }
+    for pooling in (Mean(), Token(last=True)):
+        model = Classify(encoder=encoder, pooling=pooling, classes=3, inputs="tokens")
+        params = jax.jit(model.init)(jax.random.key(1), packed)
+        params["params"]["head"]["kernel"] = jax.random.normal(jax.random.key(2), (16, 3))
+        together, apart = (model.apply(params, x, None, NOW, method="loss") for x in (packed, alone))
+        assert float(together.weight) == float(apart.weight) == 3
+        np.testing.assert_allclose(together.value, apart.value, rtol=1e-5)
+        for method in ("encode", "logits"):
+            with pytest.raises(ConfigError, match="a packed row.*holds several texts"):
+                model.apply(params, packed, method=method)

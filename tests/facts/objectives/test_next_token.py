@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.data.packing import pack
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
@@ -81,6 +82,35 @@ def test_padding_is_neither_seen_nor_predicted(params):
         np.testing.assert_allclose(*(MODEL.apply(params, x, method=method) for x in (a, b)), rtol=1e-5, atol=1e-6)
     cut = MODEL.apply(params, {"tokens": TOKENS[1:2, :5]}, method="encode")  # the embedding is that of the last real token
     np.testing.assert_allclose(MODEL.apply(params, a, method="encode")[1], cut[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_packed_row_has_the_loss_of_its_texts_in_rows_of_their_own(params):
+    """Positions are those of the batch: shifted ones give the loss of texts that are shifted."""
+    texts = [TOKENS[0, :3], TOKENS[1, :4], TOKENS[2, :6]]
+    rows = [pack([np.asarray(t) for t in row], 8) for row in (texts[:2], texts[2:])]  # one place and two are padding
+    packed = {name: jnp.stack([r[name] for r in rows]) for name in rows[0]}
+    alone = {name: jnp.zeros((3, 8), jnp.int32) for name in ("tokens", "positions")} | {"mask": jnp.zeros((3, 8), bool)}
+    for i, text in enumerate(texts):
+        n = len(text)
+        alone["tokens"] = alone["tokens"].at[i, :n].set(text)
+        alone["mask"] = alone["mask"].at[i, :n].set(True)
+        alone["positions"] = alone["positions"].at[i, :n].set(jnp.arange(n))
+    for shift in (0, 5):
+        together, apart = (loss(MODEL, params, {**x, "positions": x["positions"] + shift}) for x in (packed, alone))
+        assert float(together.weight) == float(apart.weight) == 2 + 3 + 5
+        np.testing.assert_allclose(together.value, apart.value, rtol=1e-5)
+        if shift == 0:
+            unshifted = together.value
+    assert abs(float(unshifted - together.value)) > 1e-4
+    other = {**packed, "tokens": jnp.where(packed["segments"] > 0, packed["tokens"], 9)}
+    np.testing.assert_allclose(loss(MODEL, params, other).value, unshifted, rtol=1e-6)
+    nll = np.asarray(MODEL.apply(params, packed, method="nll"))
+    assert (nll > 0).tolist() == [[True] * 2 + [False] + [True] * 3 + [False], [True] * 5 + [False] * 2]
+
+
+def test_a_packed_row_has_no_embedding(params):
+    with pytest.raises(ConfigError, match=r"encode gives one embedding a row, and a packed row \(segments\) holds several texts"):
+        MODEL.apply(params, {**BATCH, "segments": jnp.ones((3, 8), jnp.int32)}, method="encode")
 
 
 @pytest.mark.parametrize(

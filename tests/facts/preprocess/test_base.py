@@ -1,6 +1,7 @@
 """A preprocessing comes back from its folder as it was, or not at all."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -17,6 +18,15 @@ def test_it_comes_back(tmp_path):
     assert sorted(p.name for p in (tmp_path / "assets").iterdir()) == [CHECKSUMS, DESCRIPTION]  # nothing temporary is left
 
 
+def pipe(file):
+    file.unlink()
+    os.mkfifo(file)  # reading one waits for ever
+
+
+def huge(file, size):
+    os.truncate(file, size + 1)  # no block of it is on the disk
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -26,7 +36,13 @@ def test_it_comes_back(tmp_path):
         (lambda f: (f / CHECKSUMS).write_text("5"), "checksums.json is damaged"),
         (lambda f: (f / CHECKSUMS).write_text("{}"), "preprocess.json has changed since it was saved"),
         (lambda f: (f / CHECKSUMS).write_text('{"../x": ""}'), "names '../x', which is no file of the folder"),
+        (lambda f: (f / CHECKSUMS).write_text("[" * 100), "checksums.json is damaged: it is nested 100 deep"),
+        (lambda f: (f / CHECKSUMS).write_text('{"..": ""}'), "names '..', which is no file of the folder"),
         (lambda f: (f / DESCRIPTION).write_text("{}"), "preprocess.json has changed since it was saved"),
+        (lambda f: pipe(f / DESCRIPTION), "preprocess.json is not a regular file"),
+        (lambda f: pipe(f / CHECKSUMS), "checksums.json is not a regular file"),
+        (lambda f: huge(f / DESCRIPTION, 2**28), "preprocess.json is larger than 256 MiB"),
+        (lambda f: huge(f / CHECKSUMS, 2**26), "checksums.json is larger than 64 MiB"),
     ],
 )
 def test_what_is_missing_or_has_changed_is_refused(tmp_path, change, message):

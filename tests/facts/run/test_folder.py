@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jaxemb.config import ConfigError, override
+from jaxemb.config import ConfigError, override, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.experiment import Experiment
 from jaxemb.objectives.classify import Classify
@@ -134,7 +134,16 @@ def test_the_environment_of_each_start(experiment, tmp_path, monkeypatch):
     found = json.loads((tmp_path / "env.json").read_text())
     assert [e["command"] for e in (found, *found["earlier"])] == ["jaxemb third", "jaxemb first", "jaxemb second"]
     assert {"jax", "flax", "orbax-checkpoint", "python"} <= set(found["versions"])
-    assert len(found["devices"]) == 8 and found["processes"] == 1
+    assert len(found["devices"]) == 8 and found["processes"] == 1 and found["packages"] == []
+
+
+def test_the_packages_that_a_config_needs_are_recorded(experiment, tmp_path, monkeypatch):
+    """They are asked for by name where the run is read."""
+    monkeypatch.setattr("jaxemb.run.folder.to_json", lambda x: to_json(x) | {"extra": {"@": "mine.parts:Part"}})
+    monkeypatch.setattr("jaxemb.run.folder.from_json", lambda doc: experiment)
+    with Run(tmp_path).claimed(experiment):
+        pass
+    assert json.loads((tmp_path / "env.json").read_text())["packages"] == ["mine"]
 
 
 def git(folder, *command):
