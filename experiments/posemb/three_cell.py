@@ -7,13 +7,13 @@ Three cells of a 14 x 14 grid are tokens; six yes-no questions about their place
 2025). All schemes have the same budget; figures in README.md beside this file.
 """
 
+from experiments.posemb.cells.accuracy import ThreeCellAccuracy
+from experiments.posemb.cells.data import LABELS, ThreeCell
+from experiments.posemb.cells.stem import Cells
 from jaxemb import Experiment, Optim
-from jaxemb.data import ThreeCell
-from jaxemb.data.three_cell import LABELS
-from jaxemb.evals import ThreeCellAccuracy
 from jaxemb.experiment import replace
 from jaxemb.layers import FeedForward
-from jaxemb.nn import Attention, Block, Cells, Patches, Transformer
+from jaxemb.nn import Attention, Block, Patches, Transformer
 from jaxemb.objectives import Classify
 from jaxemb.pooling import Token
 from jaxemb.posemb import (

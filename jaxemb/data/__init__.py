@@ -32,7 +32,5 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.stream import Drawn as Drawn
     from jaxemb.data.text import Text as Text
     from jaxemb.data.textures import Textures as Textures
-    from jaxemb.data.three_cell import CellsPreprocess as CellsPreprocess
-    from jaxemb.data.three_cell import ThreeCell as ThreeCell
 else:
     __getattr__, __dir__ = attach(__name__)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from jaxtyping import UInt8
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Augment
+from jaxemb.ops.crops import TRIES, check_crops, crop_sides
 from jaxemb.preprocess.pixels import resize
 from jaxemb.types import Paper
 
@@ -46,10 +46,7 @@ class RandomResizedCrop(ImageAugment):
     """Smallest and largest width over height; drawn log-uniformly."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ConfigError(f"scale must be two rising shares in (0, 1], not {self.scale}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ConfigError(f"ratio must be two rising numbers above 0, not {self.ratio}")
+        check_crops("augment.", self.scale, self.ratio)
 
     def __call__(self, x, size, rng):
         top, left, height, width = self.box(x.shape[0], x.shape[1], rng)
@@ -57,12 +54,9 @@ class RandomResizedCrop(ImageAugment):
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Top, left, height and width of the part. After ten draws that do not fit: the largest centred one that does."""
-        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        for _ in range(10):
+        for _ in range(TRIES):
             u = rng.random(4)
-            area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * u[0])
-            ratio = math.exp(low + (high - low) * u[1])
-            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            h, w = (round(float(side)) for side in crop_sides(np, u[0], u[1], height, width, self.scale, self.ratio))
             if 0 < w <= width and 0 < h <= height:
                 return int(u[2] * (height - h + 1)), int(u[3] * (width - w + 1)), h, w
         w = min(width, round(height * self.ratio[1]))

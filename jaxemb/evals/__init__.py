@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.evals.probe import RidgeSolver as RidgeSolver
     from jaxemb.evals.rankme import RankMe as RankMe
     from jaxemb.evals.raw import RawInputs as RawInputs
-    from jaxemb.evals.three_cell import ThreeCellAccuracy as ThreeCellAccuracy
     from jaxemb.evals.throughput import Throughput as Throughput
 else:
     __getattr__, __dir__ = attach(__name__)

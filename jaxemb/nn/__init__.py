@@ -11,7 +11,6 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.block import Block as Block
     from jaxemb.nn.block import Layers as Layers
     from jaxemb.nn.block import Period as Period
-    from jaxemb.nn.cells import Cells as Cells
     from jaxemb.nn.cnn import CNN as CNN
     from jaxemb.nn.decoder import Branch as Branch
     from jaxemb.nn.decoder import Decoder as Decoder

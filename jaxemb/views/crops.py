@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import jax
@@ -13,11 +12,11 @@ from jax import Array
 from jaxtyping import Float, UInt32
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.crops import TRIES, check_crops, crop_sides
 from jaxemb.types import Paper
 from jaxemb.views.base import Views
 
 LUMA = (0.299, 0.587, 0.114)
-TRIES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +51,7 @@ class CropViews(Views):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ConfigError(f"views.scale must be two rising shares in (0, 1], not {self.scale}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ConfigError(f"views.ratio must be two rising numbers above 0, not {self.ratio}")
+        check_crops("views.", self.scale, self.ratio)
         for name in ("flip", "jitter", "grey"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"views.{name} is a chance, in [0, 1], not {getattr(self, name)}")
@@ -88,10 +84,7 @@ class CropViews(Views):
         last as does."""
         draw, place = jax.random.split(key)
         u, v = jax.random.uniform(draw, (2, TRIES), dtype)
-        area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * u)
-        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        ratio = jnp.exp(low + (high - low) * v)
-        w, h = jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)
+        h, w = crop_sides(jnp, u, v, height, width, self.scale, self.ratio)
         fits = (w <= width) & (h <= height)
         at = jnp.where(fits.any(), fits.argmax(), TRIES - 1)
         w, h = jnp.minimum(w[at], width), jnp.minimum(h[at], height)

@@ -48,13 +48,11 @@ FIELDS = {
     "Shapes": lambda *_: {"size": 16, "count_train": 50, "count_valid": 15, "count_test": 20},
     "Textures": lambda *_: {"size": 16, "count_train": 50, "count_valid": 15, "count_test": 20},
     "Text": lambda folder, _: write_text(folder),
-    "ThreeCell": lambda *_: {"grid": 4, "count_train": 50, "count_valid": 15, "count_test": 20},
 }
 """How a small data set of each member is made: fields, from a folder for its files and a way to ask for a fixture."""
 ITEMS = {
     "KeyValue": lambda row: row.tolist(),
     "Text": lambda row: bytes(row.astype(np.uint8)).decode(),
-    "ThreeCell": lambda row: row.tolist(),
 }
 """What a user would hand over to get this row of `arrays`, where the data are no images."""
 

@@ -11,7 +11,6 @@ from jaxemb.config import from_json, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.data.key_value import KeyValue
 from jaxemb.data.textures import Textures
-from jaxemb.data.three_cell import ThreeCell
 from jaxemb.discover import members
 from jaxemb.evals.base import Encodes, Scores
 from jaxemb.evals.dense import patch_labels
@@ -26,7 +25,6 @@ OWN = {"LiDAR": {"samples": 70, "views": CropViews(count=2)}}
 """For members that these numbers are too small for: LiDAR needs more images than features."""
 DATA = {
     "Perplexity": KeyValue(length=16, count_test=30),
-    "ThreeCellAccuracy": ThreeCell(grid=4, count_test=30),
     "DensePatches": Textures(size=16, count_train=80, count_test=40),
 }
 """What a member is measured on, where that is not `Digits()`."""

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from jaxemb.data.three_cell import LABELS, geometry, labels, triples
+from experiments.posemb.cells.data import LABELS, geometry, labels, triples
 
 GRID = 14
 """Of the file's `cells`, which do not say it."""

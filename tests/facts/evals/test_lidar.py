@@ -6,7 +6,7 @@ from fakes import Fake
 
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
-from jaxemb.data.three_cell import ThreeCell
+from jaxemb.data.key_value import KeyValue
 from jaxemb.evals.lidar import LiDAR
 from jaxemb.views.crops import CropViews
 
@@ -50,5 +50,5 @@ def test_what_it_cannot_measure():
         LiDAR(samples=8, views=CropViews(count=2)).run(Fake(first(8)), Digits())
     with pytest.raises(ConfigError, match="2 images of 2 views or more, not samples=500 of 1"):
         LiDAR(views=CropViews(count=1))
-    with pytest.raises(ConfigError, match="LiDAR makes views of images, the data hold cells"):
-        LiDAR().run(Fake(first(8)), ThreeCell(grid=4, count_train=30))
+    with pytest.raises(ConfigError, match="LiDAR makes views of images, the data hold tokens"):
+        LiDAR().run(Fake(first(8)), KeyValue(length=16))

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Num
 
+from experiments.posemb.cells.data import LABELS
 from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
-from jaxemb.data.three_cell import LABELS
 from jaxemb.evals.base import Eval, Scores, rows_of
 from jaxemb.types import Paper
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from fakes import Fake
 
+from experiments.posemb.cells.accuracy import ThreeCellAccuracy, answers, grouped
+from experiments.posemb.cells.data import LABELS, ThreeCell
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
-from jaxemb.data.three_cell import LABELS, ThreeCell
-from jaxemb.evals.three_cell import ThreeCellAccuracy, answers, grouped
 
 DATA = ThreeCell(count_test=2000)
 EVALUATION = ThreeCellAccuracy(test=2000)

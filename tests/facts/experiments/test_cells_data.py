@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.posemb.cells.data import LABELS, ThreeCell, geometry, labels, triples
 from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
-from jaxemb.data.three_cell import LABELS, ThreeCell, geometry, labels, triples
 
 SMALL = ThreeCell(grid=5, count_train=300, count_test=200)
 

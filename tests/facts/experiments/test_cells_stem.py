@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.posemb.cells.data import picture
+from experiments.posemb.cells.stem import Cells
 from jaxemb.config import ConfigError
-from jaxemb.data.three_cell import picture
-from jaxemb.nn.cells import Cells
 
 CELLS = jnp.array([[[0, 0], [3, 4], [1, 2]], [[4, 0], [0, 4], [2, 2]]])
 
