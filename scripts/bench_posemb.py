@@ -51,6 +51,8 @@ SETTINGS: dict[tuple[str, int], dict[str, Any]] = {
     ("SeqPE", 1): {"width": 384, "pivots": 16, "candidates": 32, "windows": 16, "samples": 32, **ONE_D},
 }
 """By member and axes: published where there is a choice. The digit encoder of texts is as wide as the model, as published."""
+SMALL = {"SeqPE": {"width": 16, "heads": 2, "depth": 1, "limit": 12, "pivots": 2, "candidates": 3, "windows": 2, "samples": 3}}
+"""By member, for `--small`."""
 GOALS = {
     ("train", "Rotary"): 1.05,
     ("train", "SeqPE"): 1.25,
@@ -145,7 +147,7 @@ def fitted(cls: type, grid: tuple[int, ...], small: bool = False) -> Any:
     if cls.__name__ == "Extended":
         given["original"] = grid[0] // 2
     given |= SETTINGS.get((cls.__name__, len(grid)), {})
-    return cls(**given | (getattr(cls, "tiny", {}) if small else {}))
+    return cls(**given | (SMALL.get(cls.__name__, {}) if small else {}))
 
 
 # ---- what is timed ---------------------------------------------------------------------------------------------------------------

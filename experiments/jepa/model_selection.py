@@ -10,6 +10,7 @@ apart.
 """
 
 from jaxemb import Experiment, Optim
+from jaxemb.contrastive import NTXent, VICRegLoss
 from jaxemb.data import Digits
 from jaxemb.evals import Collapse, FewShot, RankMe, Ridge
 from jaxemb.layers import Projector
@@ -43,11 +44,12 @@ def experiment(name: str, objective: SimCLR | VICReg, lr: float = 2e-3) -> Exper
 
 
 def simclr(temperature: float) -> SimCLR:
-    return SimCLR(encoder=encoder, projector=projector, views=views, temperature=temperature)
+    return SimCLR(encoder=encoder, projector=projector, views=views, contrast=NTXent(temperature))
 
 
 def vicreg(covariance: float, variance: float = 25.0) -> VICReg:
-    return VICReg(encoder=encoder, projector=projector, views=views, covariance_weight=covariance, variance_weight=variance)
+    contrast = VICRegLoss(covariance_weight=covariance, variance_weight=variance)
+    return VICReg(encoder=encoder, projector=projector, views=views, contrast=contrast)
 
 
 TEMPERATURES, COVARIANCES = (0.02, 0.1, 0.5, 3.0, 10.0), (0.0, 0.1, 1.0, 16.0)

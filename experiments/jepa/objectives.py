@@ -12,6 +12,7 @@ Masked methods see crops and flips; those with two views also change colours. Re
 from typing import Any
 
 from jaxemb import Experiment, Optim
+from jaxemb.contrastive import NTXent
 from jaxemb.data import Flip, Images, RandomResizedCrop
 from jaxemb.data.images import STATISTICS
 from jaxemb.evals import KNN, Collapse, LiDAR, RankMe, Ridge
@@ -80,7 +81,7 @@ def compared(name: str, objective: Any) -> Experiment:
     return replace(main, name=f"objectives_{name}", objective=objective, data=Images("cifar10", valid_share=0.0), evals=evals)
 
 
-simclr = compared("simclr", SimCLR(**views, temperature=0.2))
+simclr = compared("simclr", SimCLR(**views, contrast=NTXent(0.2)))
 vicreg = compared("vicreg", VICReg(**views))
 lejepa = compared("lejepa", LeJEPA(**views, slices=256))
 byol = compared("byol", BYOL(**views, predictor=Projector((512, 128))))

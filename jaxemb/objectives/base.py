@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -49,7 +50,7 @@ class Objective(nn.Module):
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The embedding of each example: what evaluation and users see. Deterministic. `role` is "query" or "document", for
-        objectives that embed the two in different ways."""
+        objectives that embed the two in different ways; of a batch that is nested by tower, the one to embed (see `tower`)."""
         raise TypeError(f"{type(self).__name__} does not define encode")
 
     def features(self, batch: Batch) -> Features:
@@ -81,6 +82,17 @@ def refuse_packed(batch: Batch) -> None:
     """Raises where a row holds several texts and one embedding is asked for."""
     if "segments" in batch:
         raise ConfigError("encode gives one embedding a row, and a packed row (segments) holds several texts: unpack them")
+
+
+def tower(batch: Batch, role: str) -> Batch:
+    """The part of a batch nested by tower, `{"query": {...}, "document": {...}}`, that has this role. A batch that is not nested is
+    of every role."""
+    nested = [name for name, part in batch.items() if isinstance(part, Mapping)]
+    if not nested:
+        return batch
+    if role not in nested:
+        raise ConfigError(f"role={role!r} is no tower of the batch, which has {', '.join(sorted(nested))}")
+    return batch[role]
 
 
 def refuse_mask(owner: Any, batch: Batch) -> None:

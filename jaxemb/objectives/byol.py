@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.projector import Projector
-from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view
+from jaxemb.objectives.two_views import _TwoViews, each_view
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Batch, Loss, Now, Paper
 
@@ -28,7 +29,6 @@ class BYOL(_TwoViews):
 
     paper: ClassVar[Paper | None] = Paper("Bootstrap Your Own Latent", 2020, "arxiv.org/abs/2006.07733")
     teacher: ClassVar[bool] = True
-    tiny: ClassVar[dict] = {"projector": SMALL, "predictor": SMALL}
 
     projector: Projector = field(default_factory=lambda: Projector((4096, 256)))
     predictor: Projector = field(default_factory=lambda: Projector((4096, 256)))
@@ -45,11 +45,11 @@ class BYOL(_TwoViews):
 
     def targets(self, batch: Batch, now: Now) -> Float[Array, "b 2 k"]:
         """The teacher's projections of both views, of length 1."""
-        return unit(each_view(self.projector, self.embed(batch)))
+        return unit(each_view(self.projector, self.embedded(batch, train=False)["views"]))
 
-    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
-        z = each_view(self.projector, self.embed(batch, train=True))
-        p = unit(each_view(self.predictor, z))
+    def compare(self, z: Mapping[str, Array], batch: Batch, targets: Any, now: Now) -> Loss:
+        rows = self.projected(z["views"])
+        p = unit(each_view(self.predictor, rows))
         error = jnp.square(p - targets[:, ::-1]).sum(-1)
         # 1 / sqrt(k) for rows spread evenly over the sphere, 0 on collapse
-        return Loss(error.sum(1).mean(), logs={"target_std": targets.std((0, 1)).mean()}, views={"projections": z})
+        return Loss(error.sum(1).mean(), logs={"target_std": targets.std((0, 1)).mean()}, views={"projections": rows})

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError
 from jaxemb.layers.dense import Dense
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, allowed, placed, refuse_mask, refuse_packed
+from jaxemb.objectives.base import Objective, allowed, placed, refuse_mask, refuse_packed, tower
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
@@ -100,7 +100,7 @@ class Classify(Objective):
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The pooled features below the head."""
-        return self._pooled(batch, train=False)
+        return self._pooled(tower(batch, role), train=False)
 
     def _pooled(self, batch: Batch, train: bool, texts: int | None = None) -> Float[Array, "_ d"]:
         """A row each; of packed rows one for each of `texts` texts of a row."""

@@ -13,12 +13,11 @@ from jaxtyping import Bool, Float
 from jaxemb.config import ConfigError, choices
 from jaxemb.layers.norms import normalise
 from jaxemb.masks.base import Masks
-from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.masks.multi_block import MultiBlock
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, patch_positions
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, refuse_mask
+from jaxemb.objectives.base import Objective, refuse_mask, tower
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
@@ -47,7 +46,6 @@ class IJEPA(Objective):
         "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture", 2023, "arxiv.org/abs/2301.08243"
     )
     teacher: ClassVar[bool] = True
-    tiny: ClassVar[dict] = {"predictor": Predictor(width=32, depth=1), "masks": FixedBlocks()}
 
     encoder: Transformer = field(default_factory=Transformer)
     predictor: Predictor = field(default_factory=Predictor)
@@ -156,7 +154,7 @@ class IJEPA(Objective):
         return self.encoder(batch["images"])
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
-        return self.pooling(self.features(batch))
+        return self.pooling(self.features(tower(batch, role)))
 
     def _grid(self, images: Any) -> tuple[int, int]:
         stem: Any = self.encoder.stem

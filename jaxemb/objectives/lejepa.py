@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.projector import Projector
-from jaxemb.objectives.two_views import SMALL, _TwoViews, each_view, refuse_negative
+from jaxemb.objectives.two_views import _TwoViews, refuse_negative
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.sigreg import check_points, random_directions, sigreg
 from jaxemb.types import Batch, Loss, Now, Paper
@@ -35,7 +36,6 @@ class LeJEPA(_TwoViews):
         "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics", 2025, "arxiv.org/abs/2511.08544"
     )
     pair: ClassVar[bool] = False
-    tiny: ClassVar[dict] = {"projector": SMALL, "views": CropViews(count=2), "slices": 64}
 
     projector: Projector = field(default_factory=lambda: Projector((2048, 2048, 64), bias=True))
     views: Views = field(default_factory=lambda: CropViews(count=4))
@@ -66,16 +66,19 @@ class LeJEPA(_TwoViews):
         batch = super().prepare(batch, draws)
         return {**batch, "local_seeds": self.local.seeds(draws)} if self.local else batch
 
-    def embed(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m d"]:
-        """The pooled features of every view, global ones first."""
-        whole = super().embed(batch, train=train)
-        if self.local is None:
-            return whole
-        return jnp.concatenate([whole, self._embed(self.local(batch["images"], batch["local_seeds"]), train)], axis=1)
+    def towers(self, batch: Batch) -> dict[str, Batch]:
+        """Global and local views."""
+        local = {"local": {name: batch[name] for name in ("images", "local_seeds")}} if self.local else {}
+        return {**super().towers(batch), **local}
 
-    def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
-        z = each_view(self.projector, self.embed(batch, train=True))
-        return self.join(z, random_directions(self.make_rng("dropout"), z.shape[-1], self.slices, z.dtype.name))
+    def embed(self, batch: Batch, role: str = "views", train: bool = False) -> Float[Array, "b m d"]:
+        if role == "local" and self.local is not None:
+            return self._pooled(self.local(batch["images"], batch["local_seeds"]), train)
+        return super().embed(batch, role, train)
+
+    def compare(self, z: Mapping[str, Array], batch: Batch, targets: Any, now: Now) -> Loss:
+        rows = self.projected(jnp.concatenate([*z.values()], axis=1))
+        return self.join(rows, random_directions(self.make_rng("dropout"), rows.shape[-1], self.slices, rows.dtype.name))
 
     def join(self, z: Float[Array, "b m k"], directions: Float[Array, "k s"]) -> Loss:
         """The loss of projections, global views first."""

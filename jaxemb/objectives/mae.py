@@ -12,12 +12,10 @@ from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.random_patches import RandomPatches
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.stem import Patches, patch_positions, patchify
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, refuse_mask
+from jaxemb.objectives.base import Objective, refuse_mask, tower
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import squared
@@ -37,7 +35,6 @@ class MAE(Objective):
     """
 
     paper: ClassVar[Paper | None] = Paper("Masked Autoencoders Are Scalable Vision Learners", 2022, "arxiv.org/abs/2111.06377")
-    tiny: ClassVar[dict] = {"decoder": Decoder(width=32, depth=1, blocks=(Block(Attention(4)),))}
 
     encoder: Transformer = field(default_factory=Transformer)
     decoder: Decoder = field(default_factory=Decoder)
@@ -84,7 +81,7 @@ class MAE(Objective):
         return self.encoder(batch["images"])
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
-        return self.pooling(self.features(batch))
+        return self.pooling(self.features(tower(batch, role)))
 
     def _error(self, images: Array, hidden: Int[Array, "b n"], p: Float[Array, "b n q"]) -> Float[Array, "b n"]:
         wanted = jnp.take_along_axis(self._patches(images), hidden[:, :, None], axis=1)

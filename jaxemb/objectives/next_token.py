@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,9 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.dense import Dense
-from jaxemb.nn.attention import Attention
-from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, allowed, placed, refuse_packed
+from jaxemb.objectives.base import Objective, allowed, placed, refuse_packed, tower
 from jaxemb.ops.allow import predicted
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
@@ -41,8 +39,6 @@ class NextToken(Objective):
     into one row, that neither see nor predict each other (0: padding), and `positions` (b n) where their tokens are.
     `bits_per_token`: the loss in bits.
     """
-
-    tiny: ClassVar[dict] = {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))}
 
     encoder: Transformer = field(default_factory=decoder)
     """Causal, with the stem `Tokens`; its `vocabulary` is the number of classes."""
@@ -86,6 +82,7 @@ class NextToken(Objective):
         return self._features(batch, train=False)
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
+        batch = tower(batch, role)
         refuse_packed(batch)
         return self.pooling(self.features(batch))
 

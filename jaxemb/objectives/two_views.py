@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, ClassVar
 
@@ -12,23 +12,23 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
+from jaxemb.contrastive.base import ContrastiveLoss
+from jaxemb.contrastive.nt_xent import NTXent
 from jaxemb.layers.projector import Projector
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, refuse_mask
+from jaxemb.objectives.base import refuse_mask, tower
+from jaxemb.objectives.contrastive import Contrastive
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
-from jaxemb.types import Batch, Features
+from jaxemb.types import Batch, Features, Loss, Now
 from jaxemb.views.base import Views
 from jaxemb.views.crops import CropViews
 
-SMALL = Projector(widths=(64, 32))
-"""For tests."""
 
-
-class _TwoViews(Objective):
-    """views -> encoder -> pooling -> projector, all views of a batch together; batch norm sees them as one batch.
+class _TwoViews(Contrastive):
+    """views -> encoder -> pooling, in pieces if so wished; then the projector on all views of the batch, and the loss.
 
     The batch holds `images` (b H W c) without augmentation, and from `prepare` the seeds of the views, `view_seeds` (b m).
     `encode` gives the pooled features below the projector, `project` what the projector makes of them.
@@ -36,7 +36,6 @@ class _TwoViews(Objective):
 
     pair: ClassVar[bool] = True
     """Whether there must be two views exactly."""
-    tiny: ClassVar[dict] = {"projector": SMALL}
 
     encoder: nn.Module = field(default_factory=Transformer)
     """Anything that returns `Features`: Transformer, ResNet."""
@@ -53,9 +52,12 @@ class _TwoViews(Objective):
         refuse_mask(self, batch)
         return {**batch, "view_seeds": self.views.seeds(draws)}
 
-    def embed(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m d"]:
+    def towers(self, batch: Batch) -> dict[str, Batch]:
+        return {"views": {name: batch[name] for name in ("images", "view_seeds")}}
+
+    def embed(self, batch: Batch, role: str = "views", train: bool = False) -> Float[Array, "b m d"]:
         """The pooled features of every view."""
-        return self._embed(self.views(batch["images"], batch["view_seeds"]), train)
+        return self._pooled(self.views(batch["images"], batch["view_seeds"]), train)
 
     def project(self, batch: Batch) -> Float[Array, "b k"]:
         """The projections of the images themselves, by the running statistics: what RankMe is defined on. Deterministic."""
@@ -68,17 +70,33 @@ class _TwoViews(Objective):
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The pooled features below the projector."""
-        return self.pooling(self.features(batch))
+        return self.pooling(self.features(tower(batch, role)))
 
-    def _embed(self, views: Float[Array, "b m h w c"], train: bool) -> Float[Array, "b m d"]:
+    def projected(self, z: Float[Array, "b m d"]) -> Float[Array, "b m k"]:
+        """All views at once through the projector in training: its batch norm sees them as one batch."""
+        if len(z) < 2 and not self.is_initializing():
+            raise ConfigError(
+                f"{type(self).__name__} compares the examples of a batch: it needs at least 2 in a (micro-)batch, not {len(z)}"
+            )
+        return each_view(self.projector, z)
+
+    def _pooled(self, views: Float[Array, "b m h w c"], train: bool) -> Float[Array, "b m d"]:
         encoder: Any = self.encoder
         b, m = views.shape[:2]
-        if b < 2 and not self.is_initializing():
-            raise ConfigError(
-                f"{type(self).__name__} compares the examples of a batch: it needs at least 2 in a (micro-)batch, not {b}"
-            )
         z = self.pooling(encoder(views.reshape(b * m, *views.shape[2:]), train=train))
         return z.reshape(b, m, -1).astype(wide(z))
+
+
+class _Pair(_TwoViews):
+    """Two views, compared by a loss of the family `contrastive`."""
+
+    contrast: ContrastiveLoss = NTXent()
+    """First views are its queries, second ones its candidates."""
+
+    def compare(self, z: Mapping[str, Array], batch: Batch, targets: Any, now: Now) -> Loss:
+        rows = self.projected(z["views"])
+        loss: Loss = self.contrast(rows[:, 0], rows[:, 1])
+        return loss._replace(views={"projections": rows})
 
 
 def each_view(module: Any, z: Float[Array, "b m d"]) -> Float[Array, "b m k"]:

@@ -86,16 +86,6 @@ class SeqPE(PosEmb):
     """
 
     paper: ClassVar[Paper | None] = Paper("SeqPE: Transformer with Sequential Position Encoding", 2025, "arxiv.org/abs/2506.13277")
-    tiny: ClassVar[dict] = {
-        "width": 16,
-        "heads": 2,
-        "depth": 1,
-        "limit": 12,
-        "pivots": 2,
-        "candidates": 3,
-        "windows": 2,
-        "samples": 3,
-    }
 
     axes: int = 2
     limit: int = 100

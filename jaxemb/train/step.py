@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxemb.ops.ema import ema_update
+from jaxemb.ops.pieces import cut
 from jaxemb.ops.tract import MOMENTS
 from jaxemb.train.probes import Probe, Seen
 from jaxemb.train.scanned import scanned_paths
@@ -128,12 +129,6 @@ class MicroBatches:
             terms, measured = jax.tree.map(lambda x: x / self._parts, (terms, measured))
         value = out.value + sum(terms.values())
         return value, (Found(value, {**out.logs, **terms}, measured), sown)
-
-
-def cut(x: jax.Array, parts: int) -> jax.Array:
-    """Micro-batches along a new leading axis. Every one takes its share from all over the batch, so that each device keeps working
-    on its own rows."""
-    return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
 
 
 def auxiliary(sown: Any) -> dict[str, jax.Array]:

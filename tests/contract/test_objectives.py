@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import tiny
 
+from jaxemb.config import ConfigError
 from jaxemb.discover import members
 from jaxemb.objectives.base import Objective
 from jaxemb.objectives.byol import BYOL
@@ -22,7 +24,7 @@ class Run:
     """One objective with its jitted step, on fixed examples: two classes of gratings, and two sequences that repeat."""
 
     def __init__(self, member):
-        self.objective = member.cls(**getattr(member.cls, "tiny", {}))
+        self.objective = tiny(member.cls)
         self.traces = 0
         step = make_step(self.objective, OPTIM, steps=STEPS, ema=EMA)
 
@@ -115,3 +117,14 @@ def test_encode_is_deterministic_and_row_by_row(run):
     assert a.ndim == 2 and len(a) == BATCH
     b = run.objective.apply(state.variables(), {k: v[::-1] for k, v in batch.items()}, method="encode")
     np.testing.assert_allclose(a[::-1], b, rtol=1e-4, atol=1e-5)
+
+
+def test_encode_reads_the_tower_of_a_role(run):
+    state, batch = run.create(run.batch(0), 0), run.batch(0)
+    turned = {k: v[::-1] for k, v in batch.items()}
+    nested = {"query": turned, "document": batch}
+    for role, part in nested.items():
+        a, b = (run.objective.apply(state.variables(), rows, role, method="encode") for rows in (nested, part))
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ConfigError, match="role='passage' is no tower of the batch, which has document, query"):
+        run.objective.apply(state.variables(), nested, "passage", method="encode")

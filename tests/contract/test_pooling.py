@@ -13,7 +13,7 @@ B, N, D = 3, 5, 8
 
 @pytest.fixture(params=members("pooling"), ids=lambda m: m.name)
 def case(request, key):
-    pool = request.param.cls(**getattr(request.param.cls, "tiny", {}))
+    pool = request.param.cls()
     tokens, prefix = jax.random.normal(key, (B, N, D)), jax.random.normal(key, (B, 2, D))
     mask = jnp.arange(N)[None] < jnp.array([[5], [3], [1]])
     f = Features(tokens, mask, prefix=prefix)

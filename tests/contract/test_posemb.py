@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from tiny import tiny
 
 from jaxemb.config import ConfigError
 from jaxemb.discover import members
@@ -23,7 +24,7 @@ CELLS = jnp.array([[0, 5, 3, 15, 8, 6], [1, 2, 14, 7, 4, 9]])
 
 
 def build(member):
-    return member.cls(**getattr(member.cls, "tiny", {}))
+    return tiny(member.cls)
 
 
 def position_axes(module):

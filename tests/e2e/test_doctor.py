@@ -9,6 +9,7 @@ import pytest
 
 from jaxemb.cli import main
 from jaxemb.config import override
+from jaxemb.contrastive.vicreg import VICRegLoss
 from jaxemb.data.arrays import Arrays
 from jaxemb.data.digits import Digits
 from jaxemb.doctor.checks import examine
@@ -135,8 +136,7 @@ FAULTS = {
                 encoder=ENCODER,
                 projector=Projector(widths=(32, 32), norm=False),
                 views=CropViews(size=8, mean=(0.305,), std=(0.376,)),
-                variance_weight=0.0,
-                covariance_weight=0.0,
+                contrast=VICRegLoss(variance_weight=0.0, covariance_weight=0.0),
             ),
         ),
         "collapse: spread of the student's embeddings",

@@ -7,14 +7,14 @@ from jaxemb.config import ConfigError
 from jaxemb.data.packing import pack
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
-from jaxemb.nn.stem import Patches
+from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
 
-ENCODER = decoder(stem=NextToken.tiny["encoder"].stem, width=16, depth=1, blocks=(Block(Attention(2)),))
+ENCODER = decoder(stem=Tokens(16), width=16, depth=1, blocks=(Block(Attention(2)),))
 MODEL = NextToken(encoder=ENCODER)
 TOKENS = jax.random.randint(jax.random.key(0), (3, 8), 0, 16)
 BATCH = {"tokens": TOKENS}

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import TINY
 
 from jaxemb.config import ConfigError, from_json, to_json
 from jaxemb.layers.feedforward import FeedForward
@@ -150,7 +151,7 @@ def test_parameters_of_a_layer_have_the_same_names_in_scan_and_remat(fields):
 @pytest.mark.parametrize("fields", [{}, {"remat": "full"}, {"scan": True}], ids=str)
 def test_copies_of_wrappers_have_parameters_of_their_own(fields):
     """Those of what is wrapped twice: the encoder's under `pos`, each layer's under `attention/pos`, none shared."""
-    seqpe = SeqPE(**SeqPE.tiny | {"contrastive": 0.0, "transfer": 0.0, "shift": 0.0})
+    seqpe = SeqPE(**TINY[SeqPE] | {"contrastive": 0.0, "transfer": 0.0, "shift": 0.0})
     images = jnp.ones((1, 4, 4, 1))
 
     def start(pos):

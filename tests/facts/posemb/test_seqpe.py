@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import TINY
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -16,7 +17,7 @@ from jaxemb.posemb import digit_encoder
 from jaxemb.posemb.base import Places, Shared
 from jaxemb.posemb.seqpe import SeqPE, table
 
-QUIET = SeqPE.tiny | {"contrastive": 0.0, "transfer": 0.0, "shift": 0.0}
+QUIET = TINY[SeqPE] | {"contrastive": 0.0, "transfer": 0.0, "shift": 0.0}
 
 
 def encoder(pos, **fields):
@@ -103,7 +104,7 @@ def test_every_layer_projects_on_its_own():
 
 
 def test_losses_are_sown_and_reach_the_digits():
-    model = encoder(SeqPE(**SeqPE.tiny | {"shift": 0.0, "dropout": 0.0}))
+    model = encoder(SeqPE(**TINY[SeqPE] | {"shift": 0.0, "dropout": 0.0}))
     x = images()
     variables = start(model, x)
     _, sown = losses(model, variables, x, 0)
@@ -120,7 +121,7 @@ def test_losses_are_sown_and_reach_the_digits():
 
 
 def test_shifted_steps_see_other_positions_and_rest_the_distillation():
-    settings = SeqPE.tiny | {"dropout": 0.0, "origins": 2, "way": "input"}
+    settings = TINY[SeqPE] | {"dropout": 0.0, "origins": 2, "way": "input"}
     x = jnp.concatenate([images(1)] * 4)
     model = {chance: encoder(SeqPE(**settings | {"shift": chance})) for chance in (0.0, 1.0)}
     variables = start(model[0.0], x)
@@ -136,7 +137,7 @@ def test_shifted_steps_see_other_positions_and_rest_the_distillation():
 
 
 def test_weights_of_the_losses_rise():
-    model = encoder(SeqPE(**SeqPE.tiny | {"warmup": 4, "shift": 0.0, "dropout": 0.0, "transfer": 0.0}))
+    model = encoder(SeqPE(**TINY[SeqPE] | {"warmup": 4, "shift": 0.0, "dropout": 0.0, "transfer": 0.0}))
     x, key = images(), jax.random.key(0)
     variables = {"params": start(model, x)["params"], "counters": {"pos": {"rise": {"step": jnp.zeros((), jnp.int32)}}}}
     run = jax.jit(lambda v: model.apply(v, x, train=True, rngs={"dropout": key}, mutable=["losses", "counters"])[1])
@@ -160,7 +161,7 @@ def test_sequences():
 
 
 def test_without_a_grid_the_losses_are_refused():
-    posemb = SeqPE(**SeqPE.tiny)
+    posemb = SeqPE(**TINY[SeqPE])
     pos = jnp.zeros((1, 3, 2), jnp.int32)
     with pytest.raises(ConfigError, match="need an encoder that knows its grid"):
         posemb.init(jax.random.key(0), Places(pos, train=True), heads=2, width=8, method="prepare")
@@ -192,6 +193,6 @@ def test_bad_positions():
     with pytest.raises(ConfigError, match="which makes the parameters as well"):
         stored = SeqPE(**QUIET, stored=(2, 2), project="single")
         stored.apply({}, Places(jnp.zeros((1, 4, 2), jnp.int32)), heads=1, width=4, method="prepare")
-    small = encoder(SeqPE(**SeqPE.tiny | {"limit": 4, "shift": 0.0}))
+    small = encoder(SeqPE(**TINY[SeqPE] | {"limit": 4, "shift": 0.0}))
     with pytest.raises(ConfigError, match=r"SeqPE.limit=4 leaves no window of \(4, 4\) outside of the grid"):
         start(small, images())

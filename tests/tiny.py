@@ -1,0 +1,44 @@
+"""Members in sizes that compile in a second: what contract tests run where a class's own defaults are large."""
+
+from typing import Any
+
+from jaxemb.layers.projector import Projector
+from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
+from jaxemb.nn.decoder import Decoder
+from jaxemb.nn.predictor import Predictor
+from jaxemb.nn.stem import Tokens
+from jaxemb.objectives.byol import BYOL
+from jaxemb.objectives.dmt_jepa import DMTJEPA
+from jaxemb.objectives.hard_patches import HardPatches
+from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.objectives.lejepa import LeJEPA
+from jaxemb.objectives.mae import MAE
+from jaxemb.objectives.next_token import NextToken, decoder
+from jaxemb.objectives.simclr import SimCLR
+from jaxemb.objectives.vicreg import VICReg
+from jaxemb.posemb.seqpe import SeqPE
+from jaxemb.views.crops import CropViews
+
+PROJECTOR = Projector(widths=(64, 32))
+_jepa = {"predictor": Predictor(width=32, depth=1), "masks": FixedBlocks()}
+_masked = {"decoder": Decoder(width=32, depth=1, blocks=(Block(Attention(4)),))}
+
+TINY: dict[type, dict[str, Any]] = {
+    BYOL: {"projector": PROJECTOR, "predictor": PROJECTOR},
+    DMTJEPA: _jepa,
+    HardPatches: _masked,
+    IJEPA: _jepa,
+    LeJEPA: {"projector": PROJECTOR, "views": CropViews(count=2), "slices": 64},
+    MAE: _masked,
+    NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
+    SimCLR: {"projector": PROJECTOR},
+    VICReg: {"projector": PROJECTOR},
+    SeqPE: {"width": 16, "heads": 2, "depth": 1, "limit": 12, "pivots": 2, "candidates": 3, "windows": 2, "samples": 3},
+}
+
+
+def tiny(cls: type, **fields: Any) -> Any:
+    """A small member of this class."""
+    return cls(**TINY.get(cls, {}) | fields)
