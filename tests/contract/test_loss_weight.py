@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from jaxemb.masks.fixed_blocks import FixedBlocks
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
@@ -16,7 +18,7 @@ from jaxemb.ops.draws import Draws
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
-VIT = Transformer(stem=Patches(4), width=8, depth=1, heads=2)
+VIT = Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),))
 IMAGES = np.asarray(jax.random.normal(jax.random.key(0), (4, 16, 16, 3)))
 
 
@@ -32,7 +34,11 @@ def blocks(kept):
 
 
 CASES = {
-    "NextToken": (NextToken(encoder=decoder(stem=Tokens(16), width=8, depth=1, heads=2)), tokens, [6, 3, 2, 4]),
+    "NextToken": (
+        NextToken(encoder=decoder(stem=Tokens(16), width=8, depth=1, blocks=(Block(Attention(2)),))),
+        tokens,
+        [6, 3, 2, 4],
+    ),
     "IJEPA": (IJEPA(encoder=VIT, predictor=Predictor(width=8, depth=1), masks=FixedBlocks()), blocks, [4, 1, 2, 4]),
     "Classify": (Classify(encoder=VIT, classes=3), lambda known: {"images": IMAGES, "labels": np.asarray(known)}, [0, -1, 1, 2]),
 }
