@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
+from jaxemb.doctor import advice
 from jaxemb.doctor.patient import Finding, Patient, grade
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.probe import Ridge
@@ -30,7 +31,7 @@ def data(p: Patient) -> Iterator[Finding]:
         mean,
         grade(abs(mean) / max(std, 1e-6), yellow=0.75, red=2.0),
         "inputs should be centred: a common mean drowns what differs",
-        "standardise: Images(mean=..., std=...), statistics of these data",
+        advice.standardised(x),
     )
     yield Finding(
         "data",
@@ -38,11 +39,11 @@ def data(p: Patient) -> Iterator[Finding]:
         std,
         "red" if not 0.1 <= std <= 10 else "yellow" if not 0.4 <= std <= 2.5 else "green",
         "should be about 1",
-        "standardise; values in [0, 255] or nearly constant ones make the first layer train at another pace than the rest",
+        f"{advice.standardised(x)}; else the first layer trains at another pace than the rest",
     )
     constant = float((x.std(1) < 1e-6).mean())
-    advice = "look at the files: empty, masked or broken images"
-    yield Finding("data", "constant examples", constant, grade(constant, yellow=0.01, red=0.2), "share without any content", advice)
+    look = "look at the files: empty, masked or broken images"
+    yield Finding("data", "constant examples", constant, grade(constant, yellow=0.01, red=0.2), "share without any content", look)
     copies = 1 - len({row.tobytes() for row in x}) / len(x)
     yield Finding("data", "duplicates", copies, grade(copies, yellow=0.02, red=0.3), "share of exact copies", "drop them")
     yield from _labels(p, x)
@@ -61,12 +62,14 @@ def _labels(p: Patient, x: np.ndarray) -> Iterator[Finding]:
     agree = float((y[cosine.argmax(1)] == y).mean())
     chance = float((np.bincount(y) / len(y)) @ (np.bincount(y) / len(y)))
     error = math.sqrt(chance * (1 - chance) / len(y))
+    level = "green" if agree > chance + 3 * error else "yellow" if agree > chance + error else "red"
+    level = "grey" if level != "green" and error > chance / 4 else level  # so few tell nothing
     yield Finding(
         "data",
         "raw neighbours of one class, over chance",
         agree / chance,
-        "green" if agree > chance + 3 * error else "yellow" if agree > chance + error else "red",
-        f"the nearest raw input has the same label in {agree:.1%}, guessing gives {chance:.1%}",
+        level,
+        f"the nearest raw input has the same label in {agree:.1%}, guessing gives {chance:.1%} ± {error:.1%}, {len(y)} examples",
         "labels or images are shuffled, or labels do not show in the inputs: does row i of one belong to row i of the other?",
     )
 
@@ -84,10 +87,8 @@ def _coverage(p: Patient, batches: int = 20) -> Iterator[Finding]:
     count = int(np.prod(stem.grid(p.data.spec["images"].shape)))
     for what, patches in (("shown", seen), ("predicted", hidden)):
         share = 1 - len(patches) / count
-        advice = "masks that reach the border, e.g. FixedBlocks, or MultiBlock with other scales"
-        yield Finding(
-            "data", f"patches never {what}", share, grade(share, yellow=0.05, red=0.6), f"share of the {count} patches", advice
-        )
+        level = grade(share, yellow=0.05, red=0.6)
+        yield Finding("data", f"patches never {what}", share, level, f"share of the {count} patches", advice.masks(p))
     shown = float(np.mean([len(np.unique(row)) for row in p.batch["context"].reshape(-1, p.batch["context"].shape[-1])])) / count
     yield Finding(
         "data",
@@ -109,7 +110,7 @@ def optimisation(p: Patient) -> Iterator[Finding]:
         float(lr.max()),
         "red" if lr.max() <= 0 else grade(lr.max() / max(wanted, 1e-30), yellow=0.5, red=0.01),
         f"the highest that was logged; the setting is {wanted:g}",
-        "a warm-up longer than the run, or a learning rate of 0: nothing is trained",
+        advice.unreached(p),
     )
     moved = _distance(p.untrained["params"], p.student["params"])
     yield Finding(
@@ -118,7 +119,7 @@ def optimisation(p: Patient) -> Iterator[Finding]:
         moved,
         grade(moved, yellow=0.02, red=1e-6),
         "|trained - untrained| / |untrained| over all parameters",
-        "the parameters hardly moved: a higher learning rate, or more steps",
+        f"the parameters hardly moved: a learning rate above {wanted:g}, or more steps",
     )
     norms = p.series.get("grad_norm")
     if norms is not None and len(norms) > 12:
@@ -130,26 +131,23 @@ def optimisation(p: Patient) -> Iterator[Finding]:
             peak,
             grade(peak, yellow=20.0, red=1000.0),
             "single steps that undo many others",
-            "clip=1.0, a longer warm-up, or a lower learning rate",
+            advice.smoother(p),
         )
         if p.experiment.optim.clip:
             cut = float((norms > p.experiment.optim.clip).mean())
-            advice = "clip is below the usual gradient: it sets the step size then, not the learning rate; raise it"
-            yield Finding(
-                "optimisation", "steps clipped", cut, grade(cut, yellow=0.5, red=1.1), "share of the logged steps", advice
-            )
+            high = f"clip={p.experiment.optim.clip:g} is below the usual gradient and sets the step size: raise it"
+            yield Finding("optimisation", "steps clipped", cut, grade(cut, yellow=0.5, red=1.1), "share of the logged steps", high)
     losses = p.series.get("loss")
     if losses is not None and len(losses) > 9:
         jumps = np.diff(losses) / max(float(np.median(np.abs(losses))), 1e-30)
         spikes = float((jumps > 1.0).mean())
-        advice = "lower learning rate, longer warm-up, clipping"
         yield Finding(
             "optimisation",
             "loss spikes",
             spikes,
             grade(spikes, yellow=0.02, red=0.3),
             "share of jumps by more than the median loss",
-            advice,
+            advice.smoother(p),
         )
     yield from _layers(p)
 
@@ -190,7 +188,7 @@ def teacher(p: Patient) -> Iterator[Finding]:
         share,
         grade(share, yellow=0.3, red=0.02),
         f"the teacher is {moved:.2g} from the start, the student {own:.2g}, and they are {apart:.2g} apart",
-        "the average hardly moves: start it lower, e.g. ema=(0.99, 1.0)",
+        f"the average hardly moves: {advice.faster_average(p)}",
     )
     horizon = 1 / max(1 - first, 1e-9)
     part = horizon / max(p.experiment.steps, 1)
@@ -218,7 +216,7 @@ def context(p: Patient) -> Iterator[Finding]:
             share,
             grade(share, yellow=0.6, red=0.95),
             "1: a target is the same in all images, and can be predicted from its place",
-            "a spread of the features (SIGReg), Xavier initialisation, targets from several layers, larger patches",
+            advice.placed_targets(p),
         )
         share = image_share(values)
         yield Finding(
@@ -253,11 +251,11 @@ def collapse(p: Patient) -> Iterator[Finding]:
     for name in ("student", "teacher"):
         if name not in z:
             continue
-        advice = "collapse: a variance or SIGReg term, a lower learning rate, an EMA teacher or stopped gradient"
+        remedy = f"collapse: {advice.collapse(p)}"
         value = spread(z[name])
         level = "red" if value < min(0.02, base["spread"] / 2) else grade(value / max(base["spread"], 1e-9), yellow=0.7, red=0.1)
         yield Finding(
-            "collapse", f"spread of the {name}'s embeddings", value, level, f"0: all alike; untrained {base['spread']:.3g}", advice
+            "collapse", f"spread of the {name}'s embeddings", value, level, f"0: all alike; untrained {base['spread']:.3g}", remedy
         )
         width = min(z[name].shape)
         rank = rankme(z[name], centre=True)
@@ -268,7 +266,7 @@ def collapse(p: Patient) -> Iterator[Finding]:
             rank,
             level,
             f"RankMe, centred, of {width}; untrained {base['rank']:.3g}",
-            advice,
+            remedy,
         )
         cosine = mean_cosine(z[name])
         yield Finding(
@@ -277,7 +275,7 @@ def collapse(p: Patient) -> Iterator[Finding]:
             cosine,
             grade(cosine, yellow=0.995, red=0.9999),
             "1: all point one way",
-            advice,
+            remedy,
         )
 
 
@@ -291,23 +289,34 @@ def worth(p: Patient) -> Iterator[Finding]:
             raw = RawInputs(of=evaluation).run(p.model(variables), p.data)["top1"]
         except ConfigError:  # without labels, or without inputs that are numbers
             return
-        error = math.sqrt(2 * 0.25 / count)  # of the difference of two shares
-        yield Finding(
-            "worth",
-            f"{name} over the untrained encoder",
-            got - base,
-            "green" if got > base + error else "yellow" if got > base - error else "red",
-            f"{got:.1%} trained, {base:.1%} untrained",
-            "the lines above say why; else more steps",
-        )
-        yield Finding(
-            "worth",
-            f"{name} over raw inputs",
-            got - raw,
-            "green" if got > raw else "yellow",
-            f"{got:.1%} trained, {raw:.1%} from the inputs themselves",
-            "at this size of run often not reached",
-        )
+        yield compared(f"{name} over the untrained encoder", got, base, count, "untrained", red=True)
+        yield compared(f"{name} over raw inputs", got, raw, count, "from the inputs themselves", red=False)
+
+
+def compared(name: str, got: float, other: float, rows: int, what: str, *, red: bool) -> Finding:
+    """The difference of two shares of the same number of rows, with standard errors. Within two of them nothing is said, unless the
+    rows are so many that a difference of a tenth would have shown. (Both are of the same rows, so the errors are rather too large.)
+
+        error of a share p of n rows = sqrt(p (1 - p) / n), with p drawn to 1/2 by two rows of either answer (Agresti & Coull 1998)
+    """
+    a, b = (_error(p, rows) for p in (got, other))
+    error = math.hypot(a, b)
+    meaning = f"{got:.1%} ± {a:.1%} trained, {other:.1%} ± {b:.1%} {what}, {rows} rows"
+    if got - other > 2 * error:
+        level, try_ = "green", ""
+    elif got - other < -2 * error:
+        level, try_ = ("red" if red else "yellow"), "the lines above say why; else more steps"
+    elif 2 * error < 0.1:
+        level, try_ = "yellow", "no difference beyond the noise: the lines above say why; else more steps"
+    else:
+        level, try_ = "grey", ""
+        meaning = f"{meaning}: within the noise: so few rows cannot tell"
+    return Finding("worth", name, got - other, level, meaning, try_)
+
+
+def _error(share: float, rows: int) -> float:
+    p = (share * rows + 2) / (rows + 4)
+    return math.sqrt(p * (1 - p) / (rows + 4))
 
 
 def _distance(a: object, b: object) -> float:

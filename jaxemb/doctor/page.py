@@ -17,16 +17,23 @@ from jaxemb.ops.similarity import unit
 from jaxemb.run.environment import environment
 from jaxemb.run.files import Where, write_json
 
-COLOURS = {"green": "#2e8b57", "yellow": "#d9a400", "red": "#c0392b"}
+COLOURS = {"green": "#2e8b57", "yellow": "#d9a400", "red": "#c0392b", "grey": "#9a9a9a"}
+STYLES = {"green": "bold green", "yellow": "bold yellow", "red": "bold red", "grey": "bright_black"}
+CHARACTERS = 122
+"""Of a line of meaning and advice on the page."""
 
 
 def rows(findings: Sequence[Finding]) -> list[tuple[object, ...]]:
     """What the terminal shows: level, group, name, value, meaning, and what to try where something is amiss."""
     shown = []
     for f in findings:
-        advice = f"; try: {f.advice}" if f.advice and f.level != "green" else ""
-        shown.append((Text(f.level, style=f"bold {f.level}"), f.group, f.name, f.value, f.meaning + advice))
+        shown.append((Text(f.level, style=STYLES[f.level]), f.group, f.name, f.value, said(f)))
     return shown
+
+
+def said(f: Finding) -> str:
+    """What it means, and what to try where something is amiss."""
+    return f"{f.meaning}; try: {f.advice}" if f.advice and f.level in ("yellow", "red") else f.meaning
 
 
 def record(p: Patient, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -48,13 +55,16 @@ def write(p: Patient, findings: Sequence[Finding]) -> list[epath.Path]:
 def draw(p: Patient, findings: Sequence[Finding], out: Where) -> None:
     """Loss and learning rate, the spectra of embeddings, cosines of pairs; below, a line a finding."""
     plt = pyplot()
-    height = 3.2 + 0.27 * len(findings)
-    figure = plt.figure(figsize=(11, height), layout="constrained")
-    grid = figure.add_gridspec(2, 3, height_ratios=[2.6, max(height - 3.2, 1)])
+    texts = [textwrap.wrap(said(f), CHARACTERS) for f in findings]
+    below = max(sum(_inches(text) for text in texts), 1.0)
+    figure = plt.figure(figsize=(12.5, 3.4 + below), layout="constrained")
+    grid = figure.add_gridspec(2, 3, height_ratios=[2.8, below])
     _curves(figure.add_subplot(grid[0, 0]), p)
     _spectra(figure.add_subplot(grid[0, 1]), p)
     _cosines(figure.add_subplot(grid[0, 2]), p)
-    _lines(figure.add_subplot(grid[1, :]), findings)
+    for axis in figure.axes:
+        axis.tick_params(labelsize=7)
+    _lines(figure.add_subplot(grid[1, :]), findings, texts)
     figure.suptitle(f"{p.run.path}, step {p.step}", fontsize=11)
     save(figure, out, dpi=130)
 
@@ -75,6 +85,9 @@ def _spectra(axis: Any, p: Patient) -> None:
     for name, z in p.embeddings.items():
         values = np.linalg.svd(z - z.mean(0), compute_uv=False)
         axis.semilogy(np.arange(1, len(values) + 1), np.maximum(values / max(values[0], 1e-30), 1e-8), label=name)
+    axis.yaxis.set_major_formatter(
+        lambda value, _: f"{value:.0e}"
+    )  # the usual one writes mathematics, which `pyplot` takes literally
     axis.set_title("singular values of embeddings", fontsize=9)
     axis.legend(fontsize=7, frameon=False)
 
@@ -88,13 +101,19 @@ def _cosines(axis: Any, p: Patient) -> None:
     axis.legend(fontsize=7, frameon=False)
 
 
-def _lines(axis: Any, findings: Sequence[Finding]) -> None:
+def _lines(axis: Any, findings: Sequence[Finding], texts: Sequence[Sequence[str]]) -> None:
+    """A row a finding, as high as its text has lines; nothing is cut."""
     axis.set_axis_off()
     axis.set_xlim(0, 1)
-    axis.set_ylim(len(findings), 0)
-    for i, f in enumerate(findings):
-        axis.plot(0.01, i + 0.5, "o", color=COLOURS[f.level], markersize=7)
-        axis.text(0.025, i + 0.5, f"{f.group}: {f.name}", va="center", fontsize=8)
-        axis.text(0.36, i + 0.5, f"{f.value:.3g}", va="center", ha="right", fontsize=8, family="monospace")
-        text = f.meaning if f.level == "green" else f"{f.meaning}; try: {f.advice}"
-        axis.text(0.375, i + 0.5, textwrap.shorten(text, 118, placeholder=" ..."), va="center", fontsize=7, color="0.25")
+    axis.set_ylim(max(sum(map(_inches, texts)), 1.0), 0)
+    top = 0.0
+    for f, text in zip(findings, texts, strict=True):
+        middle, top = top + _inches(text) / 2, top + _inches(text)
+        axis.plot(0.01, middle, "o", color=COLOURS[f.level], markersize=7)
+        axis.text(0.022, middle, f"{f.group}: {f.name}", va="center", fontsize=8)
+        axis.text(0.37, middle, f"{f.value:.3g}", va="center", ha="right", fontsize=8, family="monospace")
+        axis.text(0.385, middle, "\n".join(text), va="center", fontsize=8, color="0.25")
+
+
+def _inches(text: Sequence[str]) -> float:
+    return 0.12 + 0.14 * len(text)

@@ -18,7 +18,7 @@ from jaxemb.train.recipe import trained
 from jaxemb.train.start import untrained
 from jaxemb.types import Now
 
-LEVELS = ("green", "yellow", "red")
+LEVELS = ("green", "yellow", "red", "grey")
 
 
 class Finding(NamedTuple):
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
     name: str
     value: float
     level: str
-    """"green", "yellow" or "red"."""
+    """"green", "yellow", "red", or "grey" where so few examples cannot tell."""
     meaning: str
     advice: str = ""
     """What to try; empty where nothing is wrong."""

@@ -137,16 +137,16 @@ class Embedder:
         """The token features (see `jaxemb.types.Features`) of preprocessed arrays, as `preprocess` gives them."""
         return self._encoder(length(arrays)).encode(arrays, of="features")
 
-    def attention(self, arrays: dict[str, np.ndarray]) -> list[Float[np.ndarray, "b n h n"]]:
+    def attention(self, arrays: dict[str, np.ndarray]) -> list[Float[np.ndarray, "b n h m"]]:
         """The attention weights of every layer of the encoder, queries first, class and register tokens before the patches."""
         run = jax.jit(lambda v, b: self.model.apply(v, b, method="features", mutable=["intermediates"])[1])
         found: Any = run(self.variables, arrays).get("intermediates", {}).get("encoder", {})
-        if "blocks" in found:  # scanned: one array, layers first
-            return list(np.asarray(found["blocks"]["attention"][0], np.float32))
-        if not found:
+        scanned = "blocks" in found  # each block of a period for all its layers, layers first
+        left = {name: x["attention"]["weights"][0] for name, x in found.get("blocks", found).items() if name.startswith("block_")}
+        if not left:
             raise ConfigError(f"{type(getattr(self.model, 'encoder', None)).__name__} has no attention to look at")
-        names = sorted(found, key=lambda name: int(name.removeprefix("block_")))
-        return [np.asarray(found[name]["attention"][0], np.float32) for name in names]
+        every = [np.asarray(left[name], np.float32) for name in sorted(left, key=lambda n: int(n.removeprefix("block_")))]
+        return [layer for period in zip(*every, strict=True) for layer in period] if scanned else every
 
     def _encoder(self, batch: int) -> Bound:
         if batch not in self._encoders:

@@ -234,16 +234,16 @@ def feature_map(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Where) 
 def attention_map(images: np.ndarray, weights: np.ndarray, out: Where) -> epath.Path:
     """Images above what each head attends to, brighter where more; the first row of maps is the mean over heads.
 
-    `images` b H W c in [0, 1], `weights` b h rows columns; each map has its own scale, from its smallest to its largest weight.
+    `images` b H W c in [0, 1], `weights` b h rows columns. The maps of a row share a scale, from 0 to their largest weight; the
+    bar at its end tells it, and what looking everywhere alike would be.
     """
     heads = {"all heads": weights.mean(1), **{f"head {i}": weights[:, i] for i in range(weights.shape[1])}}
-    low, high = ({n: f(w, axis=(1, 2), keepdims=True) for n, w in heads.items()} for f in (np.min, np.max))
-    viridis = pyplot().get_cmap("viridis")
-    return _pictures(images, {n: viridis((w - low[n]) / np.maximum(high[n] - low[n], 1e-12)) for n, w in heads.items()}, out)
+    return _pictures(images, heads, out)
 
 
 def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Where) -> epath.Path:
-    """A column an image, in the first row; below it one of each map (b rows columns colours)."""
+    """A column an image, in the first row; below it one of each map: colours (b rows columns 3), or numbers (b rows columns) with a
+    bar that says which colour is which."""
     if not len(images):
         raise ConfigError("no images to draw a map of")
     plt = pyplot()
@@ -252,11 +252,22 @@ def _pictures(images: np.ndarray, maps: Mapping[str, np.ndarray], out: Where) ->
         len(shown), len(images), figsize=(1.5 * len(images), 1.62 * len(shown)), squeeze=False, layout="constrained"
     )
     for (name, pictures), row in zip(shown, axes, strict=True):
+        top = float(pictures.max())
         for picture, axis in zip(pictures, row, strict=True):
-            axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
+            if picture.ndim == 2:
+                drawn = axis.imshow(picture, vmin=0, vmax=max(top, 1e-12), interpolation="nearest")
+            else:
+                axis.imshow(np.clip(picture, 0, 1), interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
         row[0].set_ylabel(name, fontsize=9)
+        if pictures.ndim == 3:
+            even = 1 / pictures[0].size
+            ticks = {0.0: "0", top: f"{top:.2g}"}
+            if top >= 1.2 * even:  # nearer ones would stand upon each other
+                ticks[even] = f"{even:.2g} even"
+            bar = figure.colorbar(drawn, ax=list(row), ticks=list(ticks), fraction=0.03, pad=0.01)
+            bar.ax.set_yticklabels(list(ticks.values()), fontsize=7)
     return save(figure, out)
 
 

@@ -31,6 +31,9 @@ from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
 from jaxemb.evals.raw import RawInputs
 from jaxemb.experiment import Experiment, replace
+from jaxemb.layers.feedforward import FeedForward
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
@@ -44,7 +47,9 @@ class Own(Mean):
     """A pooling of this file."""
 
 
-encoder = Transformer(stem=Patches(2), width=16, depth=1, heads=2, dropout=0.1)
+encoder = Transformer(
+    stem=Patches(2), width=16, depth=1, blocks=(Block(Attention(2, dropout=0.1), FeedForward(dropout=0.1)),)
+)
 main = Experiment(
     name="small",
     objective=IJEPA(encoder=encoder, predictor=Predictor(width=16, depth=1), masks=FixedBlocks(), pooling=Own()),

@@ -18,8 +18,14 @@ from jaxemb.config import ConfigError, to_json
 from jaxemb.data.base import DataError
 from jaxemb.data.folder import ImageFolder
 from jaxemb.evals.knn import KNN
+from jaxemb.io.embedder import Embedder
 from jaxemb.io.features import _untrained, draw_features, draw_neighbours
 from jaxemb.io.weights import mesh_here
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block, stack_blocks
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.classify import Classify
 from jaxemb.run.checkpoint import CheckpointError
 from jaxemb.run.folder import RunError
 from jaxemb.train.encode import Encoder
@@ -80,6 +86,25 @@ def jaxemb_in_a_process(*arguments):
     done = subprocess.run([sys.executable, "-m", "jaxemb", *map(str, arguments)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_attention_of_every_layer_also_where_layers_are_scanned(model, images):
+    arrays = model.preprocess(images)
+    (layer,) = model.attention(arrays)
+    assert layer.shape == (10, 16, 2, 16)
+    np.testing.assert_allclose(layer.sum(-1), 1, rtol=1e-5)
+    two = (Block(Attention(2)), Block(Attention(2, window=0)))
+    encoder = Transformer(stem=Patches(2), width=16, depth=4, blocks=two)
+    plain = Classify(encoder=encoder)
+    variables = jax.jit(plain.init)(jax.random.key(0), {**arrays, "labels": np.zeros(10, np.int32)})
+    params = dict(variables["params"])
+    params["encoder"] = stack_blocks(params["encoder"], 2)
+    scanned = Embedder(Classify(encoder=encoder.clone(scan=True)), {"params": params}, model.preprocess, mesh=model.mesh)
+    one, other = Embedder(plain, variables, model.preprocess, mesh=model.mesh).attention(arrays), scanned.attention(arrays)
+    assert len(one) == len(other) == 4
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert [bool((np.diagonal(x, axis1=1, axis2=3) > 0.999).all()) for x in other] == [False, True] * 2
 
 
 # ---- which weights ---------------------------------------------------------------------------------------------------------------

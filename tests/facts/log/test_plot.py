@@ -9,7 +9,17 @@ from etils import epath
 from PIL import Image
 
 from jaxemb.config import ConfigError
-from jaxemb.log.plot import PlotError, band, choose_figures, curves, feature_map, group_by_seed, neighbour_map, pca_rgb
+from jaxemb.log.plot import (
+    PlotError,
+    attention_map,
+    band,
+    choose_figures,
+    curves,
+    feature_map,
+    group_by_seed,
+    neighbour_map,
+    pca_rgb,
+)
 from jaxemb.run.files import RunError
 from jaxemb.run.metrics import read_series
 
@@ -278,6 +288,28 @@ def test_a_feature_map_has_a_row_for_each_model_below_the_images(tmp_path):
 def test_a_feature_map_of_no_images_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no images to draw a map of"):
         feature_map(np.zeros((0, 8, 8, 1), np.float32), {}, tmp_path / "out.png")
+
+
+def test_attention_maps_have_a_scale(monkeypatch, tmp_path):
+    """A row has one, from 0 to its largest weight; even weights stand out by nothing."""
+    import matplotlib.pyplot as plt
+
+    kept = []
+    monkeypatch.setattr("jaxemb.log.plot.save", lambda figure, out: kept.append(figure) or epath.Path(out))
+    weights = np.full((2, 2, 2, 2), 0.25)
+    weights[0, 1] = [[0.5, 0.25], [0.125, 0.125]]
+    attention_map(np.zeros((2, 8, 8, 1)), weights, tmp_path / "x.png")
+    (figure,) = kept
+    pictures, bars = figure.axes[:8], figure.axes[8:]
+    assert len(bars) == 3  # of all heads, and of each
+    limits = [axis.images[0].get_clim() for axis in pictures[2:]]
+    assert limits == [(0, 0.375)] * 2 + [(0, 0.25)] * 2 + [(0, 0.5)] * 2
+    assert [[t.get_text() for t in bar.get_yticklabels()] for bar in bars] == [
+        ["0", "0.38", "0.25 even"],
+        ["0", "0.25"],
+        ["0", "0.5", "0.25 even"],
+    ]
+    plt.close(figure)
 
 
 def test_neighbours_are_a_picture(tmp_path):
