@@ -8,7 +8,9 @@ from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.stem import Tokens
+from jaxemb.nn.resnet import ResNet
+from jaxemb.nn.stem import Patches, Tokens
+from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.byol import BYOL
 from jaxemb.objectives.dmt_jepa import DMTJEPA
 from jaxemb.objectives.hard_patches import HardPatches
@@ -26,6 +28,8 @@ _jepa = {"predictor": Predictor(width=32, depth=1), "masks": FixedBlocks()}
 _masked = {"decoder": Decoder(width=32, depth=1, blocks=(Block(Attention(4)),))}
 
 TINY: dict[type, dict[str, Any]] = {
+    ResNet: {"width": 4},
+    Transformer: {"stem": Patches(4), "width": 8, "depth": 1, "blocks": (Block(Attention(2)),)},
     BYOL: {"projector": PROJECTOR, "predictor": PROJECTOR},
     DMTJEPA: _jepa,
     HardPatches: _masked,

@@ -8,6 +8,8 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.aggregation import Aggregation as Aggregation
     from jaxemb.nn.aggregation import ClassBlock as ClassBlock
     from jaxemb.nn.attention import Attention as Attention
+    from jaxemb.nn.base import Encoder as Encoder
+    from jaxemb.nn.base import Stem as Stem
     from jaxemb.nn.block import Block as Block
     from jaxemb.nn.block import Layers as Layers
     from jaxemb.nn.block import Period as Period
@@ -25,7 +27,6 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.presets import vit_ti as vit_ti
     from jaxemb.nn.resnet import ResNet as ResNet
     from jaxemb.nn.stem import Patches as Patches
-    from jaxemb.nn.stem import Stem as Stem
     from jaxemb.nn.stem import Tokens as Tokens
     from jaxemb.nn.transformer import Transformer as Transformer
 else:

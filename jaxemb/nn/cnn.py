@@ -11,11 +11,12 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.layers.conv import Conv
 from jaxemb.layers.dense import INITS
 from jaxemb.layers.feedforward import ACTIVATIONS
+from jaxemb.nn.base import Encoder
 from jaxemb.types import Features
 
 
-class CNN(nn.Module):
-    """x -> maxpool2(f(x * W + b)), once for each width. The features are one token: the last map, flattened.
+class CNN(Encoder):
+    """x -> maxpool2(f(x * W + b)), once for each width; one token, the last map flattened.
 
     Parameters: `stem` (first convolution), then `layer1`, `layer2`, ...: `kernel` (height, width, in, out) and `bias` (out).
     """

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError, choices
 from jaxemb.layers.dense import INITS, Dense
 from jaxemb.layers.feedforward import ACTIVATIONS
+from jaxemb.nn.base import Encoder
 from jaxemb.types import Features
 
 
-class MLP(nn.Module):
-    """x -> f(x W + b), once for each width. The features are one token of the last width.
+class MLP(Encoder):
+    """x -> f(x W + b), once for each width, of the inputs as one flat vector. The features are one token.
 
     Parameters: `stem` (first layer), then `layer1`, `layer2`, ...: `kernel` (inputs, width) and `bias` (width).
     """

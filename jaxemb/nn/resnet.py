@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,7 +13,8 @@ from jaxtyping import Float
 from jaxemb.config import choices
 from jaxemb.layers.conv import Conv
 from jaxemb.layers.norms import BatchNorm
-from jaxemb.types import Features
+from jaxemb.nn.base import Encoder
+from jaxemb.types import Features, Paper
 
 STAGES = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 STEMS = {"cifar": (3, 1, 1), "cifar_pool": (3, 1, 1), "imagenet": (7, 2, 3)}
@@ -21,12 +22,14 @@ STEMS = {"cifar": (3, 1, 1), "cifar_pool": (3, 1, 1), "imagenet": (7, 2, 3)}
 INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, as torchvision draws it
 
 
-class ResNet(nn.Module):
+class ResNet(Encoder):
     """ResNet v1.5 (He et al. 2016; stride in the 3x3 convolution of a bottleneck, as torchvision). Final map as tokens.
 
     Parameters: stem, stem_norm, stage{1..4}_block{i}/{conv, norm}{1..3}, shortcut. Running statistics of the batch norms are in
     the collection `batch_stats`; under `jax.jit` their batch is the global one, whatever the number of devices.
     """
+
+    paper: ClassVar[Paper | None] = Paper("Deep Residual Learning for Image Recognition", 2016, "arxiv.org/abs/1512.03385")
 
     depth: int = 18
     """18 (basic blocks) or 50 (bottlenecks)."""

@@ -12,28 +12,7 @@ from jaxtyping import Float, Int
 from jaxemb.config import ConfigError, choices
 from jaxemb.layers.dense import INITS, Dense
 from jaxemb.layers.norms import LayerNorm, normalise
-
-
-class Stem(nn.Module):
-    """Says how inputs become tokens. The encoder passes its width and dtype, so that they are written once."""
-
-    def __call__(
-        self, inputs: Array, *, width: int, keep: Array | None = None, types: Array | None = None, dtype: str = "float32"
-    ) -> Array:
-        """The tokens, b n d. `keep` (b k) picks some before anything is computed for them; `types` (b n) are of token ids."""
-        raise TypeError(f"{type(self).__name__} does not define __call__")
-
-    def positions(self, inputs: Array, keep: Array | None = None) -> Array:
-        """Where the tokens are, #b n a; the first axis is 1 where all examples have the same positions."""
-        raise TypeError(f"{type(self).__name__} does not define positions")
-
-    def grid(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Positions along each axis, of one input of this shape; None where that is not fixed."""
-        return None
-
-    def picture(self, inputs: Array) -> Array | None:
-        """The inputs as images (b H W c), where they are."""
-        return None
+from jaxemb.nn.base import Stem
 
 
 class Patches(Stem):
@@ -98,8 +77,10 @@ class Patches(Stem):
 
 
 class Tokens(Stem):
-    """Looks up the vectors of token ids. Parameters: `embedding` (v, d), with `types` also `type_embedding` (types, d). Positions
-    count from 0."""
+    """Looks up the vectors of token ids; positions count from 0.
+
+    Parameters: `embedding` (v, d), with `types` also `type_embedding` (types, d).
+    """
 
     vocabulary: int = 256
     """Number of ids; an id outside, a negative one too, gives NaN, not another row."""

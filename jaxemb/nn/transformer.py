@@ -12,8 +12,9 @@ from jaxtyping import Float, Int, Num
 from jaxemb.config import ConfigError, choices
 from jaxemb.layers.dense import INITS
 from jaxemb.layers.norms import LayerNorm, Norm
+from jaxemb.nn.base import Encoder, Stem
 from jaxemb.nn.block import Layers
-from jaxemb.nn.stem import Patches, Stem
+from jaxemb.nn.stem import Patches
 from jaxemb.ops.allow import Allow, positions_within
 from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.posemb.sincos import SinCos
@@ -22,8 +23,8 @@ from jaxemb.types import Features
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
-class Transformer(Layers):
-    """stem -> + positions -> depth x block -> norm (Dosovitskiy et al. 2021 for images, with `Patches`).
+class Transformer(Layers, Encoder):
+    """stem -> + positions -> depth x block -> norm: of images with `Patches` (Dosovitskiy et al. 2021), of ids with `Tokens`.
 
     Parameters: stem, pos, class_token and registers (1, p, d), block_i (or blocks/block_j, with scan), norm.
     """

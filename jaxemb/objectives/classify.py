@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.dense import Dense
+from jaxemb.nn.base import Encoder
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective, allowed, placed, refuse_mask, refuse_packed, tower
 from jaxemb.ops.dtypes import wide
@@ -33,8 +33,7 @@ class Classify(Objective):
     Packed rows (`segments` b n of 1, 2, ..., 0 for padding) have labels b s, one for each of at most s texts of a row.
     """
 
-    encoder: nn.Module = field(default_factory=Transformer)
-    """Anything that returns `Features`: Transformer, ResNet."""
+    encoder: Encoder = field(default_factory=Transformer)
     pooling: Pooling = field(default_factory=Mean)
     classes: int | tuple[int, ...] = 10
     """How many; of several labels, a number for each."""

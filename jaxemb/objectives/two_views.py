@@ -7,7 +7,6 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 import numpy as np
-from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
@@ -15,6 +14,7 @@ from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import ContrastiveLoss
 from jaxemb.contrastive.nt_xent import NTXent
 from jaxemb.layers.projector import Projector
+from jaxemb.nn.base import Encoder
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import refuse_mask, tower
 from jaxemb.objectives.contrastive import Contrastive
@@ -37,8 +37,7 @@ class _TwoViews(Contrastive):
     pair: ClassVar[bool] = True
     """Whether there must be two views exactly."""
 
-    encoder: nn.Module = field(default_factory=Transformer)
-    """Anything that returns `Features`: Transformer, ResNet."""
+    encoder: Encoder = field(default_factory=Transformer)
     pooling: Pooling = field(default_factory=Mean)
     projector: Projector = field(default_factory=Projector)
     views: Views = field(default_factory=CropViews)

@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.stem import Stem
+from jaxemb.nn.base import Stem
 
 
 class Cells(Stem):

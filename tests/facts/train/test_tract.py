@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
 from jaxemb.experiment import Experiment
+from jaxemb.nn.base import Encoder
 from jaxemb.nn.cnn import CNN
 from jaxemb.nn.mlp import MLP
 from jaxemb.objectives.classify import Classify
@@ -116,14 +117,14 @@ def test_a_moment_that_is_not_finite_says_so_in_the_gradient(parts):
 # ---- what cannot be --------------------------------------------------------------------------------------------------------------
 
 
-class Twice(nn.Module):
+class Twice(Encoder):
     @nn.compact
     def __call__(self, x, **options):
         stem = nn.Dense(2, name="stem")
         return Features((stem(x) + stem(-x))[:, None], jnp.ones((len(x), 1), bool))
 
 
-class Grouped(nn.Module):
+class Grouped(Encoder):
     @nn.compact
     def __call__(self, x, **options):
         z = nn.Conv(2, (1, 1), feature_group_count=2, name="stem")(x[:, None, None, :2])
