@@ -128,9 +128,7 @@ def test_all_families_together():
 
 
 def test_an_unknown_family_is_answered():
-    with pytest.raises(
-        ConfigError, match=r"no family 'poolings'; did you mean 'pooling'\? valid: augment, contrastive, data"
-    ):
+    with pytest.raises(ConfigError, match=r"no family 'poolings'; did you mean 'pooling'\? valid: augment, contrastive, data"):
         members("poolings")
 
 
