@@ -84,6 +84,9 @@ def _fused(q: Array, k: Array, v: Array, bias: Array | None, allow: Allow, scale
     # `is_causal` of the library counts queries from the first key on. Where n = m that is the same; elsewhere the mask says it.
     square = q.shape[1] == k.shape[1]
     rest = Allow(allow.valid, allow.segments, causal=allow.causal and not square, window=allow.window)
+    mask = rest.mask(q.shape[1], k.shape[1])
+    if mask is not None:  # cuDNN wants a row for each query, also where all have the same
+        mask = jnp.broadcast_to(mask, (mask.shape[0], 1, q.shape[1], k.shape[1]))
     if bias is not None:
         bias = bias.astype(q.dtype)
     with jax.numpy_dtype_promotion("standard"):  # the library mixes bfloat16 with float32 inside
@@ -92,7 +95,7 @@ def _fused(q: Array, k: Array, v: Array, bias: Array | None, allow: Allow, scale
             k,
             v,
             bias,
-            rest.mask(q.shape[1], k.shape[1]),
+            mask,
             scale=scale,
             is_causal=allow.causal and square,
             implementation="cudnn" if cudnn else "xla",
