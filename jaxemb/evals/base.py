@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxemb.config import choices
+from jaxemb.config import ConfigError, choices
 from jaxemb.data.base import Data, Split
 from jaxemb.data.split import SPLITS
 from jaxemb.types import Paper
 
+COUNTS = ("train", "test", "samples", "shots", "draws")
+"""Fields that are numbers of rows or of repetitions in every evaluation."""
 Rows = Mapping[str, Any] | Split
 """Examples: arrays with any number of rows, or a split, whose rows are read as they are needed."""
 
@@ -62,6 +64,9 @@ class Eval(abc.ABC):
 
     def __post_init__(self) -> None:
         choices(self, split=SPLITS)
+        for name in COUNTS:
+            if (count := getattr(self, name, None)) is not None and count < 1:
+                raise ConfigError(f"{type(self).__name__}.{name} must be at least 1, is {count}")
 
     @abc.abstractmethod
     def run(self, model: Any, data: Data, *, seed: int = 0) -> dict[str, float]:

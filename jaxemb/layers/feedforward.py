@@ -10,9 +10,11 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.config import ConfigError, choices
+from jaxemb.config import ConfigError, choices, within
 from jaxemb.layers.dense import INITS, Dense
 
+LARGEST = 1024
+"""The most hidden features to one of the width."""
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: nn.gelu(x, approximate=False),  # x Phi(x) by erf: what published checkpoints mean
     "gelu_tanh": lambda x: nn.gelu(x, approximate=True),  # makes a training step on CPU 1.25x shorter
@@ -41,15 +43,18 @@ class FeedForward(nn.Module):
     def __post_init__(self) -> None:
         super().__post_init__()
         choices(self, activation=ACTIVATIONS, kernel_init=INITS)
-        if self.ratio <= 0 or (self.hidden is not None and self.hidden < 1) or not 0 <= self.dropout < 1:
+        within(self, hidden=(1, 2**20))
+        if not 0 < self.ratio <= LARGEST or (self.hidden is not None and self.hidden < 1) or not 0 <= self.dropout < 1:
             raise ConfigError(
-                f"FeedForward needs ratio > 0, hidden >= 1 and dropout in [0, 1), not ratio={self.ratio}, hidden={self.hidden}, "
-                f"dropout={self.dropout}"
+                f"FeedForward needs ratio in (0, {LARGEST}], hidden >= 1 and dropout in [0, 1), not ratio={self.ratio}, "
+                f"hidden={self.hidden}, dropout={self.dropout}"
             )
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"], train: bool = False) -> Float[Array, "*n d"]:
         hidden = int(x.shape[-1] * self.ratio) if self.hidden is None else self.hidden
+        if hidden < 1:
+            raise ConfigError(f"FeedForward.ratio={self.ratio} of width {x.shape[-1]} leaves no hidden feature")
         y = self._dense(hidden, "up")(x)
         f = ACTIVATIONS[self.activation]
         y = f(self._dense(hidden, "gate")(x)) * y if self.gated else f(y)

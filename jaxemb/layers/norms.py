@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
+from jaxemb.config import ConfigError
 from jaxemb.ops.dtypes import wide
 
 
@@ -23,6 +26,10 @@ class LayerNorm(Norm):
 
     eps: float = 1e-6
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_eps(self)
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
@@ -40,6 +47,10 @@ class RMSNorm(Norm):
     eps: float = 1e-6
     plus_one: bool = False
     """The factor is 1 + scale, and scale starts at 0, as in Gemma."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_eps(self)
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
@@ -62,6 +73,10 @@ class BatchNorm(nn.Module):
     """Of the running statistics."""
     eps: float = 1e-5
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_eps(self)
+
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"], *, train: bool) -> Float[Array, "*n d"]:
         y, width, lead = x.astype(wide(x)), x.shape[-1:], (None,) * (x.ndim - 1)
@@ -80,6 +95,12 @@ class BatchNorm(nn.Module):
         else:
             m, v = mean.value.astype(y.dtype), var.value.astype(y.dtype)
         return ((y - m[lead]) * (jax.lax.rsqrt(v + self.eps) * scale)[lead] + bias[lead]).astype(x.dtype)
+
+
+def check_eps(norm: Any) -> None:
+    """Raises for an eps that would make variances negative."""
+    if norm.eps < 0:
+        raise ConfigError(f"{type(norm).__name__}.eps must not be negative, is {norm.eps}")
 
 
 def normalise(x: Float[Array, "*n d"], eps: float) -> Float[Array, "*n d"]:

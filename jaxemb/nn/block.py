@@ -53,6 +53,8 @@ class Block(nn.Module):
         choices(self, order=ORDERS)
         if not 0 <= self.drop_path < 1:
             raise ConfigError(f"Block.drop_path must be in [0, 1), is {self.drop_path}")
+        if self.layer_scale is not None and self.layer_scale < 0:
+            raise ConfigError(f"Block.layer_scale must not be negative, is {self.layer_scale}")
 
     @nn.compact
     def __call__(

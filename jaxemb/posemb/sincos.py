@@ -27,6 +27,11 @@ class SinCos(PosEmb):
     """Numbers in a position: 1 for sequences, 2 for images."""
     base: float = 10_000.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.axes < 1 or self.base <= 0:
+            raise ConfigError(f"SinCos needs axes >= 1 and base > 0, not {self.axes} and {self.base}")
+
     def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
         if places.pos.shape[-1] != self.axes:
             raise ConfigError(f"SinCos(axes={self.axes}) was given positions of {places.pos.shape[-1]} numbers")

@@ -14,12 +14,12 @@ from jaxemb.ops.paths import by_path
 
 def scanned_paths(objective: Any, batch: Any) -> frozenset[str]:
     """The paths of parameters with a leading axis that `nn.scan` (or `nn.vmap`) gave them: those that have a dimension more in the
-    tree than where they are used. `batch` may be arrays, tracers or shapes."""
+    tree than where they are used. `batch` may be arrays, tracers or shapes, of any number of rows."""
     try:
         known = _known(objective)
     except TypeError:  # a field that has no hash
         return _scanned_paths(objective, batch)
-    shapes = tuple((name, x.shape, str(x.dtype)) for name, x in by_path(batch).items())
+    shapes = tuple((name, x.shape[1:], str(x.dtype)) for name, x in by_path(batch).items())
     if shapes not in known:
         known[shapes] = _scanned_paths(objective, batch)
     return known[shapes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -73,7 +74,7 @@ def summarise(experiment: Experiment) -> Summary:
     because a loop body counts only once there."""
     state, batch = state_shapes(experiment, one_device()), batch_shapes(experiment, one_device())
     plain = unrolled(experiment)
-    plain_state = state_shapes(plain, one_device())
+    plain_state = state if plain.objective is experiment.objective else state_shapes(plain, one_device())  # a trace takes seconds
     variables, apply = plain_state.variables(), plain.objective.apply
     step = make_step(plain.objective, plain.optim, steps=plain.steps, ema=plain.ema)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch)
@@ -110,6 +111,8 @@ def unrolled(experiment: Experiment) -> Experiment:
         off = {"scan": False, "remat": None} if "@" in doc else {}
         return {k: off[k] if k in off else plain(v) for k, v in doc.items()}
 
+    if plain(objective := to_json(experiment.objective)) == objective:
+        return dataclasses.replace(experiment, accumulate=1)
     doc = plain(to_json(experiment)) | {"sharding": [], "optim": to_json(Optim()), "accumulate": 1}
     return from_json(doc)
 
