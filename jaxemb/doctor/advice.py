@@ -80,5 +80,6 @@ def collapse(p: Patient) -> str:
 
 def has_spread(p: Patient) -> bool:
     """Whether a term of the loss keeps embeddings apart."""
-    weights = ("sigreg", "variance_weight")
-    return any(getattr(p.objective, name, 0) > 0 for name in weights) or type(p.objective).__name__ in ("LeJEPA", "SimCLR")
+    contrast = getattr(p.objective, "contrast", None)
+    apart = contrast is not None and getattr(contrast, "variance_weight", 1.0) > 0  # negatives, or a term of the variance
+    return apart or getattr(p.objective, "sigreg", 0) > 0 or type(p.objective).__name__ == "LeJEPA"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from jaxemb.contrastive.vicreg import VICRegLoss
 from jaxemb.doctor import advice
 from jaxemb.doctor.patient import Patient
 from jaxemb.layers.feedforward import FeedForward
@@ -37,7 +38,7 @@ def patient(objective=BARE, *, ema=None, teacher=None, steps=100, **optim):
         (advice.placed_targets, patient(), patient(FULL), "target_layers=2"),
         (advice.collapse, patient(), patient(FULL), "sigreg=0.02"),
         (advice.collapse, patient(), patient(teacher={}), "EMA teacher"),
-        (advice.collapse, patient(VICReg(variance_weight=0.0)), patient(VICReg()), "variance_weight above 0"),
+        (advice.collapse, patient(VICReg(contrast=VICRegLoss(variance_weight=0.0))), patient(VICReg()), "variance_weight above 0"),
         (advice.smoother, patient(), patient(clip=1.0), "clip=1.0"),
         (advice.smoother, patient(warmup=0), patient(warmup=10), "warmup=0.1"),
         (advice.unreached, patient(lr=0.0), patient(lr=1e-3), "learning rate above 0"),
