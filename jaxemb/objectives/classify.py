@@ -62,7 +62,7 @@ class Classify(Objective):
                 raise ConfigError(f"label={name!r} is not in the batch, which holds {', '.join(sorted(batch))}")
         if "labels_soft" in batch and len(self._labels) > 1:
             raise ConfigError(f"mixup and cutmix mix one label, not {self.label}")
-        texts = batch[self._labels[0]].shape[1] if "segments" in batch else None
+        texts = batch[next(iter(self._labels))].shape[1] if "segments" in batch else None
         parts = jnp.split(self.head(self._pooled(batch, True, texts)), np.cumsum(self._classes)[:-1], axis=-1)
         losses, right, counts = [], {}, []
         for name, logits in zip(self._labels, parts, strict=True):
