@@ -16,6 +16,7 @@ from jaxemb.layers.feedforward import FeedForward
 from jaxemb.layers.norms import LayerNorm, Norm
 from jaxemb.nn.attention import Attention
 from jaxemb.ops.allow import Allow
+from jaxemb.ops.whole import whole_gradient
 from jaxemb.posemb.base import Places, PosEmb, overrides
 
 ORDERS = ("pre", "post", "sandwich", "parallel")
@@ -66,7 +67,7 @@ class Block(nn.Module):
         def add(x: Array, branch: Array, i: int) -> Array:
             if self.order == "sandwich":
                 branch = self.norm.copy(name=f"norm{i}_after")(branch)
-            x = x + self._weighed(branch, f"scale{i}", rate)
+            x = whole_gradient(x + self._weighed(branch, f"scale{i}", rate))
             return self.norm.copy(name=f"norm{i}")(x) if self.order == "post" else x
 
         if self.order == "parallel":

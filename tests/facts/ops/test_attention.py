@@ -146,3 +146,10 @@ def test_the_flash_kernel_is_lowered_for_tpus_on_a_mesh_of_several_devices():
 
     text = jax.jit(run).trace(x, x, x).lower(lowering_platforms=("tpu",)).as_text()
     assert "tpu_custom_call" in text and "tensor<1x1x1024x64xf32>" in text, "a row and a head for each of the eight devices"
+
+
+def test_the_gradient_keeps_one_array_of_all_pairs():
+    q = jnp.ones((2, 128, 4, 16))
+    step = jax.jit(jax.grad(lambda q: attention(q, q, q).sum()))
+    pairs = 4 * 2 * 4 * 128 * 128
+    assert step.lower(q).compile().memory_analysis().temp_size_in_bytes < 2.7 * pairs  # and one of their gradient

@@ -1,0 +1,42 @@
+"""Gradients of residual paths: the same numbers, each sum computed once."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxemb.layers.norms import normalise
+from jaxemb.ops.whole import whole_gradient
+
+WEIGHTS = [0.3 * jax.random.normal(jax.random.key(i), (16, 16)) for i in range(6)]
+X = jax.random.normal(jax.random.key(9), (8, 16))
+
+
+def gradient(path):
+    """Of a chain of residual branches, compiled."""
+
+    def loss(x, weights):
+        for w in weights:
+            x = path(x + jnp.tanh(normalise(x, 1e-6) @ w))
+        return jnp.square(x).sum()
+
+    return jax.jit(jax.grad(loss, (0, 1))).lower(X, WEIGHTS).compile()
+
+
+def test_the_gradient_is_the_same_and_no_sum_grows_with_depth():
+    plain, whole = gradient(lambda x: x), gradient(whole_gradient)
+    for a, b in zip(jax.tree.leaves(plain(X, WEIGHTS)), jax.tree.leaves(whole(X, WEIGHTS)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    assert largest(whole) < 12 < largest(plain)  # when this fails for `plain`, XLA has learned it: `whole_gradient` can go
+
+
+def largest(compiled) -> int:
+    """Operands of the fusion that has most."""
+    entry = compiled.as_text().partition("\nENTRY")[2]
+    return max(len(re.findall("%", line.partition("calls=")[0])) - 1 for line in entry.splitlines() if " fusion(" in line)
+
+
+def test_a_gradient_that_is_not_finite_stays_so():
+    bad = jax.jit(jax.grad(lambda x: (whole_gradient(x) * jnp.array([jnp.nan, 1.0])).sum()))(jnp.ones(2))
+    assert np.isnan(bad[0])
