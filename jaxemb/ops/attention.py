@@ -44,7 +44,7 @@ def attention(
     """Attention of each query over the keys that `allow` lets it see. `scale`: 1 / sqrt(e) where None. `backend`: "cpu", "gpu" or
     "tpu", the one that is here where None."""
     backend = backend or jax.default_backend()
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     if backend == "gpu" and softcap is None:
         out = _fused(q, k, v, bias, allow, scale)
     elif backend == "tpu" and _flash_applies(q, k, allow, softcap):
