@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jaxemb.layers.feedforward import FeedForward
 from jaxemb.layers.projector import Projector
 from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.attention import Attention
@@ -12,6 +13,7 @@ from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.byol import BYOL
+from jaxemb.objectives.data2vec import Data2Vec
 from jaxemb.objectives.dmt_jepa import DMTJEPA
 from jaxemb.objectives.hard_patches import HardPatches
 from jaxemb.objectives.ijepa import IJEPA
@@ -31,6 +33,13 @@ TINY: dict[type, dict[str, Any]] = {
     ResNet: {"width": 4},
     Transformer: {"stem": Patches(4), "width": 8, "depth": 1, "blocks": (Block(Attention(2)),)},
     BYOL: {"projector": PROJECTOR, "predictor": PROJECTOR},
+    # Drawn at .02 the first targets hold places and hardly an image, and the loss grows with what they come to hold.
+    Data2Vec: {
+        "encoder": Transformer(
+            stem=Patches(8, kernel_init="xavier"),
+            blocks=(Block(Attention(4, kernel_init="xavier"), FeedForward(kernel_init="xavier")),),
+        ),
+    },
     DMTJEPA: _jepa,
     HardPatches: _masked,
     IJEPA: _jepa,

@@ -20,7 +20,7 @@ from jaxemb.experiment import replace
 from jaxemb.layers import FeedForward, Projector
 from jaxemb.masks import FixedBlocks, RandomPatches
 from jaxemb.nn import Aggregation, Attention, Block, Decoder, Patches, Predictor, Transformer
-from jaxemb.objectives import BYOL, DMTJEPA, IJEPA, MAE, Classify, HardPatches, LeJEPA, SimCLR, VICReg
+from jaxemb.objectives import BYOL, DMTJEPA, IJEPA, MAE, Classify, Data2Vec, HardPatches, LeJEPA, SimCLR, VICReg
 from jaxemb.posemb import SinCos
 from jaxemb.views import CropViews
 
@@ -69,6 +69,7 @@ main = ijepa = Experiment(
 )
 ijepa_last = replace(main, name="objectives_ijepa_last", objective=IJEPA(**masked))
 sigreg = replace(main, name="objectives_sigreg", objective=IJEPA(**masked, target_layers=4, sigreg=0.02))
+data2vec = replace(main, name="objectives_data2vec", objective=Data2Vec(encoder=encoder))
 dmt = replace(main, name="objectives_dmt", objective=DMTJEPA(**masked, head=head))
 mae = replace(main, name="objectives_mae", objective=MAE(**pixels))
 supervised = replace(main, name="objectives_supervised", objective=Classify(encoder=encoder, classes=10))

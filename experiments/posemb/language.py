@@ -13,7 +13,7 @@ from jaxemb.evals import Extrapolate, Perplexity
 from jaxemb.layers import FeedForward
 from jaxemb.nn import Attention, Block, Tokens, Transformer
 from jaxemb.objectives import NextToken
-from jaxemb.posemb import ALiBi, LearnableFourier, Learned, NoPos, PosEmb, RelativeBuckets, Rotary, SeqPE, SinCos
+from jaxemb.posemb import FIRE, ALiBi, LearnableFourier, Learned, NoPos, PosEmb, RelativeBuckets, Rotary, SeqPE, SinCos
 
 LENGTH = 64
 
@@ -49,6 +49,7 @@ learned = experiment("learned", Learned(shape=(LENGTH,)))
 sincos = experiment("sincos", SinCos(axes=1))
 fourier = experiment("fourier", LearnableFourier())
 alibi = experiment("alibi", ALiBi())
+fire = experiment("fire", FIRE(length=LENGTH / 4))  # the paper's 512 of 2048, from memory
 t5 = experiment("t5", RelativeBuckets(causal=True, buckets=32, max_distance=LENGTH))
 seqpe = experiment(
     "seqpe",

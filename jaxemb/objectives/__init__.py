@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.objectives.byol import BYOL as BYOL
     from jaxemb.objectives.classify import Classify as Classify
     from jaxemb.objectives.contrastive import Contrastive as Contrastive
+    from jaxemb.objectives.data2vec import Data2Vec as Data2Vec
     from jaxemb.objectives.dmt_jepa import DMTJEPA as DMTJEPA
     from jaxemb.objectives.equiangular import Equiangular as Equiangular
     from jaxemb.objectives.hard_patches import HardPatches as HardPatches

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError
+from jaxemb.layers.norms import normalise
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.draws import Draws
 from jaxemb.types import Batch, Features, Loss, Now, Paper
@@ -93,6 +94,17 @@ def tower(batch: Batch, role: str) -> Batch:
     if role not in nested:
         raise ConfigError(f"role={role!r} is no tower of the batch, which has {', '.join(sorted(nested))}")
     return batch[role]
+
+
+def last_layers(encoder: Any, inputs: Array, count: int) -> Float[Array, "b n d"]:
+    """The mean of the outputs of a transformer's last layers, each normalised along its features (eps 1e-5)."""
+    layers = encoder(inputs, layers=tuple(range(-count, 0))).layers
+    return jnp.stack([normalise(x, 1e-5) for x in layers]).mean(0)
+
+
+def spread(targets: Float[Array, "b n d"]) -> dict[str, Array]:
+    """Deviation of the targets over images, at one place and feature, and over the patches of an image: both near 0 on collapse."""
+    return {"target_std": targets.std(0).mean(), "target_patch_std": targets.std(1).mean()}
 
 
 def refuse_mask(owner: Any, batch: Batch) -> None:

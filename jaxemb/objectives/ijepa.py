@@ -17,7 +17,7 @@ from jaxemb.masks.multi_block import MultiBlock
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, patch_positions
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, refuse_mask, tower
+from jaxemb.objectives.base import Objective, last_layers, refuse_mask, spread, tower
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
@@ -85,8 +85,7 @@ class IJEPA(Objective):
         """The teacher's features of every patch of the full image."""
         if self.target_layers == 1:
             return normalise(self.encoder(batch["images"]).tokens, 1e-5)
-        layers = self.encoder(batch["images"], layers=tuple(range(-self.target_layers, 0))).layers
-        return jnp.stack([normalise(x, 1e-5) for x in layers]).mean(0)
+        return last_layers(self.encoder, batch["images"], self.target_layers)
 
     def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         places = batch["targets"]
@@ -100,8 +99,7 @@ class IJEPA(Objective):
             value = (error * asked).sum() / (jnp.maximum(weight, 1) * error.shape[1])
         else:
             value, weight = error.mean(), 1.0
-        # Spread of the targets, over images at one place and feature, and over the patches of an image: both near 0 on collapse.
-        return Loss(value, weight, {"target_std": targets.std(0).mean(), "target_patch_std": targets.std(1).mean()})
+        return Loss(value, weight, spread(targets))
 
     def predict(self, batch: Batch, *, train: bool = False) -> Float[Array, "b m t n d"]:
         """Predicted features of every target patch, from each of the m contexts of an image."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.posemb.digit_encoder import DigitBlock as DigitBlock
     from jaxemb.posemb.digit_encoder import DigitEncoder as DigitEncoder
     from jaxemb.posemb.extended import Extended as Extended
+    from jaxemb.posemb.fire import FIRE as FIRE
     from jaxemb.posemb.fourier import LearnableFourier as LearnableFourier
     from jaxemb.posemb.irpe import IRPE as IRPE
     from jaxemb.posemb.learned import Learned as Learned
