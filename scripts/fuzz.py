@@ -216,8 +216,6 @@ def path_case(rng: random.Random, world: World) -> list[str]:
 def inputs_case(rng: random.Random, world: World) -> Callable[[], Any]:
     """What `encode` reads, without a model: images and array files."""
     import numpy as np
-    from jaxemb.io.inputs import read_inputs
-
     from jaxemb.data.digits import Digits
 
     kind = rng.choice(["npy", "npz", "png", "jpg", "gif", "bmp", "tiff", "webp"])
@@ -236,12 +234,11 @@ def inputs_case(rng: random.Random, world: World) -> Callable[[], Any]:
     file = folder / f"a.{rng.choice([kind, 'png', 'npy'])}"
     file.write_bytes(damaged(rng, out.getvalue()))
     target = rng.choice([file, folder, folder / "nothing.png"])
-    data = Digits()
+    preprocess = Digits().preprocess
 
     def read() -> None:
-        items, _ = read_inputs(target, data)
-        for item in items:
-            data.preprocess(item)
+        items, _ = preprocess.read(target)
+        preprocess(items)
 
     return read
 

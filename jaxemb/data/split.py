@@ -35,7 +35,7 @@ class Split(Sequence):
 
     def __getitem__(self, index: Any) -> Arrays:
         if isinstance(index, (int, np.integer)):
-            return first(self._arrays(self._ids[[index]]))
+            return first(self._arrays(self._ids[np.asarray([index])]))
         return self._arrays(self._ids[index])
 
     def __iter__(self) -> Iterator[Arrays]:

@@ -161,11 +161,12 @@ class Layers(nn.Module):
         if self.scan:
             if overrides(posemb, "after_block"):
                 raise ConfigError(f"scan=True runs all layers as one, and {type(posemb).__name__} works between them: scan=False")
+            axes: Any = (nn.broadcast if shares is None else 0, nn.broadcast, nn.broadcast)
             stack = nn.scan(
                 run,
                 variable_axes={"params": 0, "intermediates": 0},
                 split_rngs={"params": True, "dropout": True},
-                in_axes=(nn.broadcast if shares is None else 0, nn.broadcast, nn.broadcast),
+                in_axes=axes,
                 length=self.depth // period,
             )
             shares = None if shares is None else shares.reshape(-1, period)
