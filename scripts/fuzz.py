@@ -216,6 +216,7 @@ def path_case(rng: random.Random, world: World) -> list[str]:
 def inputs_case(rng: random.Random, world: World) -> Callable[[], Any]:
     """What `encode` reads, without a model: images and array files."""
     import numpy as np
+
     from jaxemb.data.digits import Digits
 
     kind = rng.choice(["npy", "npz", "png", "jpg", "gif", "bmp", "tiff", "webp"])

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import resource
 
 # Before JAX is imported, and inherited by every subprocess that a test starts.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -42,6 +43,46 @@ def tfds_dir() -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_what_was_compiled():
+    """Files share hardly a compiled function, and hundreds of them fill the memory of a process; what they do share is on disk."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+# ---- what the suite costs: printed at its end ------------------------------------------------------------------------------------
+
+PEAKS: list[int] = []
+"""MiB of each process that ran tests."""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak"] = peak
+    elif not PEAKS:
+        PEAKS.append(peak)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    PEAKS.append(getattr(node, "workeroutput", {}).get("peak", 0))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The ten slowest files, set-up included: where the budget of the suite goes."""
+    seconds: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                file = report.nodeid.partition("::")[0]
+                seconds[file] = seconds.get(file, 0.0) + report.duration
+    if len(seconds) > 10:
+        terminalreporter.write_line(f"ten slowest of {len(seconds)} files; processes took up to {max(PEAKS, default=0)} MiB")
+        for file in sorted(seconds, key=lambda f: -seconds[f])[:10]:
+            terminalreporter.write_line(f"{seconds[file]:7.1f} s  {file}")
