@@ -68,8 +68,8 @@ class ToHeads(nn.Module):
         return y.reshape(*x.shape[:-1], *shape)
 
     def _start(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        if self.kernel_init != "xavier":
-            return INITS[self.kernel_init](key, shape, dtype)
+        if self.kernel_init != "xavier":  # drawn as the matrix that it is: a head is not an input
+            return INITS[self.kernel_init](key, (shape[0], shape[1] * shape[2]), dtype).reshape(shape)
         limit = math.sqrt(6 / (shape[0] + shape[1] * shape[2] + self.drawn_with))
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError, choices, within
 from jaxemb.layers.dense import INITS, Dense
+from jaxemb.ops.dtypes import wide
 
 LARGEST = 1024
 """The most hidden features to one of the width."""
@@ -26,15 +27,17 @@ def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     `jax.nn.gelu` takes erfc, of which XLA computes both branches, and keeps two arrays for the gradient; here the derivative
     follows from x alone: a step of ViT-Ti holds 96 MiB less.
     """
-    return x * (0.5 + 0.5 * jax.lax.erf(x * SQRT_HALF))
+    y = x.astype(wide(x))  # in half precision the sum would lose what is left of it for negative x
+    return (y * (0.5 + 0.5 * jax.lax.erf(y * SQRT_HALF))).astype(x.dtype)
 
 
 @gelu.defjvp
 def _gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     # -erf(-x) is erf(x), written so that XLA does not keep that of the forward pass.
-    slope = 0.5 - 0.5 * jax.lax.erf(-x * SQRT_HALF) + x * jnp.exp(-0.5 * x * x) * (SQRT_HALF / math.sqrt(math.pi))
-    return gelu(x), dx * slope
+    y = x.astype(wide(x))
+    slope = 0.5 - 0.5 * jax.lax.erf(-y * SQRT_HALF) + y * jnp.exp(-0.5 * y * y) * (SQRT_HALF / math.sqrt(math.pi))
+    return gelu(x), dx * slope.astype(dx.dtype)
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

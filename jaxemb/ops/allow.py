@@ -93,7 +93,7 @@ def predicted(batch: Mapping[str, Any]) -> Any:
     not, nor is the first token of a text, which does not follow from the text before it in a packed row."""
     found = batch["tokens"][:, 1:] == batch["tokens"][:, 1:]
     if "mask" in batch:
-        found = found & batch["mask"][:, 1:]
+        found = found & batch["mask"][:, 1:] & batch["mask"][:, :-1]  # padding may stand on the left
     if (segments := batch.get("segments")) is not None:
         found = found & (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
     return found

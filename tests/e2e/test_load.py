@@ -36,7 +36,7 @@ from jaxemb.train.sharding import make_mesh
 RANKME = "evals.rankme=jaxemb.evals.rankme:RankMe(samples=100, every=10)"
 EIGHT = (
     'mesh={"data": 2, "fsdp": 2, "model": 2}',
-    'sharding=[["(qkv|up)/kernel", "fsdp,model"], ["(out|down)/kernel", "model,fsdp"], [".*", "fsdp"]]',
+    'sharding=[[".*", "tensor"]]',
 )
 
 

@@ -18,7 +18,7 @@ ONE_DEVICE = {"XLA_FLAGS": ""}
 def experiment(tiny):
     """No dropout and no masks: their draws go by process. The examples of a batch are the same for any number of processes."""
     plain = tiny("steps=6", "save_every=3", 'mesh={"data": 2}', "evals.knn.every=3")
-    encoder = override(plain.objective.encoder, ["dropout=0.0"])
+    encoder = override(plain.objective.encoder, ["blocks.0.attention.dropout=0.0", "blocks.0.mlp.dropout=0.0"])
     return type(plain)(**{**vars(plain), "objective": Classify(encoder=encoder)})
 
 

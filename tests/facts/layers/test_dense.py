@@ -1,9 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen as nn
 
-from jaxemb.layers.dense import Dense
+from jaxemb.layers.dense import INITS, Dense, FromHeads, ToHeads
 from jaxemb.layers.norms import LayerNorm, normalise
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 5, 8))
@@ -35,6 +36,19 @@ def test_initialisations():
     np.testing.assert_allclose(kernels["normal"].std(), 0.02, rtol=0.02)
     np.testing.assert_allclose(kernels["xavier"].std(), np.sqrt(2 / 800), rtol=0.02)
     assert float(jnp.abs(kernels["xavier"]).max()) <= np.sqrt(6 / 800)
+
+
+@pytest.mark.parametrize("name", INITS)
+def test_heads_start_as_one_matrix_does(name):
+    """The same spread in a plain layer, to heads and from heads."""
+    wide, heads = jnp.zeros((1, 256)), jnp.zeros((1, 8, 32))
+    layers = (
+        (Dense(256, kernel_init=name), wide),
+        (ToHeads(8, 32, kernel_init=name), wide),
+        (FromHeads(256, kernel_init=name), heads),
+    )
+    spread = [float(m.init(jax.random.key(0), x)["params"]["kernel"].std()) for m, x in layers]
+    np.testing.assert_allclose(spread, spread[0], rtol=0.03)
 
 
 def test_layer_norm_is_linens():

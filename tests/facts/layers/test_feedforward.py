@@ -42,3 +42,10 @@ def test_the_gradient_keeps_nothing_but_what_the_matmuls_give():
 
     # For each of four layers x and gelu(x); the library's keeps two more.
     assert held(gelu) < 11 < held(lambda x: jax.nn.gelu(x, approximate=False))
+
+
+def test_half_precision_keeps_the_negative_tail():
+    for dtype, eps in ((jnp.bfloat16, 2**-7), (jnp.float16, 2**-9)):
+        x = jnp.linspace(-3, -1, 200).astype(dtype)
+        exact = np.array([v * 0.5 * math.erfc(-v / math.sqrt(2)) for v in np.asarray(x, np.float64)])
+        np.testing.assert_allclose(np.asarray(gelu(x), np.float64), exact, rtol=eps)

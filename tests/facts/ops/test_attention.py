@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.ops.allow import Allow, positions_within
+from jaxemb.ops.allow import Allow, positions_within, predicted
 from jaxemb.ops.attention import attention
 
 
@@ -153,3 +153,8 @@ def test_the_gradient_keeps_one_array_of_all_pairs():
     step = jax.jit(jax.grad(lambda q: attention(q, q, q).sum()))
     pairs = 4 * 2 * 4 * 128 * 128
     assert step.lower(q).compile().memory_analysis().temp_size_in_bytes < 2.7 * pairs  # and one of their gradient
+
+
+def test_what_follows_padding_is_not_predicted():
+    batch = {"tokens": np.ones((2, 4), int), "mask": np.array([[0, 0, 1, 1], [1, 1, 1, 0]], bool)}
+    np.testing.assert_array_equal(predicted(batch), [[0, 0, 1], [1, 1, 0]])
