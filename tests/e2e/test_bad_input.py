@@ -157,9 +157,9 @@ def test_out_of_memory_says_what_to_lower(tiny, tmp_path, monkeypatch):
 def test_data_whose_shape_changes(tiny, tmp_path, monkeypatch):
     made = FixedBlocks.__call__
 
-    def growing(self, grid, batch, rng, shared):
-        out = made(self, grid, batch, rng, shared)
-        return out if batch == 1 else {**out, "context": out["context"][..., :-1]}
+    def growing(self, grid, draws):
+        out = made(self, grid, draws)
+        return out if len(out["context"]) == 1 else {**out, "context": out["context"][..., :-1]}
 
     monkeypatch.setattr(FixedBlocks, "__call__", growing)
     with pytest.raises(ValueError, match="batch 0: 'context' is .*shapes must be the same at every step"):
