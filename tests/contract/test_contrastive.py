@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxemb.contrastive import InfoNCE
+from jaxemb.contrastive import InfoNCE, NTXent
+from jaxemb.contrastive.base import matched
 from jaxemb.discover import members
 
 B, M = 8, 16
@@ -47,6 +48,32 @@ def test_a_loss_that_takes_the_diagonal_for_the_positives_is_found():
     """The planted fault."""
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(*permuted(lambda q, c, p, w, k: InfoNCE()(q, c, None, w, k)), **CLOSE)
+
+
+def placed(loss):
+    """(a loss with the positives anywhere, the same with them moved to the front), both with a `keep`."""
+    q, c, places, keep = rows()
+    others = jnp.setdiff1d(jnp.arange(M), places, size=M - B)
+    order = jnp.concatenate([places, others])
+    return loss(q, c, places, keep=keep).value, loss(q, c[order], keep=keep[:, order]).value
+
+
+@pytest.mark.parametrize("loss", [*(m.cls() for m in members("contrastive")), InfoNCE(symmetric=True)], ids=str)
+def test_keep_is_looked_at_where_the_positives_are(loss):
+    np.testing.assert_allclose(*placed(loss), **CLOSE)
+
+
+@pytest.mark.parametrize("loss", [InfoNCE(symmetric=True), NTXent()], ids=lambda x: type(x).__name__)
+def test_a_keep_that_is_taken_of_the_first_candidates_is_found(loss, monkeypatch):
+    """The planted fault."""
+    for module in ("info_nce", "nt_xent"):
+        monkeypatch.setattr(f"jaxemb.contrastive.{module}.matched", first_of_keep)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(*placed(loss), **CLOSE)
+
+
+def first_of_keep(x, positives, b, axis=0):
+    return x[:, :b] if x.dtype == bool else matched(x, positives, b, axis)
 
 
 def test_finite_in_bfloat16_at_a_low_temperature(loss):
