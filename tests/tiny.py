@@ -22,6 +22,7 @@ from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.objectives.vicreg import VICReg
+from jaxemb.posemb.extended import Extended
 from jaxemb.posemb.seqpe import SeqPE
 from jaxemb.views.crops import CropViews
 
@@ -48,6 +49,7 @@ TINY: dict[type, dict[str, Any]] = {
     NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
     SimCLR: {"projector": PROJECTOR},
     VICReg: {"projector": PROJECTOR},
+    Extended: {"original": 8},
     SeqPE: {"width": 16, "heads": 2, "depth": 1, "limit": 12, "pivots": 2, "candidates": 3, "windows": 2, "samples": 3},
 }
 

@@ -66,7 +66,9 @@ class Extended(PosEmb):
         if self.how != "interpolate":
             return pos
         if own_length(places):
-            return jnp.where(extent(pos, places.allow) <= self.original, pos * self.factor, pos)
+            if places.allow.valid is not None:  # padding, times the factor, could be beyond all rows
+                pos = jnp.where(places.allow.valid[..., None], pos, 0)
+            return jnp.where(extent(places.pos, places.allow) <= self.original, pos * self.factor, pos)
         return pos * self.factor if grid is not None and grid[0] <= self.original else pos
 
     def _moves(self, places: Places, free: int) -> Int[Array, "b _ 1"]:

@@ -41,8 +41,8 @@ def places(axes, cells=CELLS):
 
 def hooks(module, x, pos, picture, mask):
     """All hooks, as an encoder with a class token and its first layer use them: (tokens, attention's output, tokens)."""
-    grid = (16,) if pos.shape[-1] == 1 else (4, 4)
-    at = Places(pos, grid=grid, picture=picture, allow=Allow(mask), rows=B)
+    grid = (16 if mask.shape[1] == N else mask.shape[1],) if pos.shape[-1] == 1 else (4, 4)
+    at = Places(pos, grid=grid, picture=picture, allow=Allow(mask), rows=len(x))
     at = at.at(module.locate(at))
     x = module.add(x, at)
     shared = module.prepare(at, heads=H, width=D // H, prefix=PREFIX)
@@ -168,6 +168,18 @@ def test_packed_rows_are_separate_rows_or_refused(case):
 def test_positions_given_once_are_those_of_every_example(case):
     once = case.pos[:1]
     close(case.run(pos=once), case.run(pos=jnp.broadcast_to(once, case.pos.shape)))
+
+
+def test_a_text_padded_further_beside_a_longer_one_stays_what_it_is(case):
+    if case.axes != 1:
+        pytest.skip("pictures are not padded")
+    x, pos = jax.random.normal(jax.random.key(4), (B, 16, D)), jnp.arange(16)[None, :, None]
+    valid = jnp.arange(16)[None] < jnp.array([[3], [16]])
+    alone = case.run(x[:1, :4], pos[:, :4], valid[:1, :4])
+    beside = case.run(x, pos, valid)
+    own = [0, PREFIX, 0]  # tokens, behind the class token in the attention's output
+    assert all(bool(jnp.isfinite(y[0, : p + 3]).all()) for y, p in zip(beside, own))
+    close([y[0, : p + 3] for y, p in zip(beside, own)], [y[0, : p + 3] for y, p in zip(alone, own)])
 
 
 def test_masked_keys_cannot_change_the_result_and_none_at_all_is_finite(case):
