@@ -35,7 +35,7 @@ class Learned(PosEmb):
     shape: tuple[int, ...] = (16, 16)
     """Positions along each axis: (n,) for sequences, (rows, columns) for images."""
     extend: str | None = None
-    """"resample": for an input of another grid the table is resized to it (bicubic, antialiased). See also
+    """"resample": for an input of another grid the table is resized to it (bicubic, antialiased); not for padded texts. See also
     `posemb/rescale.py` and `posemb/reuse.py`, whose classes wrap this one."""
     std: float = 0.02
     """Spread of the table at the start."""
@@ -61,6 +61,12 @@ class Learned(PosEmb):
         if grid is None and self.extend is not None:
             raise ConfigError(
                 f"Learned(extend={self.extend!r}) resizes its table to the grid of the input, which is not known here"
+            )
+        if self.extend == "resample" and len(shape) == 1 and places.allow.valid is not None:
+            raise ConfigError(
+                f"Learned(shape={shape}, extend='resample') resizes its table to the length of the row, padding included: "
+                "the embedding of a text would depend on those beside it; set extend=None with a longer shape, or wrap it in "
+                "Interpolated(original=...)"
             )
         if grid is not None and grid != shape:
             if self.extend == "resample":

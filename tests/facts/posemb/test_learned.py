@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.ops.allow import Allow
 from jaxemb.posemb.base import Places
 from jaxemb.posemb.learned import Learned, resample
 
@@ -76,6 +77,16 @@ def test_a_larger_grid_is_refused_or_resampled():
     assert jnp.isfinite(out).all() and float(out[0, 0]) > float(out[2, 0]) > float(out[1, 0])
     np.testing.assert_array_equal(add(resampled, table, [[2, 3]], grid=(3, 4))[:, 0], [11])  # its own grid: the table itself
     np.testing.assert_allclose(add(resampled, jnp.ones((12, 2)), [[6, 3]], grid=(7, 5)), 1.0, rtol=1e-6)  # a constant stays one
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_a_table_is_not_resampled_to_padded_texts(n):
+    """It would be resized to the longest text of the batch."""
+    padded = Places(jnp.arange(n)[None, :, None], grid=(n,), allow=Allow(jnp.arange(n)[None] < 2))
+    with pytest.raises(
+        ConfigError, match=r"Learned\(shape=\(3,\), extend='resample'\) resizes its table to the length of the row, padding"
+    ):
+        Learned(shape=(3,), extend="resample").init(jax.random.key(0), jnp.zeros((1, n, 2)), padded, method="add")
 
 
 def test_resampling_a_linear_slope_keeps_it_inside():
