@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ class Text(Data):
         if not 0 < self.test_share < 1:
             raise ConfigError(f"test_share must lie between 0 and 1, not {self.test_share}")
         check_share(self.valid_share)
+        if self.path and self.test_path and _real(self.path) == _real(self.test_path):
+            raise ConfigError(
+                f"test_path={self.test_path!r} is the file of path={self.path!r}: a model would be tested on the text it was "
+                "trained on; name another file, or None for the end of `path`"
+            )
         choices(self, rows=ROWS)
         if self.buckets and self.rows != "lines":
             raise ConfigError(f"buckets are for rows='lines', not for {self.rows!r}, whose rows all have length={self.length}")
@@ -182,6 +188,11 @@ class Text(Data):
         if split == "valid" and not text:
             raise none_held_out(self.path, self.valid_share)
         return text
+
+
+def _real(path: str) -> str:
+    """The path without links and home folders."""
+    return os.path.realpath(os.path.expanduser(path))
 
 
 def _found(path: str, field: str) -> tuple[str, int]:

@@ -139,6 +139,14 @@ def test_packed_rows_are_full_and_begin_again_with_each_line(save):
     assert "".join(whole) == "".join(lines)[: len(whole)]  # nothing is lost, nothing comes twice
 
 
+def test_the_training_file_is_no_test_file(save, tmp_path):
+    path = save(WORDS)
+    (tmp_path / "link.txt").symlink_to(path)
+    for same in (path, f"{tmp_path}/../{tmp_path.name}/own.txt", str(tmp_path / "link.txt")):
+        with pytest.raises(ConfigError, match=r"test_path='.*' is the file of path='.*own.txt': a model would be tested on"):
+            Text(path, test_path=same)
+
+
 def test_bad_files(save, tmp_path):
     with pytest.raises(DataError, match="there is no text; set data.path to a text file"):
         Text().split("test")[:]
