@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -59,8 +60,8 @@ class Attention(nn.Module):
         if self.window is not None and self.window < 0:
             raise ConfigError(f"Attention.window must not be negative, is {self.window}")
         for name in ("scale", "softcap"):
-            if (value := getattr(self, name)) is not None and value <= 0:
-                raise ConfigError(f"Attention.{name} must be above 0, is {value}")
+            if (value := getattr(self, name)) is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"Attention.{name} must be finite and above 0, is {value}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"Attention.dropout must be in [0, 1), is {self.dropout}")
 

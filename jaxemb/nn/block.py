@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.errors import ScopeParamShapeError
 from jax import Array
 from jaxtyping import Float
 
@@ -176,9 +177,9 @@ class Layers(nn.Module):
         for i in range(self.depth):
             block = blocks[i % period].copy(name=f"block_{i}")
             x = run(block, x, None if shares is None else shares[i], shared[i % period], allow)
-            outputs.append(x)
             if overrides(posemb, "after_block"):
                 x = jnp.concatenate([x[:, :prefix], posemb.after_block(x[:, prefix:], i, places)], axis=1)
+            outputs.append(x)  # what the next layer gets
         return x, tuple(outputs[i] for i in wanted)
 
     def _prepared(self, x: Array, places: Places, given: Places, posemb: PosEmb, prefix: int) -> list[Any]:
@@ -197,7 +198,17 @@ class Layers(nn.Module):
                             f"blocks[{i}].attention.pos: {type(own).__name__} changes tokens before or between the layers, which "
                             "is for the positional embedding of the encoder; that of a block acts inside its attention alone"
                         )
-                done[kind] = scheme.prepare(at, heads=heads, width=width, prefix=prefix)
+                try:
+                    done[kind] = scheme.prepare(at, heads=heads, width=width, prefix=prefix)
+                except ScopeParamShapeError as e:
+                    # Otherwise the parameters are those of another model.
+                    if own is None and any(h != heads for h, _, alone in done if alone is None):
+                        counts = sorted({b.attention.heads for b in self.blocks if b.attention.pos is None})
+                        raise ConfigError(
+                            f"{type(self).__name__}.blocks have heads={counts}, and {type(scheme).__name__} has parameters by head,"
+                            " one set for all blocks: give these the same heads, or a positional embedding each in attention.pos"
+                        ) from e
+                    raise
             found.append(done[kind])
         return found
 

@@ -46,6 +46,11 @@ class Transformer(Layers, Encoder):
         choices(self, dtype=DTYPES)
         if self.registers < 0:
             raise ConfigError(f"Transformer.registers must not be negative, is {self.registers}")
+        if self.causal and self.class_token:
+            raise ConfigError(
+                "Transformer(causal=True, class_token=True): the class token comes first and sees itself alone, so that all inputs "
+                "get one embedding; set class_token=False and pool the last token, Token(last=True)"
+            )
 
     @nn.compact
     def __call__(

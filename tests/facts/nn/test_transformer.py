@@ -13,8 +13,9 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.ops.allow import Allow
 from jaxemb.posemb.alibi import ALiBi
 from jaxemb.posemb.conditional import Conditional
+from jaxemb.posemb.fire import FIRE
 from jaxemb.posemb.none import NoPos
-from jaxemb.posemb.relative import RelativeGrid
+from jaxemb.posemb.relative import RelativeBuckets, RelativeGrid
 from jaxemb.posemb.rescale import Interpolated
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.sincos import SinCos, sincos
@@ -244,3 +245,34 @@ def test_layers_beyond_the_depth_are_named(plain):
     model, params = plain
     with pytest.raises(ConfigError, match="layer 3 was asked for; with depth 3, valid are -3 to 2"):
         model.apply(params, IMAGES, layers=(3,))
+
+
+def test_layers_are_what_the_next_layer_gets():
+    """Where a scheme works between the layers, after it did."""
+    model = Transformer(**{**SMALL, "depth": 2, "pos": Conditional(), "norm": None})
+    params = jax.jit(model.init)(jax.random.key(1), IMAGES)
+    f = model.apply(params, IMAGES, layers=(0, -1))
+    np.testing.assert_array_equal(f.layers[1], f.tokens)
+    np.testing.assert_array_equal(f.layers[0], model.clone(depth=1).apply(params, IMAGES).tokens)
+
+
+def test_a_class_token_that_sees_nothing_is_refused():
+    with pytest.raises(ConfigError, match=r"causal=True, class_token=True\).*Token\(last=True\)"):
+        Transformer(causal=True, class_token=True)
+    Transformer(causal=True, registers=2)  # the tokens look at them
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("name", ["scale", "softcap"])
+def test_scale_and_softcap_are_finite_and_above_0(name, value):
+    with pytest.raises(ConfigError, match=f"Attention.{name} must be finite and above 0, is {value}"):
+        Attention(**{name: value})
+
+
+@pytest.mark.parametrize("pos", [RelativeBuckets(), FIRE()])
+def test_blocks_of_other_heads_cannot_share_a_table_of_heads(pos):
+    ids = jnp.zeros((1, 4), jnp.int32)
+    model = Transformer(stem=Tokens(9), width=16, depth=2, blocks=(Block(Attention(2)), Block(Attention(4))), pos=pos)
+    with pytest.raises(ConfigError, match=rf"Transformer.blocks have heads=\[2, 4\].*{type(pos).__name__} has parameters by head"):
+        jax.eval_shape(model.init, jax.random.key(0), ids)
+    jax.eval_shape(model.clone(pos=ALiBi()).init, jax.random.key(0), ids)  # nothing that has a shape
