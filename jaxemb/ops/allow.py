@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Int, Num
+from jaxtyping import Bool, Int
 
 from jaxemb.config import ConfigError
 
@@ -36,11 +36,6 @@ class Allow:
     causal: bool = field(default=False, metadata={"static": True}, kw_only=True)
     window: int | None = field(default=None, metadata={"static": True}, kw_only=True)
     """The largest distance; 0: the token itself. Mistral's `sliding_window=w` is w - 1, ModernBERT's `local_attention=w` w // 2."""
-
-    @property
-    def everything(self) -> bool:
-        """Whether nothing is ruled out."""
-        return self.valid is None and self.segments is None and not self.causal and self.window is None
 
     def mask(self, n: int, m: int, queries: Int[Array, " q"] | None = None) -> Bool[Array, "#b 1 #q m"] | None:
         """True where a query may look; None: everywhere. `queries`: the numbers of some of the n queries, instead of all."""
@@ -97,8 +92,3 @@ def predicted(batch: Mapping[str, Any]) -> Any:
     if (segments := batch.get("segments")) is not None:
         found = found & (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
     return found
-
-
-def length(allow: Allow, n: int) -> Num[Array, "#b 1"]:
-    """Tokens of each row that are not padding."""
-    return jnp.full((1, 1), n) if allow.valid is None else allow.valid.sum(1, keepdims=True)

@@ -29,11 +29,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError, suggest
+from jaxemb.ops.attention import ROWS
 from jaxemb.ops.paths import map_paths, parameter_paths
 
 AXES = ("data", "fsdp", "model")
-ROWS = ("data", "fsdp")
-"""The axes over which the rows of a batch are cut."""
 Rules = Sequence[tuple[str, str]]
 TENSOR: Rules = (
     # Two all-reduce a layer forward and no gather: the inputs of a block are whole, what lies between its products is cut. Keys and
