@@ -6,8 +6,8 @@ Letters of the shape annotations, one glossary for the whole package:
     l layers      a position axes              c channels    v vocabulary
     k neighbours or kept tokens  r rank        H W image height and width
 
-`Features` and `Loss` are NamedTuples, not `flax.struct` dataclasses: a dataclass with shaped annotations breaks under the
-jaxtyping import hook as soon as `vmap`, `eval_shape` or `tree.map` rebuild it with something that is not an array.
+`Features`, `Averaged` and `Loss` are NamedTuples, not `flax.struct` dataclasses: a dataclass with shaped annotations breaks under
+the jaxtyping import hook as soon as `vmap`, `eval_shape` or `tree.map` rebuild it with something that is not an array.
 """
 
 from __future__ import annotations
@@ -62,6 +62,14 @@ class Now(NamedTuple):
     dropout, comes from `self.make_rng("dropout")`."""
 
 
+class Averaged(NamedTuple):
+    """A logged mean with a denominator of its own, such as an accuracy over the rows whose label is known."""
+
+    value: Array
+    weight: Any
+    """The denominator. As `Loss.weight`: from the batch alone, and where it is 0, value is 0."""
+
+
 class Loss(NamedTuple):
     """What an objective returns."""
 
@@ -72,6 +80,8 @@ class Loss(NamedTuple):
     An update over micro-batches has the gradient of sum(value weight) / sum(weight). It follows from the batch alone, never from
     parameters; where it is 0, value is 0, never 0/0."""
     logs: dict = {}
-    """Scalars by name, written to metrics.jsonl."""
+    """Scalars by name, written to metrics.jsonl: those that have the denominator of `value` as they are, others as `Averaged`. Of
+    an update over micro-batches the mean by these weights is written: that of the whole batch, but for what is no mean over its
+    rows (deviations, contrastive figures), where it is the mean of the micro-batches' own."""
     views: dict = {}
     """Embeddings by name that online metrics may read."""

@@ -73,8 +73,8 @@ class Embedder:
         truncate_dim: int | None = None,
         show_progress_bar: bool | None = None,
     ) -> Float[np.ndarray, "*n d"]:
-        """The embeddings of inputs, a row each: strings for a model of text; file names, Pillow images or arrays in a list, or one
-        array n H W c, for a model of images (uint8 or floats in [0, 1], of any size).
+        """The embeddings of inputs, a row each: strings for a model of text, in a list, a tuple or an array; file names, Pillow
+        images or arrays in a list, or one array n H W c, for a model of images (uint8 or floats in [0, 1], of any size).
 
         A single string or file name gives a single vector. `prompt` goes before each text, or the one of `prompts` that
         `prompt_name` names. `normalize_embeddings`: rows of length 1. `truncate_dim`: only the first entries (before normalising).
@@ -107,15 +107,20 @@ class Embedder:
     def _encode(
         self, inputs: Any, role: str, prompt: str, batch_size: int, normal: bool, truncate_dim: int | None, shown: bool | None
     ) -> Float[np.ndarray, "*n d"]:
+        if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "UO" and inputs.ndim < 2:
+            inputs = inputs.tolist()  # strings, file names or images; without an axis a single one
         if isinstance(inputs, (str, Path)):
             return self._encode([inputs], role, prompt, batch_size, normal, truncate_dim, False)[0]
-        if not isinstance(inputs, (Sequence, np.ndarray)) or (isinstance(inputs, np.ndarray) and inputs.ndim < 2):
-            shape = f" of shape {inputs.shape}" if isinstance(inputs, np.ndarray) else ""
+        array = isinstance(inputs, np.ndarray)
+        if not isinstance(inputs, (Sequence, np.ndarray)) or isinstance(inputs, (bytes, bytearray)) or (array and inputs.ndim < 2):
+            shape = f" of shape {inputs.shape} and type {inputs.dtype}" if array else ""
             raise ConfigError(
                 f"encode takes a list of inputs (strings, file names, images), or one array with a row each, not a "
                 f"{type(inputs).__name__}{shape}; write [input] for a single one"
             )
-        if isinstance(inputs, np.ndarray) and inputs.ndim != 4 and "images" in self.preprocess.spec:
+        if array and inputs.dtype.kind in "UOS":
+            raise ConfigError(f"an array of strings or objects has one axis, a row each, not the shape {inputs.shape}")
+        if array and inputs.ndim != 4 and "images" in self.preprocess.spec:
             raise ConfigError(f"an array of images has the shape (n, H, W, c), not {inputs.shape}; write [image] for a single one")
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
@@ -133,9 +138,9 @@ class Embedder:
         """Cosines of all pairs of rows."""
         return unit(a) @ unit(b).T
 
-    def features(self, arrays: dict[str, np.ndarray]) -> Any:
+    def features(self, arrays: dict[str, np.ndarray], role: str = "document") -> Any:
         """The token features (see `jaxemb.types.Features`) of preprocessed arrays, as `preprocess` gives them."""
-        return self._encoder(length(arrays)).encode(arrays, of="features")
+        return self._encoder(length(arrays)).encode(arrays, role=role, of="features")
 
     def attention(self, arrays: dict[str, np.ndarray]) -> list[Float[np.ndarray, "b n h m"]]:
         """The attention weights of every layer of the encoder, queries first, class and register tokens before the patches."""

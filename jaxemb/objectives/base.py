@@ -15,7 +15,7 @@ from jaxemb.config import ConfigError
 from jaxemb.layers.norms import normalise
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.draws import Draws
-from jaxemb.types import Batch, Features, Loss, Now, Paper
+from jaxemb.types import Averaged, Batch, Features, Loss, Now, Paper
 
 
 class Objective(nn.Module):
@@ -54,8 +54,8 @@ class Objective(nn.Module):
         objectives that embed the two in different ways; of a batch that is nested by tower, the one to embed (see `tower`)."""
         raise TypeError(f"{type(self).__name__} does not define encode")
 
-    def features(self, batch: Batch) -> Features:
-        """The token features behind `encode`: what pictures and dense evaluations see. Deterministic."""
+    def features(self, batch: Batch, role: str = "document") -> Features:
+        """The token features behind `encode`: what pictures and dense evaluations see. Deterministic; `role` as there."""
         raise TypeError(f"{type(self).__name__} does not define features")
 
     def __call__(self, batch: Batch) -> tuple[Loss, Array]:
@@ -102,9 +102,10 @@ def last_layers(encoder: Any, inputs: Array, count: int) -> Float[Array, "b n d"
     return jnp.stack([normalise(x, 1e-5) for x in layers]).mean(0)
 
 
-def spread(targets: Float[Array, "b n d"]) -> dict[str, Array]:
+def spread(targets: Float[Array, "b n d"]) -> dict[str, Averaged]:
     """Deviation of the targets over images, at one place and feature, and over the patches of an image: both near 0 on collapse."""
-    return {"target_std": targets.std(0).mean(), "target_patch_std": targets.std(1).mean()}
+    stds = {"target_std": targets.std(0), "target_patch_std": targets.std(1)}
+    return {name: Averaged(std.mean(), jnp.asarray(len(targets), std.dtype)) for name, std in stds.items()}
 
 
 def refuse_mask(owner: Any, batch: Batch) -> None:

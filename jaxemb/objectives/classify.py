@@ -19,7 +19,7 @@ from jaxemb.objectives.base import Objective, allowed, placed, refuse_mask, refu
 from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
-from jaxemb.types import Batch, Features, Loss, Now
+from jaxemb.types import Averaged, Batch, Features, Loss, Now
 
 
 class Classify(Objective):
@@ -63,8 +63,8 @@ class Classify(Objective):
         if "labels_soft" in batch and len(self._labels) > 1:
             raise ConfigError(f"mixup and cutmix mix one label, not {self.label}")
         texts = batch[next(iter(self._labels))].shape[1] if "segments" in batch else None
-        parts = jnp.split(self.head(self._pooled(batch, True, texts)), np.cumsum(self._classes)[:-1], axis=-1)
-        losses, right, counts = [], {}, []
+        parts = jnp.split(self._scores(self._pooled(batch, True, texts)), np.cumsum(self._classes)[:-1], axis=-1)
+        losses, right, counts = [], {}, {}
         for name, logits in zip(self._labels, parts, strict=True):
             logits = logits.astype(wide(logits))
             label = batch[name].reshape(-1)
@@ -72,19 +72,21 @@ class Classify(Objective):
             soft = batch["labels_soft"].astype(logits.dtype) if "labels_soft" in batch else hard
             soft = (1 - self.smoothing) * soft + self.smoothing / logits.shape[-1]
             known = (label >= 0).astype(logits.dtype)
-            count = known.sum()
             losses.append(-((soft * jax.nn.log_softmax(logits)).sum(-1) * known).sum())
-            right[name] = ((logits.argmax(-1) == label).astype(logits.dtype) * known).sum() / jnp.maximum(count, 1)
-            counts.append(count)
-        logs = {"accuracy": jnp.stack([*right.values()]).mean()}
-        if len(right) > 1:
-            logs |= {f"accuracy_{name}": value for name, value in right.items()}
-        weight = jnp.stack(counts).sum()
-        return Loss(jnp.stack(losses).sum() / jnp.maximum(weight, 1), weight, logs)
+            right[name] = ((logits.argmax(-1) == label).astype(logits.dtype) * known).sum()
+            counts[name] = known.sum()
+        weight = jnp.stack([*counts.values()]).sum()
+        value, accuracy = (jnp.stack([*sums]).sum() / jnp.maximum(weight, 1) for sums in (losses, right.values()))
+        each = {f"accuracy_{name}": Averaged(right[name] / jnp.maximum(n, 1), n) for name, n in counts.items()}
+        return Loss(value, weight, {"accuracy": accuracy, **(each if len(right) > 1 else {})})
 
     def logits(self, batch: Batch, *, train: bool = False) -> Float[Array, "b v"]:
         """Of all labels, one after the other."""
-        return self.head(self._pooled(batch, train))
+        return self._scores(self._pooled(batch, train))
+
+    def _scores(self, z: Float[Array, "b d"]) -> Float[Array, "b v"]:
+        """The logits of pooled features, in training as in evaluation; a member with another head overrides this."""
+        return self.head(z)
 
     @property
     def _labels(self) -> tuple[str, ...]:
@@ -94,8 +96,8 @@ class Classify(Objective):
     def _classes(self) -> tuple[int, ...]:
         return (self.classes,) if isinstance(self.classes, int) else self.classes
 
-    def features(self, batch: Batch) -> Features:
-        return self._features(batch, train=False)
+    def features(self, batch: Batch, role: str = "document") -> Features:
+        return self._features(tower(batch, role), train=False)
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The pooled features below the head."""

@@ -15,17 +15,14 @@ from jaxemb.config import ConfigError
 from jaxemb.layers.dense import Dense
 from jaxemb.masks.blockwise import Blockwise
 from jaxemb.masks.random_patches import RandomPatches
-from jaxemb.nn.stem import Patches
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, last_layers, refuse_mask, spread, tower
+from jaxemb.objectives.base import last_layers, spread
+from jaxemb.objectives.patches import _OfPatches
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.regression import smooth_l1
-from jaxemb.pooling.base import Pooling
-from jaxemb.pooling.mean import Mean
-from jaxemb.types import Batch, Features, Loss, Now, Paper
+from jaxemb.types import Batch, Loss, Now, Paper
 
 
-class Data2Vec(Objective):
+class Data2Vec(_OfPatches):
     """Masked prediction of features by the encoder itself, from an EMA teacher, for images (Baevski et al., ICML 2022).
 
         targets     y = mean over the last K layers of LayerNorm(layer of the teacher(image)), without affine, eps 1e-5; no gradient
@@ -48,10 +45,7 @@ class Data2Vec(Objective):
     )
     teacher: ClassVar[bool] = True
 
-    encoder: Transformer = field(default_factory=Transformer)
     masks: RandomPatches = field(default_factory=lambda: Blockwise(0.6))
-    pooling: Pooling = field(default_factory=Mean)
-    """Of the patch features, for `encode`."""
     target_layers: int = 4
     """The last layers that targets are the mean of (K); 6 of 12 in the paper's ViT-B."""
     beta: float = 2.0
@@ -59,16 +53,12 @@ class Data2Vec(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.encoder.stem, Patches):
-            raise ConfigError(f"Data2Vec needs an encoder of image patches, its stem is {type(self.encoder.stem).__name__}")
-        if not 1 <= self.target_layers <= self.encoder.depth:
-            raise ConfigError(f"target_layers={self.target_layers} must be from 1 to the encoder's depth, {self.encoder.depth}")
+        self._check_target_layers(self.target_layers)
         if self.beta <= 0:
             raise ConfigError(f"Data2Vec.beta must be above 0, is {self.beta}")
 
-    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
-        refuse_mask(self, batch)
-        return {**batch, "targets": self.masks(self._grid(batch["images"]), draws)["targets"]}
+    def _drawn(self, grid: tuple[int, int], draws: Draws) -> dict[str, np.ndarray]:
+        return {"targets": self.masks(grid, draws)["targets"]}
 
     def targets(self, batch: Batch, now: Now) -> Float[Array, "b n d"]:
         """The teacher's features of every patch of the full image."""
@@ -91,19 +81,3 @@ class Data2Vec(Objective):
         tokens = self.encoder(images, train=train).tokens
         tokens = jnp.take_along_axis(tokens, hidden[:, :, None], axis=1)
         return Dense(tokens.shape[-1], name="head")(tokens)
-
-    def features(self, batch: Batch) -> Features:
-        refuse_mask(self, batch)
-        return self.encoder(batch["images"])
-
-    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
-        return self.pooling(self.features(tower(batch, role)))
-
-    @property
-    def _size(self) -> int:
-        stem: Any = self.encoder.stem
-        return stem.size
-
-    def _grid(self, images: Any) -> tuple[int, int]:
-        stem: Any = self.encoder.stem
-        return stem.grid(images.shape[1:3])

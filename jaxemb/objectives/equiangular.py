@@ -15,7 +15,7 @@ from jaxemb.objectives.classify import Classify
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.equiangular import generate
 from jaxemb.ops.similarity import unit
-from jaxemb.types import Batch, Paper
+from jaxemb.types import Paper
 
 
 class Equiangular(Classify):
@@ -58,8 +58,8 @@ class Equiangular(Classify):
             basis = generate(self.classes, self.dims, self.alpha, seed=self.seed) if self.fixed == "equiangular" else drawn
         self.basis = self.param("basis", lambda _: basis) if self.fixed == "trained" else basis
 
-    def logits(self, batch: Batch, *, train: bool = False) -> Float[Array, "b v"]:
+    def _scores(self, z: Float[Array, "b d"]) -> Float[Array, "b v"]:
         """Cosines over tau, in [-1 / tau, 1 / tau]."""
-        f: Any = self.head(self.pooling(self._features(batch, train)))
+        f: Any = self.head(z)
         f = unit(f.astype(wide(f)))
         return f @ unit(jnp.asarray(self.basis, f.dtype)).T / self.tau

@@ -60,9 +60,9 @@ class HardPatches(MAE):
         if self.weight < 0:
             raise ConfigError(f"weight must not be negative, is {self.weight}")
 
-    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
-        self._hidden(batch["images"])
-        return batch
+    def _drawn(self, grid: tuple[int, int], draws: Draws) -> dict[str, np.ndarray]:
+        self.masks.visible(grid)  # which refuses a grid that is too small
+        return {}
 
     def targets(self, batch: Batch, now: Now) -> Float[Array, "b n"]:
         """The predicted loss of every patch of an image that is wholly visible."""

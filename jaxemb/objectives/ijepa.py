@@ -6,7 +6,6 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
@@ -15,16 +14,13 @@ from jaxemb.layers.norms import normalise
 from jaxemb.masks.base import Masks
 from jaxemb.masks.multi_block import MultiBlock
 from jaxemb.nn.predictor import Predictor
-from jaxemb.nn.stem import Patches, patch_positions
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, last_layers, refuse_mask, spread, tower
+from jaxemb.nn.stem import patch_positions
+from jaxemb.objectives.base import last_layers, spread
+from jaxemb.objectives.patches import _OfPatches
 from jaxemb.ops.allow import Allow
-from jaxemb.ops.draws import Draws
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import smooth_l1, squared
 from jaxemb.ops.sigreg import random_directions, sigreg
-from jaxemb.pooling.base import Pooling
-from jaxemb.pooling.mean import Mean
 from jaxemb.types import Batch, Features, Loss, Now, Paper
 
 SLICES = 1024
@@ -32,7 +28,7 @@ SLICES = 1024
 LOSSES = {"smooth_l1": smooth_l1, "l2": squared}
 
 
-class IJEPA(Objective):
+class IJEPA(_OfPatches):
     """Masked prediction in feature space, with an EMA teacher and no augmentation by hand (Assran et al., CVPR 2023).
 
         targets     y = LayerNorm(teacher(image)), without affine, eps 1e-5; all patches attend; no gradient
@@ -47,11 +43,8 @@ class IJEPA(Objective):
     )
     teacher: ClassVar[bool] = True
 
-    encoder: Transformer = field(default_factory=Transformer)
     predictor: Predictor = field(default_factory=Predictor)
     masks: Masks = field(default_factory=MultiBlock)
-    pooling: Pooling = field(default_factory=Mean)
-    """Of the patch features, for `encode`."""
     loss_name: str = "smooth_l1"
     """"smooth_l1" as in the released code, "l2" as in the paper's text."""
     joint: bool = False
@@ -66,20 +59,12 @@ class IJEPA(Objective):
     def __post_init__(self) -> None:
         super().__post_init__()
         choices(self, loss_name=LOSSES, sigreg_on=("pooled", "tokens"))
-        if not 1 <= self.target_layers <= self.encoder.depth:
-            raise ConfigError(f"target_layers={self.target_layers} must be from 1 to the encoder's depth, {self.encoder.depth}")
+        self._check_target_layers(self.target_layers)
         if self.sigreg < 0:
             raise ConfigError(f"sigreg must not be negative, is {self.sigreg}")
-        if not isinstance(self.encoder.stem, Patches):
-            raise ConfigError(f"IJEPA needs an encoder of image patches, its stem is {type(self.encoder.stem).__name__}")
 
     def needs_average(self) -> bool:
         return not self.sigreg  # which keeps it from collapse without a teacher
-
-    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
-        refuse_mask(self, batch)
-        images = batch["images"]
-        return {**batch, **self.masks(self._grid(images), draws)}
 
     def targets(self, batch: Batch, now: Now) -> Float[Array, "b n d"]:
         """The teacher's features of every patch of the full image."""
@@ -146,14 +131,3 @@ class IJEPA(Objective):
             rows, weight = f.tokens.reshape(-1, f.tokens.shape[-1]), f.mask.reshape(-1).astype(f.tokens.dtype)
         directions = random_directions(self.make_rng("dropout"), rows.shape[-1], SLICES, wide(rows).name)
         self.sow("losses", "sigreg", self.sigreg * sigreg(rows, directions, weight=weight))
-
-    def features(self, batch: Batch) -> Features:
-        refuse_mask(self, batch)
-        return self.encoder(batch["images"])
-
-    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
-        return self.pooling(self.features(tower(batch, role)))
-
-    def _grid(self, images: Any) -> tuple[int, int]:
-        stem: Any = self.encoder.stem
-        return stem.grid(images.shape[1:3])

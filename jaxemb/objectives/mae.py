@@ -6,25 +6,19 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from jaxemb.config import ConfigError
 from jaxemb.masks.random_patches import RandomPatches
 from jaxemb.nn.decoder import Decoder
-from jaxemb.nn.stem import Patches, patch_positions, patchify
-from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import Objective, refuse_mask, tower
-from jaxemb.ops.draws import Draws
+from jaxemb.nn.stem import patch_positions, patchify
+from jaxemb.objectives.patches import _OfPatches
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.regression import squared
-from jaxemb.pooling.base import Pooling
-from jaxemb.pooling.mean import Mean
-from jaxemb.types import Batch, Features, Loss, Now, Paper
+from jaxemb.types import Batch, Loss, Now, Paper
 
 
-class MAE(Objective):
+class MAE(_OfPatches):
     """Masked autoencoder (He et al., CVPR 2022): the encoder computes visible patches alone, a small decoder the hidden ones.
 
         target   y = pixels of a patch (row, column, channel), minus their mean, over sqrt(var + 1e-6), var with divisor q - 1
@@ -36,25 +30,10 @@ class MAE(Objective):
 
     paper: ClassVar[Paper | None] = Paper("Masked Autoencoders Are Scalable Vision Learners", 2022, "arxiv.org/abs/2111.06377")
 
-    encoder: Transformer = field(default_factory=Transformer)
     decoder: Decoder = field(default_factory=Decoder)
     masks: RandomPatches = field(default_factory=RandomPatches)
-    pooling: Pooling = field(default_factory=Mean)
-    """Of the patch features, for `encode`."""
     norm_pixels: bool = True
     """Normalise the pixels of each patch; False: they are the target as they are."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.encoder.stem, Patches):
-            raise ConfigError(
-                f"{type(self).__name__} needs an encoder of image patches, its stem is {type(self.encoder.stem).__name__}"
-            )
-
-    def prepare(self, batch: dict[str, np.ndarray], draws: Draws) -> dict[str, np.ndarray]:
-        refuse_mask(self, batch)
-        images = batch["images"]
-        return {**batch, **self.masks(self._grid(images), draws)}
 
     def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         hidden = batch["targets"][:, 0]
@@ -76,13 +55,6 @@ class MAE(Objective):
             p = p * scale + mean
         return patches.at[jnp.arange(len(hidden))[:, None], hidden].set(p)
 
-    def features(self, batch: Batch) -> Features:
-        refuse_mask(self, batch)
-        return self.encoder(batch["images"])
-
-    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
-        return self.pooling(self.features(tower(batch, role)))
-
     def _error(self, images: Array, hidden: Int[Array, "b n"], p: Float[Array, "b n q"]) -> Float[Array, "b n"]:
         wanted = jnp.take_along_axis(self._patches(images), hidden[:, :, None], axis=1)
         wanted = standardise(wanted) if self.norm_pixels else wanted
@@ -101,15 +73,6 @@ class MAE(Objective):
 
     def _patches(self, images: Array) -> Float[Array, "b n q"]:
         return patchify(images.astype(wide(images)), self._size)
-
-    @property
-    def _size(self) -> int:
-        stem: Any = self.encoder.stem
-        return stem.size
-
-    def _grid(self, images: Any) -> tuple[int, int]:
-        stem: Any = self.encoder.stem
-        return stem.grid(images.shape[1:3])
 
 
 def moments(x: Float[Array, "*n q"]) -> tuple[Float[Array, "*n 1"], Float[Array, "*n 1"]]:

@@ -78,8 +78,8 @@ class NextToken(Objective):
         nll = self._nll(batch, train=False)
         return nll * predicted(batch).astype(nll.dtype)
 
-    def features(self, batch: Batch) -> Features:
-        return self._features(batch, train=False)
+    def features(self, batch: Batch, role: str = "document") -> Features:
+        return self._features(tower(batch, role), train=False)
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         batch = tower(batch, role)

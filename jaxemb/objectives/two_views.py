@@ -62,14 +62,15 @@ class _TwoViews(Contrastive):
         """The projections of the images themselves, by the running statistics: what RankMe is defined on. Deterministic."""
         return self.projector(self.encode(batch))
 
-    def features(self, batch: Batch) -> Features:
+    def features(self, batch: Batch, role: str = "document") -> Features:
+        batch = tower(batch, role)
         refuse_mask(self, batch)
         encoder: Any = self.encoder
         return encoder(batch["images"], train=False)
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The pooled features below the projector."""
-        return self.pooling(self.features(tower(batch, role)))
+        return self.pooling(self.features(batch, role))
 
     def projected(self, z: Float[Array, "b m d"]) -> Float[Array, "b m k"]:
         """All views at once through the projector in training: its batch norm sees them as one batch."""

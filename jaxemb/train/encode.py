@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -55,7 +56,8 @@ class Encoder:
         if not callable(getattr(self._objective, method, None)):
             raise ConfigError(f"{type(self._objective).__name__} has no {method!r}: this evaluation cannot be run on it")
         if (method, role) not in self._compiled:
-            roles = (role,) if method == "encode" else ()
+            asked = inspect.signature(getattr(self._objective, method)).parameters
+            roles = (role,) if "role" in asked else ()
             # Whole on every device: each process can read all rows.
             self._compiled[method, role] = jax.jit(
                 lambda v, b: self._objective.apply(v, b, *roles, method=method), out_shardings=self._whole

@@ -16,7 +16,7 @@ from jaxemb.ops.tract import MOMENTS
 from jaxemb.train.probes import Probe, Seen
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.state import TrainState
-from jaxemb.types import Batch, Loss, Now
+from jaxemb.types import Averaged, Batch, Loss, Now
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -58,7 +58,7 @@ def make_step(
             average = ema_update(state.ema, params, momentum_at(state.step, ema, horizon))
         metrics = {"loss": found.value, **found.logs, "lr": optim.lr_at(state.step + 1, steps), "grad_norm": optax.tree.norm(grads)}
         for name, probe in (probes or {}).items():
-            figures = probe(Seen(state, grads, loss.total))
+            figures = probe(Seen(objective, state, grads, loss.total))
             metrics |= {f"{name}_{figure}": value for figure, value in figures.items()}
         return state.replace(step=state.step + 1, params=params, stats=stats, ema=average, opt=opt), metrics
 
@@ -70,13 +70,14 @@ class Found(NamedTuple):
 
     value: Any
     logs: Any
+    """By name, each an `Averaged` until the micro-batches are through."""
     measured: Any
 
 
 class MicroBatches:
     """The loss of an update, over micro-batches one after the other in memory.
 
-        loss = sum(value weight) / sum(weight) + mean of the sown terms
+        loss = sum(value weight) / sum(weight) + mean of the sown terms,   a log = sum(log its weight) / sum(its weight)
 
     The weights are summed first: they follow from the batch alone, so that XLA computes nothing else for them. Statistics of the
     batch (BatchNorm, contrastive negatives) are those of a micro-batch.
@@ -99,7 +100,7 @@ class MicroBatches:
         params, stats = self._state.params, self._state.stats
         if self._parts == 1:
             grads, (found, stats) = differentiate(params, stats, *self._xs)
-            return grads, found, stats
+            return grads, found._replace(logs={name: log.value for name, log in found.logs.items()}), stats
 
         def one(carry: Any, xs: Any) -> tuple[Any, None]:
             stats, total = carry
@@ -109,7 +110,7 @@ class MicroBatches:
         grads, (found, _) = jax.eval_shape(differentiate, params, stats, *jax.tree.map(lambda x: x[0], self._xs))
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (grads, found))
         (stats, (grads, found)), _ = jax.lax.scan(one, (stats, zeros), self._xs)
-        return grads, found, stats
+        return grads, found._replace(logs={name: mean_of(log) for name, log in found.logs.items()}), stats
 
     def total(self, f: Callable[[Callable[[Any], jax.Array]], Any]) -> Any:
         """The sum over the micro-batches of a function of their shares of the loss, each a function of the parameters."""
@@ -124,11 +125,19 @@ class MicroBatches:
     def _share(self, params: Any, stats: Any, part: Batch, key: jax.Array, share: Any) -> tuple[jax.Array, tuple[Found, Any]]:
         out, sown = self._run(params, stats, part, key)
         terms, measured = auxiliary(sown.pop("losses", {})), sown.pop(MOMENTS, {})
+        logs = {name: log if isinstance(log, Averaged) else Averaged(log, share) for name, log in out.logs.items()}
         if self._parts > 1:
-            out = out._replace(value=out.value * share, logs=jax.tree.map(lambda x: x * share, out.logs))
+            out = out._replace(value=out.value * share)
             terms, measured = jax.tree.map(lambda x: x / self._parts, (terms, measured))
+            logs = {name: log._replace(value=log.value * log.weight) for name, log in logs.items()}
         value = out.value + sum(terms.values())
-        return value, (Found(value, {**out.logs, **terms}, measured), sown)
+        logs |= {name: Averaged(term, 1 / self._parts) for name, term in terms.items()}
+        return value, (Found(value, logs, measured), sown)
+
+
+def mean_of(log: Averaged) -> jax.Array:
+    """Of sums over the micro-batches, of values times weights and of weights; 0 where nothing counts."""
+    return log.value / jnp.where(log.weight > 0, log.weight, jnp.ones_like(log.weight))
 
 
 def auxiliary(sown: Any) -> dict[str, jax.Array]:

@@ -5,16 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.discover import members
 from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
+from jaxemb.nn.decoder import Decoder
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.contrastive import Contrastive
+from jaxemb.objectives.data2vec import Data2Vec
+from jaxemb.objectives.hard_patches import HardPatches
 from jaxemb.objectives.ijepa import IJEPA
+from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.ops.draws import Draws
+from jaxemb.train.state import TrainState
+from jaxemb.train.step import MicroBatches
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
@@ -79,3 +87,56 @@ def test_where_nothing_counts_the_loss_is_zero_and_its_gradient_as_well(case):
     (value, weight), grads = loss(params, jax.tree.map(jnp.asarray, nothing))
     assert float(value) == float(weight) == 0
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(grads))
+
+
+# ---- what is logged of micro-batches ---------------------------------------------------------------------------------------------
+
+LABELS = {"images": IMAGES, "labels": np.array([0, -1, 1, 2]), "size": np.array([1, 0, -1, 0])}
+DECODER = Decoder(width=8, depth=1, blocks=(Block(Attention(2)),))
+
+
+def drawn(model):
+    return model, model.prepare({"images": IMAGES}, Draws((0,), 4))
+
+
+LOGGED = {
+    "NextToken": (CASES["NextToken"][0], tokens([6, 3, 2, 4])),
+    "IJEPA": (CASES["IJEPA"][0], blocks([4, 1, 2, 4])),
+    "Classify": (Classify(encoder=VIT, label=("labels", "size"), classes=(3, 2)), LABELS),
+    "MAE": drawn(MAE(encoder=VIT, decoder=DECODER)),
+    "HardPatches": drawn(HardPatches(encoder=VIT, decoder=DECODER, alpha=(1.0, 1.0))),  # no mask is drawn at random
+    "Data2Vec": drawn(Data2Vec(encoder=VIT, target_layers=1)),
+}
+NO_MEANS = {"target_std"}
+"""Deviations over the images of a batch: of micro-batches the mean of their own is logged."""
+
+
+def test_every_loss_that_is_a_mean_over_rows_has_a_case():
+    """Contrastive ones compare the rows of a micro-batch with each other."""
+    assert set(LOGGED) == {m.name for m in members("objectives") if "loss" in vars(m.cls) and not issubclass(m.cls, Contrastive)}
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_micro_batches_log_what_the_whole_batch_does(name, monkeypatch):
+    model, batch = LOGGED[name]
+    batch = jax.tree.map(jnp.asarray, batch)
+    params = jax.jit(model.init)(jax.random.key(1), batch)["params"]
+    if "kernel" in params.get("head", {}):
+        params["head"]["kernel"] = jax.random.normal(jax.random.key(2), params["head"]["kernel"].shape)
+
+    def run(params, stats, part, key):
+        targets = model.apply({"params": params}, part, NOW, method="targets")
+        told = {"method": "loss", "rngs": {"dropout": key}, "mutable": ["losses"]}
+        return model.apply({"params": params}, part, targets, NOW, **told)
+
+    def found(params, batch, parts):
+        return MicroBatches(run, batch, jax.random.key(0), parts, TrainState(0, params, {}, None, None, None)).gradient()[1]
+
+    monkeypatch.setattr(
+        jax, "grad", lambda f, has_aux: lambda params, *rest: (params, f(params, *rest)[1])
+    )  # compiles forwards alone
+    whole, halves = (jax.jit(found, static_argnums=2)(params, batch, parts) for parts in (1, 2))
+    assert float(halves.value) == pytest.approx(float(whole.value), rel=1e-5)
+    assert halves.logs.keys() == whole.logs.keys()
+    for figure in whole.logs.keys() - NO_MEANS:
+        assert float(halves.logs[figure]) == pytest.approx(float(whole.logs[figure]), rel=1e-5, abs=1e-6), figure

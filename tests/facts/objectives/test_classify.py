@@ -59,7 +59,7 @@ def test_several_labels_have_a_head_each():
     each = [model.apply(with_head(k), batch, None, NOW, method="loss") for model, k in alone]
     assert float(out.value) == pytest.approx(np.mean([float(e.value) for e in each]), rel=1e-6)
     assert float(out.logs["accuracy"]) == pytest.approx(np.mean([float(e.logs["accuracy"]) for e in each]))
-    assert float(out.logs["accuracy_size"]) == float(each[1].logs["accuracy"])
+    assert float(out.logs["accuracy_size"].value) == float(each[1].logs["accuracy"])
     with pytest.raises(ConfigError, match="mixup and cutmix mix one label, not"):
         both.apply(with_head(kernel), {**batch, "labels_soft": jnp.eye(3)}, None, NOW, method="loss")
 
@@ -86,6 +86,13 @@ def test_the_encoder_reads_the_array_that_is_named():
     np.testing.assert_array_equal(a, b)
     with pytest.raises(ConfigError, match="inputs='tokens' is not in the batch, which holds images, labels"):
         MODEL.clone(inputs="tokens").apply(params, BATCH, method="logits")
+
+
+def test_a_mask_is_refused_where_the_encoder_cannot_heed_it():
+    with pytest.raises(
+        ConfigError, match="the batch holds 'mask', which Classify of ResNet cannot heed: it would take padding for"
+    ):
+        jax.eval_shape(Classify(encoder=ResNet(18, width=4)).init, jax.random.key(0), BATCH | {"mask": jnp.ones((4, 4), bool)})
 
 
 def test_another_label_and_its_absence():

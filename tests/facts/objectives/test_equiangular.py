@@ -33,6 +33,14 @@ def test_logits_are_cosines_with_fixed_vectors():
     np.testing.assert_allclose(objective.apply(larger, BATCH, method="logits"), logits, rtol=1e-4, atol=1e-4)
 
 
+def test_the_loss_is_of_those_logits():
+    objective, variables = start()
+    logits = np.asarray(objective.apply(variables, BATCH, method="logits"), np.float64)
+    loss = objective.apply(variables, BATCH, None, NOW, method="loss")
+    expected = (np.log(np.exp(logits).sum(-1)) - logits[np.arange(3), BATCH["labels"]]).mean()
+    assert float(loss.value) == pytest.approx(expected, rel=1e-5)
+
+
 def test_perfect_alignment_with_orthogonal_vectors():
     """The loss is ln(1 + (N - 1) exp(-1 / tau)), not 0."""
     objective = Equiangular(encoder=ENCODER, classes=12, dims=12, tau=0.5)

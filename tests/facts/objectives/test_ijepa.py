@@ -103,7 +103,7 @@ def test_monitors_see_collapse(params):
     batch = {**prepared(), "images": jnp.zeros_like(RAW["images"])}
     y = MODEL.apply(params, batch, NOW, method="targets")
     logs = MODEL.apply(params, batch, y, NOW, method="loss").logs
-    assert float(logs["target_std"]) == pytest.approx(0, abs=1e-6) and float(logs["target_patch_std"]) > 0.01
+    assert float(logs["target_std"].value) == pytest.approx(0, abs=1e-6) and float(logs["target_patch_std"].value) > 0.01
 
 
 def test_half_precision_keeps_a_float32_loss():
