@@ -35,6 +35,7 @@ def cases(n: int) -> dict[str, Allow]:
         "padding": Allow(valid),
         "causal": Allow(causal=True),
         "window": Allow(window=9),
+        "prefix": Allow(valid, window=9, prefix=3),
         "segments": Allow(None, segments),
         "everything": Allow(valid, segments, causal=True, window=31),
         "nothing": Allow(jnp.zeros((B, M), bool)),

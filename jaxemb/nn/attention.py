@@ -38,7 +38,7 @@ class Attention(nn.Module):
     qk_norm: Norm | None = None
     """Of queries and keys, a head at a time."""
     window: int | None = None
-    """The largest distance that is seen (local attention); see `Allow`."""
+    """The largest distance that is seen (local attention); class and register tokens see all, and all see them, see `Allow`."""
     scale: float | None = None
     """Of the logits; None: 1 / sqrt(e)."""
     softcap: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import field
 
 import jax.numpy as jnp
@@ -35,7 +36,8 @@ class Transformer(Layers, Encoder):
     """Of the output; None where the blocks' own comes last (order="post")."""
     class_token: bool = False
     registers: int = 0
-    """Extra learned tokens that carry no output of their own (Darcet et al. 2024)."""
+    """Extra learned tokens that carry no output of their own (Darcet et al. 2024). Like the class token they see all tokens, and
+    all see them, whatever the `window` of a block; with `causal` they see themselves and those before them."""
     causal: bool = False
     """A token sees itself and those before it in the sequence."""
     dtype: str = "float32"
@@ -46,11 +48,7 @@ class Transformer(Layers, Encoder):
         choices(self, dtype=DTYPES)
         if self.registers < 0:
             raise ConfigError(f"Transformer.registers must not be negative, is {self.registers}")
-        if self.causal and self.class_token:
-            raise ConfigError(
-                "Transformer(causal=True, class_token=True): the class token comes first and sees itself alone, so that all inputs "
-                "get one embedding; set class_token=False and pool the last token, Token(last=True)"
-            )
+        self._refuse_blind(Allow(causal=self.causal))
 
     @nn.compact
     def __call__(
@@ -68,7 +66,8 @@ class Transformer(Layers, Encoder):
         `keep`: the tokens to compute at all; `allow`: which of those are padding, and who looks at whom. `layers`: whose outputs to
         return besides the last one's (0 is the first, -1 the last; before the final norm)."""
         if self.causal and not allow.causal:
-            allow = Allow(allow.valid, allow.segments, causal=True, window=allow.window)
+            allow = dataclasses.replace(allow, causal=True)
+        self._refuse_blind(allow)
         x = self.stem(inputs, width=self.width, keep=keep, types=types, dtype=self.dtype)
         b, n, _ = x.shape
         known = {"picture": self.stem.picture(inputs), "allow": allow, "rows": b, "train": train}
@@ -86,6 +85,14 @@ class Transformer(Layers, Encoder):
         if ids is not None and keep is not None:
             ids = jnp.take_along_axis(ids, keep, axis=1)
         return Features(x[:, extra:], valid, tuple(y[:, extra:] for y in outputs), x[:, :extra] if extra else None, ids)
+
+    def _refuse_blind(self, allow: Allow) -> None:
+        if allow.causal and self.class_token:
+            raise ConfigError(
+                "Transformer(class_token=True) with causal=True, its own or of the `allow` it is given: the class token comes "
+                "first and sees itself alone, so that all inputs get one embedding; set class_token=False and pool the last "
+                "token, Token(last=True)"
+            )
 
     def _positions(self, inputs: Array, pos: Array | None, keep: Array | None, allow: Allow) -> Num[Array, "#b n a"]:
         """Of the tokens that are computed. Texts packed into one row count each from 0."""

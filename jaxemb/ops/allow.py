@@ -23,10 +23,13 @@ class Allow:
         valid      valid[b, j]: the key is not padding
         segments   segments[b, i] = segments[b, j]: texts packed into one row do not see each other
         causal     j <= i
-        window     |i - j| <= window
+        window     |i - j| <= window, or i < prefix, or j < prefix
+
+    The first `prefix` tokens are class and register tokens: they stand nowhere, so that no window ends before them. They see all
+    and all see them, as the global tokens of Longformer (Beltagy et al. 2020); `causal` and `valid` hold for them too.
 
     Arrays are annotated `Any`: shaped fields break under the import hook when `vmap`, `scan` or `tree.map` rebuild the record.
-    `causal` and `window` are static: as arrays they would be tracers in every transformed function.
+    `causal`, `window` and `prefix` are static: as arrays they would be tracers in every transformed function.
     """
 
     valid: Any = None
@@ -36,6 +39,8 @@ class Allow:
     causal: bool = field(default=False, metadata={"static": True}, kw_only=True)
     window: int | None = field(default=None, metadata={"static": True}, kw_only=True)
     """The largest distance; 0: the token itself. Mistral's `sliding_window=w` is w - 1, ModernBERT's `local_attention=w` w // 2."""
+    prefix: int = field(default=0, metadata={"static": True}, kw_only=True)
+    """How many tokens at the front are seen, and see, beyond the window."""
 
     def mask(self, n: int, m: int, queries: Int[Array, " q"] | None = None) -> Bool[Array, "#b 1 #q m"] | None:
         """True where a query may look; None: everywhere. `queries`: the numbers of some of the n queries, instead of all."""
@@ -52,7 +57,10 @@ class Allow:
         if self.causal:
             parts.append((apart >= 0)[None, None])
         if self.window is not None:
-            parts.append((jnp.abs(apart) <= self.window)[None, None])
+            near = jnp.abs(apart) <= self.window
+            if self.prefix:
+                near = near | (i < self.prefix)[:, None] | (jnp.arange(m) < self.prefix)[None, :]
+            parts.append(near[None, None])
         if not parts:
             return None
         found = parts[0]
@@ -67,13 +75,13 @@ class Allow:
         return dataclasses.replace(self, window=window if self.window is None else min(window, self.window))
 
     def after(self, prefix: int) -> Allow:
-        """For the same tokens behind `prefix` others that are never padding."""
+        """For the same tokens behind `prefix` class and register tokens, which are never padding."""
         if not prefix:
             return self
         if self.segments is not None:
             raise ConfigError("texts packed into one row (segments) cannot share class or register tokens: they would look across")
         valid = None if self.valid is None else jnp.pad(self.valid, ((0, 0), (prefix, 0)), constant_values=True)
-        return dataclasses.replace(self, valid=valid)
+        return dataclasses.replace(self, valid=valid, prefix=self.prefix + prefix)
 
 
 def positions_within(segments: Int[Array, "b n"]) -> Int[Array, "b n"]:

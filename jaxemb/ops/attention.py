@@ -12,6 +12,7 @@ nothing gets zeros.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -87,7 +88,7 @@ def _fused(q: Array, k: Array, v: Array, bias: Array | None, allow: Allow, scale
     cudnn = here and half and bias is None and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
     # `is_causal` of the library counts queries from the first key on. Where n = m that is the same; elsewhere the mask says it.
     square = q.shape[1] == k.shape[1]
-    rest = Allow(allow.valid, allow.segments, causal=allow.causal and not square, window=allow.window)
+    rest = dataclasses.replace(allow, causal=allow.causal and not square)
     mask = rest.mask(q.shape[1], k.shape[1])
     if mask is not None:  # cuDNN wants a row for each query, also where all have the same
         mask = jnp.broadcast_to(mask, (mask.shape[0], 1, q.shape[1], k.shape[1]))

@@ -12,9 +12,8 @@ defined.
 The optimiser sees M X^T G in the place of the gradient: momentum, clipping, Adam and the logged `grad_norm` act on it, and it can
 be up to 1 / lambda times larger; decoupled weight decay acts on W and is not multiplied by M.
 
-Under `jax.jit` the rows are those of the global batch, whatever the devices (X^T X is summed over them). With `pieces` = k each
-k-th of the batch has an M of its own, as where the released code runs on k devices: sum_k M_k X_k^T G_k. Which of the two the paper
-used on several devices is not stated.
+Under `jax.jit` the rows are those of the global batch, whatever the devices (X^T X is summed over them). Where the released code
+runs on k devices each has an M of its own, sum_k M_k X_k^T G_k: which of the two the paper used on several devices is not stated.
 
 Where an update runs over micro-batches, M is that of all of them. It depends on the inputs alone, so that no second pass is needed:
 the layers give plain gradients and, in the collection `MOMENTS`, their matrices (`dense_moment`, `conv_moment`); the training step
@@ -27,7 +26,6 @@ moment is not finite the gradient is NaN, all of it.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -47,12 +45,9 @@ Padding = str | int | tuple[tuple[int, int], tuple[int, int]]
 Pair = int | tuple[int, int]
 
 
-def tract_dense(
-    x: Array, kernel: Float[Array, "n m"], lam: float, *, dtype: str | None = None, pieces: int = 1
-) -> Float[Array, "*b m"]:
-    """x (*b n) times kernel, computed in `dtype`; all leading axes are rows, and `pieces` cuts the first."""
-    check(lam, pieces)
-    return _product(_matmul, _rows, lam, pieces, floating(x).astype(dtype or x.dtype), kernel)
+def tract_dense(x: Array, kernel: Float[Array, "n m"], lam: float, *, dtype: str | None = None) -> Float[Array, "*b m"]:
+    """x (*b n) times kernel, computed in `dtype`; all leading axes are rows."""
+    return _product(_matmul, _rows, lam, floating(x).astype(dtype or x.dtype), kernel)
 
 
 def tract_conv(
@@ -64,13 +59,11 @@ def tract_conv(
     padding: Padding = "VALID",
     dilation: Pair = 1,
     dtype: str | None = None,
-    pieces: int = 1,
 ) -> Float[Array, "b h w o"]:
     """Convolution of images x (b H W c); the rows are all patches, borders of zeros included, flattened as (row, column, channel).
 
     The backward pass holds the patches: kh kw / (stride stride) times the memory of the images.
     """
-    check(lam, pieces)
     height, width, inputs = kernel.shape[:3]
     if inputs != x.shape[-1]:
         raise ConfigError(
@@ -79,7 +72,7 @@ def tract_conv(
     geometry = _geometry((height, width), x.shape[1:3], strides, padding, dilation)
     forward = functools.partial(jax.lax.conv_general_dilated, **geometry, dimension_numbers=("NHWC", "HWIO", "NHWC"))
     rows = functools.partial(_patches, (height, width), geometry)
-    return _product(forward, rows, lam, pieces, floating(x).astype(dtype or x.dtype), kernel)
+    return _product(forward, rows, lam, floating(x).astype(dtype or x.dtype), kernel)
 
 
 def dense_moment(x: Array, lam: float, *, dtype: str | None = None) -> Float[Array, "n n"]:
@@ -119,12 +112,14 @@ def deferred(grads: Any, moments: Any) -> Any:
     return grads
 
 
-def weight_gradient(x: Float[Array, "r n"], g: Float[Array, "r m"], lam: float, pieces: int = 1) -> Float[Array, "n m"]:
-    """M X^T G, in float32 or better. `pieces` cuts the rows."""
-    if pieces == 1:
-        return _solved(x, g, lam)
-    cut = [a.reshape(pieces, -1, a.shape[-1]) for a in (x, g)]
-    return jax.vmap(lambda x, g: _solved(x, g, lam))(*cut).sum(0)
+def weight_gradient(x: Float[Array, "r n"], g: Float[Array, "r m"], lam: float) -> Float[Array, "n m"]:
+    """M X^T G, in float32 or better."""
+    dtype = wide(x)
+    rows, n = x.shape
+    if rows < n:  # the same by the push-through identity, with a smaller matrix: X^T (X X^T / r + lambda I)^-1 G
+        gram = _exact(x, x.T, dtype) / rows + lam * jnp.eye(rows, dtype=dtype)
+        return _exact(x.T.astype(dtype), _ridge_solve(gram, g.astype(dtype)))
+    return _ridge_solve(_moment(x, lam), _exact(x.T, g, dtype))
 
 
 def realised_cosine(x: Float[Array, "*b n"], grad_w: Float[Array, "n m"], grad_z: Float[Array, "*b m"]) -> Float[Array, ""]:
@@ -142,48 +137,27 @@ def cosine(a: Float[Array, "*s"], b: Float[Array, "*s"]) -> Float[Array, ""]:
     return (a * b).sum() / jnp.sqrt((a * a).sum() * (b * b).sum())
 
 
-def check(lam: float | None, pieces: int, where: str = "") -> None:
-    """Refuses what cannot be a lambda (None: no TrAct) or a number of pieces. `where` is the class whose fields these are."""
-    if lam is not None and not 0 < lam < math.inf:
-        raise ConfigError(f"{where}tract is the lambda of TrAct, above 0 and finite (usual: 0.05 to 0.2; None: off), not {lam}")
-    if pieces < 1:
-        raise ConfigError(f"{where}tract_pieces must be at least 1 (one second moment for the whole batch), is {pieces}")
-    if lam is None and pieces > 1:
-        raise ConfigError(f"{where}tract_pieces={pieces} cuts the second moment of TrAct, which is off: set tract too")
-
-
 # ---- the backward pass -----------------------------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _product(forward: Callable, rows: Callable, lam: float, pieces: int, x: Array, kernel: Array) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _product(forward: Callable, rows: Callable, lam: float, x: Array, kernel: Array) -> Array:
     """A bilinear map of inputs x and a kernel; `rows` unfolds x into the rows that the flattened kernel multiplies."""
     return forward(x, kernel.astype(x.dtype))
 
 
-def _forward(forward: Callable, rows: Callable, lam: float, pieces: int, x: Array, kernel: Array) -> tuple[Array, Any]:
+def _forward(forward: Callable, rows: Callable, lam: float, x: Array, kernel: Array) -> tuple[Array, Any]:
     return forward(x, kernel.astype(x.dtype)), (x, kernel)
 
 
-def _backward(forward: Callable, rows: Callable, lam: float, pieces: int, saved: Any, grad: Array) -> tuple[Array, Array]:
+def _backward(forward: Callable, rows: Callable, lam: float, saved: Any, grad: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    if x.shape[0] % pieces:
-        raise ConfigError(f"tract_pieces={pieces} does not divide a batch (or micro-batch) of {x.shape[0]}")
     (grad_x,) = jax.vjp(lambda x: forward(x, kernel.astype(x.dtype)), x)[1](grad)
-    moved = weight_gradient(rows(x), _rows(grad), lam, pieces)
+    moved = weight_gradient(rows(x), _rows(grad), lam)
     return grad_x, moved.reshape(kernel.shape).astype(kernel.dtype)
 
 
 _product.defvjp(_forward, _backward)
-
-
-def _solved(x: Array, g: Array, lam: float) -> Array:
-    dtype = wide(x)
-    rows, n = x.shape
-    if rows < n:  # the same by the push-through identity, with a smaller matrix: X^T (X X^T / r + lambda I)^-1 G
-        gram = _exact(x, x.T, dtype) / rows + lam * jnp.eye(rows, dtype=dtype)
-        return _exact(x.T.astype(dtype), _ridge_solve(gram, g.astype(dtype)))
-    return _ridge_solve(_moment(x, lam), _exact(x.T, g, dtype))
 
 
 def _moment(x: Array, lam: float) -> Array:

@@ -257,9 +257,21 @@ def test_layers_are_what_the_next_layer_gets():
 
 
 def test_a_class_token_that_sees_nothing_is_refused():
-    with pytest.raises(ConfigError, match=r"causal=True, class_token=True\).*Token\(last=True\)"):
+    with pytest.raises(ConfigError, match=r"class_token=True\) with causal=True.*Token\(last=True\)"):
         Transformer(causal=True, class_token=True)
     Transformer(causal=True, registers=2)  # the tokens look at them
+    with pytest.raises(ConfigError, match=r"class_token=True\) with causal=True, its own or of the `allow` it is given"):
+        jax.eval_shape(Transformer(**SMALL, class_token=True).init, jax.random.key(0), IMAGES, allow=Allow(causal=True))
+
+
+def test_class_and_register_tokens_see_all_and_are_seen_under_a_window():
+    """In the one layer a patch sees itself and them alone."""
+    fields = {"depth": 1, "blocks": (Block(Attention(2, window=0)),)}
+    model = Transformer(**SMALL | fields, class_token=True, registers=1)
+    params = jax.jit(model.init)(jax.random.key(1), IMAGES)
+    (weights,) = attention_of(model, params)
+    front = np.arange(6) < 2
+    np.testing.assert_array_equal(np.asarray(weights[0, :, 0]) > 0, np.eye(6, dtype=bool) | front | front[:, None])
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])

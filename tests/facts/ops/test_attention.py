@@ -5,7 +5,7 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.allow import Allow, positions_within, predicted
-from jaxemb.ops.attention import attention
+from jaxemb.ops.attention import _flash_applies, attention
 
 
 def reference(q, k, v, bias=0.0, allowed=True):
@@ -74,6 +74,8 @@ ALLOWED = {
     "window": Allow(window=2),
     "segments": Allow(None, SEGMENTS),
     "everything": Allow(VALID, SEGMENTS, causal=True, window=3),
+    "prefix": Allow(VALID, window=1, prefix=2),
+    "causal prefix": Allow(causal=True, window=0, prefix=1),
     "nothing": Allow(jnp.zeros((2, 7), bool)),
 }
 
@@ -92,7 +94,7 @@ def by_definition(allow, n, m, rows=2):
                 if allow.causal:
                     found[b, i, j] &= j <= at
                 if allow.window is not None:
-                    found[b, i, j] &= abs(at - j) <= allow.window
+                    found[b, i, j] &= abs(at - j) <= allow.window or min(at, j) < allow.prefix
     return found
 
 
@@ -106,9 +108,16 @@ def test_every_backend_gives_what_the_definition_says(qkv, name, n):
     some = mask.any(-1)[:, :, None, None]
     with np.errstate(all="ignore"):
         expected = np.where(some, np.nan_to_num(reference(q, k, v, 0.0, mask[:, None])), 0)
-    for backend in ("cpu", "gpu"):
+    for backend in ("cpu", "gpu", "tpu"):
         out = attention(q, k, v, allow=allow, backend=backend)
         np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5, err_msg=backend)
+
+
+def test_the_flash_kernel_is_left_where_a_window_ends_and_not_for_tokens_in_front_alone():
+    q = jnp.zeros((1, 1024, 1, 64))
+    behind = Allow(jnp.ones((1, 1020), bool)).after(4)
+    assert behind.prefix == 4 and _flash_applies(q, q, behind, None)
+    assert not _flash_applies(q, q, behind.within(8), None)
 
 
 def test_some_of_the_queries_have_their_rows_of_the_mask():

@@ -76,12 +76,6 @@ def test_no_gradient_stays_none():
     assert (np.asarray(weight_gradient(normal(0, 6, 3), jnp.zeros((6, 2)), 0.1)) == 0).all()
 
 
-def test_pieces_have_a_moment_each():
-    x, g = normal(0, 12, 4), normal(1, 12, 2)
-    parts = sum(solve(x[i : i + 4], g[i : i + 4], 0.1) for i in (0, 4, 8))
-    np.testing.assert_allclose(weight_gradient(x, g, 0.1, pieces=3), parts, rtol=1e-3, atol=1e-4)
-
-
 def test_realised_cosine():
     x, g = normal(0, 40, 6) * 10.0 ** jnp.arange(-2.0, 1.0, 0.5)[None], normal(1, 40, 3)
     found = [float(realised_cosine(x, weight_gradient(x, g, lam), g)) for lam in (1e-7, 0.1, 1e5)]
@@ -158,28 +152,7 @@ def test_the_moment_is_that_of_the_global_batch(kernel, rows):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_pieces_are_what_each_device_finds_alone():
-    x, w, g = normal(0, 32, 3), normal(1, 3, 2), normal(2, 32, 2)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-
-    def local(x, g):
-        return jax.lax.psum(weight_gradient(x, g, 0.1), "data")
-
-    apart = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=P(), check_vma=False))(x, g)
-    rows = NamedSharding(mesh, P("data"))
-    f = jax.jit(lambda x, w, g: grads(lambda x, w: tract_dense(x, w, 0.1, pieces=8), x, w, g)[2], in_shardings=(rows, None, rows))
-    np.testing.assert_allclose(f(x, w, g), apart, rtol=1e-4, atol=1e-5)
-
-
 # ---- bad input -------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("lam", [0.0, -0.1, float("nan"), float("inf")])
-def test_lambda_is_above_zero(lam):
-    with pytest.raises(ConfigError, match="lambda of TrAct, above 0 and finite"):
-        tract_dense(jnp.ones((2, 3)), jnp.ones((3, 1)), lam)
-    with pytest.raises(ConfigError, match="lambda of TrAct, above 0 and finite"):
-        tract_conv(jnp.ones((1, 3, 3, 1)), jnp.ones((2, 2, 1, 1)), lam)
 
 
 def test_integers_are_refused():
@@ -198,15 +171,6 @@ def test_grouped_convolutions_and_other_paddings_are_refused():
         tract_conv(jnp.ones((1, 3, 3, 2)), jnp.ones((2, 2, 1, 4)), 0.1)
     with pytest.raises(ConfigError, match="padding='CIRCULAR'; valid: SAME, VALID"):
         tract_conv(jnp.ones((1, 3, 3, 1)), jnp.ones((2, 2, 1, 1)), 0.1, padding="CIRCULAR")
-
-
-def test_pieces_must_divide_where_a_gradient_is_taken():
-    f = lambda w: tract_dense(jnp.ones((5, 3)), w, 0.1, pieces=2).sum()  # noqa: E731
-    assert float(f(jnp.ones((3, 1)))) == 15, "an evaluation may have any number of rows"
-    with pytest.raises(ConfigError, match="tract_pieces=2 does not divide a batch .* of 5"):
-        jax.grad(f)(jnp.ones((3, 1)))
-    with pytest.raises(ConfigError, match="tract_pieces must be at least 1"):
-        tract_dense(jnp.ones((5, 3)), jnp.ones((3, 1)), 0.1, pieces=0)
 
 
 @pytest.mark.parametrize("rows", [2, 9])
