@@ -22,9 +22,14 @@ NOT_OFFERED = re.compile(r"NamedTuple|Protocol|Error|Exception")
 
 
 def attach(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package."""
+    """`__getattr__` and `__dir__` of a package. It gives `__all__` too, which `import *` asks for: all that is offered."""
+
+    def single() -> list[str]:
+        return [name for name, homes in offered(package).items() if len(homes) == 1]
 
     def get(name: str) -> Any:
+        if name == "__all__":
+            return single()
         homes = [] if name.startswith("_") else offered(package).get(name, [])
         if len(homes) == 1:
             return getattr(importlib.import_module(homes[0]), name)
@@ -33,7 +38,7 @@ def attach(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *(n for n, homes in offered(package).items() if len(homes) == 1)})
+        return sorted({*vars(sys.modules[package]), *single()})
 
     return get, names
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError
@@ -37,7 +38,8 @@ class ContrastiveLoss(abc.ABC):
         """The mean over the pairs.
 
         `positives`: the place of each query's positive among the candidates; None: candidate i is that of query i, and those after
-        the first b are negatives alone.
+        the first b are negatives alone. A pair that counts and has no such place is refused; inside a transformed function, where
+        numbers are not known, the loss and its gradient are NaN.
         `weights`: how often a pair counts, 0 where it is padding; the loss is a mean by them, and where all are 0, it is 0.
         `keep`: False where candidate j, and the query whose positive it is, must not be a negative for pair i: a false one, or
         padding. Positives always count. A loss without negatives does not look at it.
@@ -49,7 +51,22 @@ class ContrastiveLoss(abc.ABC):
             )
         queries, candidates = queries.astype(wide(queries)), candidates.astype(wide(candidates))
         weights = jnp.ones(b, queries.dtype) if weights is None else weights.astype(queries.dtype)
-        return self.compare(queries, candidates, positives, weights, jnp.ones((b, m), bool) if keep is None else keep)
+        keep = jnp.ones((b, m), bool) if keep is None else keep
+        if positives is None:
+            return self.compare(queries, candidates, None, weights, keep)
+        lost = self._lost(positives, weights, m)
+        loss = self.compare(queries, candidates, jnp.clip(positives, 0, m - 1), weights, keep)
+        return loss._replace(value=loss.value * jnp.where(lost, jnp.nan, jnp.ones_like(loss.value)))
+
+    def _lost(self, positives: Int[Array, " b"], weights: Float[Array, " b"], m: int) -> Bool[Array, ""]:
+        """Whether a pair that counts has its positive outside of the candidates."""
+        outside = ((positives < 0) | (positives >= m)) & (weights > 0)
+        if not isinstance(outside, Tracer) and outside.any():
+            wrong = positives[outside.argmax()]
+            raise ConfigError(
+                f"{type(self).__name__}: positives must lie in 0 to {m - 1}, the places of the candidates, not {wrong}"
+            )
+        return outside.any()
 
     @abc.abstractmethod
     def compare(

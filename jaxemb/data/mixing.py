@@ -16,9 +16,11 @@ from jaxemb.types import Paper
 
 @dataclasses.dataclass(frozen=True)
 class Mix(Augment, abc.ABC):
-    """Mixes every image with another one of the batch (the batch reversed); adds `labels_soft` Float[b v].
+    """Mixes image i of the batch with image i + b/2 (mod b); adds `labels_soft` Float[b v].
 
-    Where a data set has several of these, each batch gets one of them, drawn at random.
+    Where a data set has several of these, each batch gets one of them, drawn at random. Process p of c holds the images p, p + c,
+    p + 2c, ... of the batch, and images do not travel: where each holds an even number, it finds its partners at home, the same
+    on any number of processes. Of an odd number b each image is mixed with the one b // 2 further on in its process.
     """
 
     classes: int
@@ -39,13 +41,18 @@ class Mix(Augment, abc.ABC):
             )
         images, share = self.mix(batch["images"], rng.beta(self.alpha, self.alpha), rng)
         own = np.eye(self.classes, dtype=np.float32)[labels]
-        return {**batch, "images": images, "labels_soft": np.float32(share) * own + np.float32(1 - share) * own[::-1]}
+        return {**batch, "images": images, "labels_soft": np.float32(share) * own + np.float32(1 - share) * partners(own)}
 
     @abc.abstractmethod
     def mix(
         self, x: Float32[np.ndarray, "b H W c"], share: float, rng: np.random.Generator
     ) -> tuple[Float32[np.ndarray, "b H W c"], float]:
         """The mixed images, and the share of its own image that each really kept."""
+
+
+def partners(x: np.ndarray) -> np.ndarray:
+    """Of each row of a process's batch the row that it is mixed with."""
+    return np.roll(x, len(x) // 2, axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Mixup(Mix):
     paper: ClassVar[Paper | None] = Paper("mixup: Beyond Empirical Risk Minimization", 2017, "https://arxiv.org/abs/1710.09412")
 
     def mix(self, x, share, rng):
-        return np.float32(share) * x + np.float32(1 - share) * x[::-1], share
+        return np.float32(share) * x + np.float32(1 - share) * partners(x), share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,5 +77,5 @@ class CutMix(Mix):
         centre = rng.integers(0, [height, width])
         (top, left), (bottom, right) = (np.clip(np.rint(centre + s * half), 0, [height, width]).astype(int) for s in (-1, 1))
         mixed = x.copy()
-        mixed[:, top:bottom, left:right] = x[::-1, top:bottom, left:right]
+        mixed[:, top:bottom, left:right] = partners(x)[:, top:bottom, left:right]
         return mixed, 1 - (bottom - top) * (right - left) / (height * width)

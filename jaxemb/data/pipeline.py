@@ -18,6 +18,7 @@ import numpy as np
 from jaxemb.data.augment import ImageAugment
 from jaxemb.data.base import DataError
 from jaxemb.data.mixing import Mix
+from jaxemb.data.split import check_place, check_stream
 from jaxemb.preprocess.pixels import fit, normalise
 
 if TYPE_CHECKING:
@@ -177,12 +178,7 @@ class Stream:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on exactly after the batch that preceded `get_state`; refused where the place would mean something else."""
-        for name, now in self._facts.items():
-            if state.get(name) != now:
-                raise DataError(
-                    f"the place in the data was saved with {name}={state.get(name)}, but this stream has {name}={now}: "
-                    f"set {name} back to go on, or start a new run"
-                )
+        check_place(state, self._facts)
         self._held[0].set_state(state["place"])
 
 
@@ -195,15 +191,12 @@ def stream(data: ImageData, size: int, seed: int, shard: tuple[int, int]) -> Str
     """Batches of `size` for process `shard[0]` of `shard[1]`."""
     index, count = shard
     source = _Source(data)
-    if size < 1 or not 0 <= index < count:
-        raise DataError(f"a batch needs size >= 1 and a shard (process, processes), not size={size}, shard={shard}")
+    check_stream(size, seed, shard)
     if size * count > len(source):
         raise DataError(
             f"a batch of {size * count} is larger than the {len(source)} training examples of {data}: lower batch, e.g. "
             f"--set batch={2 ** max(len(source) // 2, 1).bit_length() // 2}"
         )
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed must lie in [0, 2**32), not {seed}")
     import grain
 
     each = _Each(tuple(a for a in data.augment if isinstance(a, ImageAugment)), data.size)

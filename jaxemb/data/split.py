@@ -81,9 +81,28 @@ def check_split(name: str) -> None:
 
 def carve(count: int, share: float) -> dict[str, np.ndarray]:
     """The rows of "train" and "valid" among `count`: floor(share x count) of them, evenly spaced, are held out."""
-    places = np.floor(np.arange(count + 1) * share)
+    # 100 times the float nearest to .29 is 28.999999999999996, and 29 are meant.
+    places = np.floor(np.arange(count + 1) * share * (1 + 1e-12))
     held = np.diff(places) > 0
     return {"train": np.flatnonzero(~held), "valid": np.flatnonzero(held)}
+
+
+def check_stream(size: int, seed: int, shard: tuple[int, int]) -> None:
+    """The arguments of `Data.batches`."""
+    if size < 1 or not 0 <= shard[0] < shard[1]:
+        raise DataError(f"a batch needs size >= 1 and a shard (process, processes), not size={size}, shard={shard}")
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed must lie in [0, 2**32), not {seed}")
+
+
+def check_place(state: Mapping[str, Any], facts: Mapping[str, int]) -> None:
+    """Raises DataError for a place that was saved by a stream with other facts, where it means something else."""
+    for name, now in facts.items():
+        if state.get(name) != now:
+            raise DataError(
+                f"the place in the data was saved with {name}={state.get(name)}, but this stream has {name}={now}: "
+                f"set {name} back to go on, or start a new run"
+            )
 
 
 def check_share(share: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxemb.data.split import Split
+from jaxemb.data.split import Split, check_place, check_stream
 from jaxemb.preprocess.base import DataError
 
 Draw = Callable[..., dict[str, Any]]
@@ -35,10 +35,7 @@ class Drawn:
         """`size` examples for process `shard[0]` of `shard[1]`. `choose` draws what all examples of a batch share, on whichever
         process they are: their length."""
         self._index, self._count = shard
-        if size < 1 or not 0 <= self._index < self._count:
-            raise DataError(f"a batch needs size >= 1 and a shard (process, processes), not size={size}, shard={shard}")
-        if not 0 <= seed < 2**32:
-            raise DataError(f"seed must lie in [0, 2**32), not {seed}")
+        check_stream(size, seed, shard)
         self._draw, self._seed, self._size, self._choose = draw, seed, size, choose
         self._facts = {"seed": seed, "batch": size * self._count}
         self._place = 0
@@ -59,12 +56,7 @@ class Drawn:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on exactly after the batch that preceded `get_state`; refused where the place would mean something else."""
-        for name, now in self._facts.items():
-            if state.get(name) != now:
-                raise DataError(
-                    f"the place in the data was saved with {name}={state.get(name)}, but this stream has {name}={now}: "
-                    f"set {name} back to go on, or start a new run"
-                )
+        check_place(state, self._facts)
         if not isinstance(state.get("place"), int):
             raise DataError(f"the place in the data was saved by a stream of another kind: {state.get('place')!r} is no number")
         self._place = state["place"]

@@ -26,6 +26,7 @@ Loss = Callable[[Any], Array]
 class Seen(NamedTuple):
     """A training step, before its update."""
 
+    objective: Any
     state: TrainState
     grads: Any
     """What the optimiser gets: of all micro-batches, preconditioned, not yet clipped."""
@@ -66,6 +67,11 @@ class Realised(Probe):
 
     def __call__(self, seen: Seen) -> Mapping[str, Array]:
         params = seen.state.params
+        if (pieces := getattr(seen.objective, "pieces", None)) is not None:
+            raise ConfigError(
+                f"probes: layer={self.layer!r} runs in pieces={pieces} of the batch, one after the other, and its step is defined "
+                "for all rows at once; set pieces=None for this measurement"
+            )
         if f"{self.layer}/kernel" not in (paths := parameter_paths(params)):
             there = ", ".join(p[:-7] for p in paths if p.endswith("/kernel"))
             raise ConfigError(f"probes: layer={self.layer!r} has no kernel; there are {there}")

@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE, NTXent
 from jaxemb.contrastive.base import matched
 from jaxemb.discover import members
@@ -70,6 +71,22 @@ def test_a_keep_that_is_taken_of_the_first_candidates_is_found(loss, monkeypatch
         monkeypatch.setattr(f"jaxemb.contrastive.{module}.matched", first_of_keep)
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(*placed(loss), **CLOSE)
+
+
+@pytest.mark.parametrize("wrong", [-1, M])
+def test_a_positive_that_is_no_candidate_is_refused_and_where_it_is_not_known_the_loss_is_nan(loss, wrong):
+    q, c, places, _ = rows()
+    gradient = jax.jit(jax.value_and_grad(lambda q, *rest: loss(q, c, *rest).value))
+    outside, weights = places.at[2].set(wrong), jnp.ones(B)
+    with pytest.raises(ConfigError, match=rf"{type(loss).__name__}: positives must lie in 0 to {M - 1}, .* not {wrong}"):
+        loss(q, c, outside, weights)
+    value, grads = gradient(q, outside, weights)
+    assert np.isnan(value) and np.isnan(grads).any()
+    uncounted = weights.at[2].set(0)  # padding may have any
+    np.testing.assert_array_equal(
+        gradient(q, outside, uncounted)[0], gradient(q, places.at[2].set(0 if wrong < 0 else M - 1), uncounted)[0]
+    )
+    assert np.isfinite(gradient(q, outside, uncounted)[0])
 
 
 def first_of_keep(x, positives, b, axis=0):

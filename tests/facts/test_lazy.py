@@ -55,6 +55,13 @@ def test_one_name_imports_one_module():
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.parametrize("package", ["jaxemb.data", "jaxemb.views"])
+def test_a_star_brings_all_that_is_offered_and_nothing_else(package):
+    names: dict = {}
+    exec(f"from {package} import *", names)
+    assert names.keys() - {"__builtins__"} == set(offered(package))
+
+
 def test_a_name_that_is_not_there():
     with pytest.raises(ImportError, match="cannot import name 'SeqPe' from 'jaxemb.posemb'"):
         from jaxemb.posemb import SeqPe  # noqa: F401  # pyright: ignore[reportAttributeAccessIssue]

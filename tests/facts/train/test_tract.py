@@ -12,15 +12,17 @@ from flax import linen as nn
 from jaxemb.config import ConfigError
 from jaxemb.data.digits import Digits
 from jaxemb.experiment import Experiment
+from jaxemb.layers.projector import Projector
 from jaxemb.nn.base import Encoder
 from jaxemb.nn.cnn import CNN
 from jaxemb.nn.mlp import MLP
 from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.simclr import SimCLR
 from jaxemb.ops.tract import realised_cosine, weight_gradient
 from jaxemb.train.failures import not_finite
 from jaxemb.train.optim import Optim
 from jaxemb.train.probes import Realised
-from jaxemb.train.state import TrainState
+from jaxemb.train.state import TrainState, create
 from jaxemb.train.step import make_step
 from jaxemb.types import Features, Now
 
@@ -137,6 +139,15 @@ def test_a_layer_that_runs_twice_is_refused():
         first_step(SGD, objective)
     with pytest.raises(ConfigError, match=r"layer='encoder/stem' runs 2 times in one loss"):
         first_step(PLAIN, objective, probes={"first": Realised(layer="encoder/stem")})
+
+
+def test_a_layer_that_runs_in_pieces_of_the_batch_is_refused_by_that_name():
+    model = SimCLR(encoder=MLP((4,)), projector=Projector((3, 2)), pieces=2)
+    batch = {"images": jnp.zeros((4, 4, 4, 3)), "view_seeds": jnp.zeros((4, 2), jnp.uint32)}
+    state = jax.eval_shape(lambda: create(model, PLAIN.make(10), batch, seed=0, ema=False))
+    step = make_step(model, PLAIN, steps=10, probes={"first": Realised(layer="encoder/stem")})
+    with pytest.raises(ConfigError, match="'encoder/stem' runs in pieces=2 of the batch.*set pieces=None for this measurement"):
+        jax.eval_shape(step, state, batch)
 
 
 def test_layers_that_are_not_there_are_named():
