@@ -39,7 +39,7 @@ from jaxemb.ops.allow import Allow
 from jaxemb.ops.digits import digit_count
 from jaxemb.posemb import NoPos, SeqPE
 from jaxemb.posemb.base import Places
-from jaxemb.posemb.seqpe import table
+from jaxemb.posemb.seqpe_table import table
 from jaxemb.train.encode import Encoder
 from jaxemb.train.sharding import make_mesh
 

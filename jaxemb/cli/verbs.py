@@ -157,7 +157,7 @@ def list(args: argparse.Namespace) -> None:
 
 def claims(args: argparse.Namespace) -> None:
     from jaxemb.discover import list_methods
-    from jaxemb.log.claims import markdown, matching, measured, missing, read, results, update
+    from jaxemb.log.claims import markdown, matching, measured, missing, notes, read, results, update
 
     file = Path(args.file) if args.file else results() / "claims.csv"
     if args.update:
@@ -175,10 +175,11 @@ def claims(args: argparse.Namespace) -> None:
         found = matching(found, args.pattern)
         if not found:
             raise ConfigError(f"no claim matches {args.pattern!r}; jaxemb claims shows all")
-    rows = [(c.system, c.claim, c.claimed, measured(c), c.verdict, c.sentence) for c in found]
+    rows = [(c.system, c.claim, c.claimed, measured(c) + ("*" if c.state else ""), c.verdict, c.sentence) for c in found]
     table(("system", "claim", "claimed", "measured here", "verdict", ""), rows)
-    if absent and not args.pattern:
-        say(f"\nmissing: {', '.join(absent)}")
+    say("\n" + "\n".join(notes(found)))
+    if not args.pattern:
+        say(f"Without a row: {', '.join(absent)}." if absent else "Every system has a row.")
 
 
 def show(args: argparse.Namespace) -> None:

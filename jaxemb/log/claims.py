@@ -141,12 +141,24 @@ def matching(claims: Sequence[Claim], pattern: str) -> list[Claim]:
 
 
 def measured(c: Claim) -> str:
-    """The figure with its sign where it is a difference, seeds, and what is to be known about it."""
+    """The figure, with its sign where it is a difference, and the seeds."""
     if not c.csv:
         return ""
     value = f"{float(c.value):+.4g}" if c.against else c.value
-    seeds = f"{c.seeds} seed{'s' if c.seeds != '1' else ''}"
-    return f"{value} ({seeds})" + (f", {c.state}" if c.state else "")
+    return f"{value} ({c.seeds} seed{'s' if c.seeds != '1' else ''})"
+
+
+def notes(claims: Sequence[Claim]) -> list[str]:
+    """What a reader of rows of a table should know of them: signs, marks, and how many have each verdict."""
+    counts = {v: sum(c.verdict == v for c in claims) for v in VERDICTS}
+    lines = [f"{n:4d} {v}: {VERDICTS[v]}" for v, n in counts.items() if n]
+    if any(c.csv for c in claims):
+        lines.append("Measured here: accuracies are shares, a figure with a sign is a difference; docs/claims.md names the tables.")
+    if any(c.claimed == "?" for c in claims):
+        lines.append("?: the paper's text was not obtained.")
+    if any(c.state for c in claims):
+        lines.append("*: taken when the masks of single-process runs were drawn from correlated random numbers; to be taken again.")
+    return lines
 
 
 def markdown(claims: Sequence[Claim], absent: Sequence[str]) -> str:
@@ -167,7 +179,8 @@ def markdown(claims: Sequence[Claim], absent: Sequence[str]) -> str:
         lines += ["", f"## {paper}", "", "| system | claim | claimed | measured here | verdict | |", "|---|---|---|---|---|---|"]
         for c in claims:
             if c.paper == paper:
-                where = f"[`{c.csv}`](../results/{c.csv}): {measured(c)}" if c.csv else ""
+                state = f", {c.state}" if c.state else ""
+                where = f"[`{c.csv}`](../results/{c.csv}): {measured(c)}{state}" if c.csv else ""
                 cells = (c.system, c.claim, c.claimed, where, c.verdict, c.sentence)
                 lines.append("| " + " | ".join(x.replace("|", "\\|") for x in cells) + " |")
     lines += ["", "## Missing", "", f"Without a row: {', '.join(absent)}." if absent else "Every system has a row."]

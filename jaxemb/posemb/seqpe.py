@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -82,7 +81,7 @@ class SeqPE(PosEmb):
 
     Parameters: encoder (see `DigitEncoder`), prefix/rows (p, d); to_qk/kernel (d, 2d) and to_qk/bias under `pos` or, with
     "multi", in every layer under `attention/pos`. With `stored` set: `table`, rows of tokens by all that enters attention; see
-    `table`.
+    `posemb/seqpe_table.py`.
     """
 
     paper: ClassVar[Paper | None] = Paper("SeqPE: Transformer with Sequential Position Encoding", 2025, "arxiv.org/abs/2506.13277")
@@ -131,7 +130,7 @@ class SeqPE(PosEmb):
     beta: float = 1.0
     """Share of distillation that moves the far positions; the rest moves those of the training window."""
     stored: tuple[int, ...] | None = None
-    """Read everything from tables for this grid; set by `table`."""
+    """Read everything from tables for this grid; set by `seqpe_table.table`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -243,7 +242,7 @@ class SeqPE(PosEmb):
     def _table(self) -> Float[Array, "r c"]:
         found: Any = self.get_variable("params", "table")
         if found is None:
-            raise ConfigError("SeqPE.stored is set by jaxemb.posemb.seqpe.table, which makes the parameters as well")
+            raise ConfigError("SeqPE.stored is set by jaxemb.posemb.seqpe_table.table, which makes the parameters as well")
         return found
 
     def embeddings(self, pos: Int[Array, "m a"], features: int, train: bool = False) -> Float[Array, "m d"]:
@@ -333,37 +332,3 @@ def _tiled(x: Float[Array, "g ..."], count: int) -> Float[Array, "_ ..."]:
 
 def _dot(p_q: Float[Array, "#b n h e"], p_k: Float[Array, "#b m h e"]) -> Float[Array, "#b h n m"]:
     return jnp.einsum("bnhe,bmhe->bhnm", p_q, p_k) * p_q.shape[-1] ** -0.5
-
-
-def _with_table(block: dict, project: Callable[[dict], dict]) -> dict:
-    """A block, or a period of blocks that are scanned, whose positional embeddings have tables for their projections."""
-    if "attention" not in block:
-        return {name: _with_table(part, project) for name, part in block.items()}
-    attention = block["attention"]
-    return block | {"attention": attention | {"pos": project(attention["pos"]["to_qk"])}}
-
-
-def table(encoder: Any, params: dict, grid: tuple[int, ...]) -> tuple[Any, dict]:
-    """(encoder, parameters) of a trained encoder with SeqPE, whose positions on this grid are looked up from now on.
-
-    What enters attention is computed here once, for each layer where each has its own projection; the digit encoder and the
-    projections are gone. It then costs what a learned table costs.
-    """
-    pos: SeqPE = encoder.pos
-    own, width = params["pos"], encoder.width
-    cells = jnp.asarray(grid_cells(grid), jnp.int32)
-    e: Any = pos.apply({"params": own}, cells, width, method="embeddings")
-    rows = jnp.concatenate([own["prefix"]["rows"], e]) if "prefix" in own else e
-    new = {name: value for name, value in params.items() if name != "pos"}
-
-    def project(layer: dict) -> dict:
-        return {"table": rows @ layer["kernel"] + jnp.expand_dims(layer["bias"], -2)}
-
-    if pos.way == "input" or pos.project == "none":
-        new["pos"] = {"table": rows}
-    elif pos.project == "single":
-        new["pos"] = project(own["to_qk"])
-    else:
-        for name in [n for n in params if n.startswith("block")]:
-            new[name] = _with_table(params[name], project)
-    return encoder.clone(pos=pos.clone(stored=tuple(grid))), new

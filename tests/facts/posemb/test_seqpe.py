@@ -15,7 +15,8 @@ from jaxemb.ops.allow import Allow
 from jaxemb.ops.attention import attention
 from jaxemb.posemb import digit_encoder
 from jaxemb.posemb.base import Places, Shared
-from jaxemb.posemb.seqpe import SeqPE, table
+from jaxemb.posemb.seqpe import SeqPE
+from jaxemb.posemb.seqpe_table import table
 
 QUIET = TINY[SeqPE] | {"contrastive": 0.0, "transfer": 0.0, "shift": 0.0}
 
