@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -20,8 +21,8 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 def rows(dtype="float32"):
     """Pairs that are alike, candidates beyond them, places of the positives, and a `keep` with False in it."""
-    q = jax.random.normal(jax.random.key(0), (B, 6))
-    c = jax.random.normal(jax.random.key(1), (M, 6)).at[:B].add(q)
+    q = normal(0, B, 6)
+    c = normal(1, M, 6).at[:B].add(q)
     order = jax.random.permutation(jax.random.key(2), M)
     keep = jax.random.bernoulli(jax.random.key(3), 0.8, (B, M))
     return q.astype(dtype), c[order].astype(dtype), jnp.argsort(order)[:B], keep

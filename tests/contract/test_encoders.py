@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal, token_ids
 from tiny import tiny
 
 from jaxemb.config import from_json, to_json
@@ -11,7 +12,7 @@ from jaxemb.discover import members
 from jaxemb.nn.stem import Tokens
 from jaxemb.ops.paths import parameter_paths
 
-IMAGES = jax.random.normal(jax.random.key(0), (3, 8, 8, 3))
+IMAGES = normal(0, 3, 8, 8, 3)
 
 
 @pytest.fixture(scope="module", params=members("encoders"), ids=lambda m: m.name)
@@ -45,7 +46,7 @@ def test_what_is_stored_has_the_same_parameters(case):
 
 @pytest.mark.parametrize("member", members("stems"), ids=lambda m: m.name)
 def test_a_stem_says_what_its_tokens_are_and_where(member):
-    ids = jax.random.randint(jax.random.key(0), (3, 6), 0, 16)
+    ids = token_ids(0, 16, 3, 6)
     stem, inputs = (Tokens(16), ids) if member.cls is Tokens else (member.cls(size=4), IMAGES)
     variables = stem.init(jax.random.key(1), inputs, width=8)
     keep = jnp.array([[2, 0], [1, 3], [0, 1]])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal, token_ids
 
 from jaxemb.discover import members
 from jaxemb.masks.fixed_blocks import FixedBlocks
@@ -27,12 +28,12 @@ from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
 VIT = Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),))
-IMAGES = np.asarray(jax.random.normal(jax.random.key(0), (4, 16, 16, 3)))
+IMAGES = np.asarray(normal(0, 4, 16, 16, 3))
 
 
 def tokens(kept):
     mask = np.arange(6)[None] < np.asarray(kept)[:, None]
-    return {"tokens": jax.random.randint(jax.random.key(1), (4, 6), 0, 16), "mask": mask}
+    return {"tokens": token_ids(1, 16, 4, 6), "mask": mask}
 
 
 def blocks(kept):
@@ -59,7 +60,7 @@ def case(request):
     batch = jax.tree.map(jnp.asarray, make(kept))
     variables = jax.jit(model.init)(jax.random.key(1), batch)
     if "head" in variables["params"]:  # zeros at the start, where every loss is the same
-        variables["params"]["head"]["kernel"] = jax.random.normal(jax.random.key(2), variables["params"]["head"]["kernel"].shape)
+        variables["params"]["head"]["kernel"] = normal(2, *variables["params"]["head"]["kernel"].shape)
 
     @jax.jit
     def loss(params, batch):

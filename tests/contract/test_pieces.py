@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal, token_ids
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from tiny import tiny
@@ -36,7 +37,7 @@ from jaxemb.views.base import Views
 
 B = 16
 NOW = Now(0, 1, jax.random.key(0))
-RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (B, 8, 8, 3)))}
+RAW = {"images": np.asarray(normal(0, B, 8, 8, 3))}
 VIT = Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),))
 TEXT = Transformer(stem=Tokens(16), pos=SinCos(axes=1), width=8, depth=1, blocks=(Block(Attention(2)),))
 
@@ -67,7 +68,7 @@ class Pairs(Contrastive):
 
 def prepared(model):
     if isinstance(model, Pairs):
-        ids = jax.random.randint(jax.random.key(1), (2, B, 4), 0, 16)
+        ids = token_ids(1, 16, 2, B, 4)
         return {"query": {"tokens": ids[0]}, "document": {"tokens": ids[1]}}
     return jax.tree.map(jnp.asarray, model.prepare(RAW, Draws((0,), B)))
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.discover import members
 from jaxemb.types import Features
@@ -14,7 +15,7 @@ B, N, D = 3, 5, 8
 @pytest.fixture(params=members("pooling"), ids=lambda m: m.name)
 def case(request, key):
     pool = request.param.cls()
-    tokens, prefix = jax.random.normal(key, (B, N, D)), jax.random.normal(key, (B, 2, D))
+    tokens, prefix = normal(0, B, N, D), normal(0, B, 2, D)
     mask = jnp.arange(N)[None] < jnp.array([[5], [3], [1]])
     f = Features(tokens, mask, prefix=prefix)
     return pool, jax.jit(pool.init)(key, f), f

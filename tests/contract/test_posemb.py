@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal, uniform
 from flax import linen as nn
 from tiny import tiny
 
@@ -105,8 +106,8 @@ CASES = [(m, axes) for m in members("posemb") for axes in position_axes(build(m)
 def case(request):
     member, axes = request.param
     module = build(member)
-    x, pos = jax.random.normal(jax.random.key(1), (B, N, D)), places(axes)
-    picture = jax.random.uniform(jax.random.key(2), (B, 8, 8, 3)) if axes == 2 else None
+    x, pos = normal(1, B, N, D), places(axes)
+    picture = uniform(2, B, 8, 8, 3) if axes == 2 else None
     params = jax.jit(nn.init(hooks, module))(jax.random.key(3), x, pos, picture, jnp.ones((B, N), bool))
     params.pop("losses", None)
     return Case(module, params, x, pos, picture, axes)
@@ -173,7 +174,7 @@ def test_positions_given_once_are_those_of_every_example(case):
 def test_a_text_padded_further_beside_a_longer_one_stays_what_it_is(case):
     if case.axes != 1:
         pytest.skip("pictures are not padded")
-    x, pos = jax.random.normal(jax.random.key(4), (B, 16, D)), jnp.arange(16)[None, :, None]
+    x, pos = normal(4, B, 16, D), jnp.arange(16)[None, :, None]
     valid = jnp.arange(16)[None] < jnp.array([[3], [16]])
     alone = case.run(x[:1, :4], pos[:, :4], valid[:1, :4])
     beside = case.run(x, pos, valid)

@@ -1,12 +1,12 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE
 
-Q, C = (np.asarray(jax.random.normal(jax.random.key(i), (n, 4))) for i, n in ((0, 3), (1, 5)))
+Q, C = (np.asarray(normal(i, n, 4)) for i, n in ((0, 3), (1, 5)))
 PLACES = np.array([4, 0, 2])
 
 

@@ -1,11 +1,12 @@
 import jax
 import numpy as np
 import pytest
+from arrays import normal
 from flax import linen as nn
 
 from jaxemb.layers.conv import Conv
 
-X = jax.random.normal(jax.random.key(0), (3, 9, 7, 2))
+X = normal(0, 3, 9, 7, 2)
 
 
 @pytest.mark.parametrize(("size", "stride", "padding"), [(3, 1, "SAME"), (5, 2, "SAME"), (3, 2, 1), (4, 4, "VALID")])

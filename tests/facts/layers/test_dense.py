@@ -2,12 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 from flax import linen as nn
 
 from jaxemb.layers.dense import INITS, Dense, FromHeads, ToHeads
 from jaxemb.layers.norms import LayerNorm, normalise
 
-X = jax.random.normal(jax.random.key(0), (2, 3, 5, 8))
+X = normal(0, 2, 3, 5, 8)
 
 
 def test_dense_is_linens_on_the_same_parameters():

@@ -2,12 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.norms import BatchNorm
 from jaxemb.layers.projector import Projector
 
-X = 3 + 2 * jax.random.normal(jax.random.key(0), (32, 5))
+X = 3 + 2 * normal(0, 32, 5)
 
 
 def test_parameters_are_those_that_are_listed():

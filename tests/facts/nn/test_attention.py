@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.norms import LayerNorm, RMSNorm
@@ -12,7 +13,7 @@ from jaxemb.ops.allow import Allow
 from jaxemb.posemb.base import Shared
 
 N, D = 5, 8
-X = jax.random.normal(jax.random.key(0), (2, N, D))
+X = normal(0, 2, N, D)
 SHARED = Shared(jnp.zeros((1, N, 1), jnp.int32))
 CASES = {
     "plain": {},

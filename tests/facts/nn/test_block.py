@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.feedforward import FeedForward
@@ -17,7 +18,7 @@ from jaxemb.posemb.base import Shared
 from jaxemb.posemb.none import NoPos
 
 N, D = 4, 8
-X = jax.random.normal(jax.random.key(0), (2, N, D))
+X = normal(0, 2, N, D)
 SHARED = Shared(jnp.zeros((1, N, 1), jnp.int32))
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 

@@ -2,12 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 from flax import linen as nn
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.cnn import CNN
 
-X = jax.random.normal(jax.random.key(0), (6, 8, 8, 1))
+X = normal(0, 6, 8, 8, 1)
 
 
 def test_by_hand():

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -15,7 +16,7 @@ HIDDEN = jnp.array([[[0, 1], [2, 2], [3, 0]], [[0, 0], [1, 1], [0, 3]]])
 
 
 def seen(prefix=0):
-    z = jax.random.normal(jax.random.key(0), (2, 2 + prefix, 8))
+    z = normal(0, 2, 2 + prefix, 8)
     return Features(z[:, prefix:], jnp.ones((2, 2), bool), (), z[:, :prefix] if prefix else None)
 
 

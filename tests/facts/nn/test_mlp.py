@@ -2,11 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.mlp import MLP
 
-X = jax.random.normal(jax.random.key(0), (6, 2, 2, 1))
+X = normal(0, 6, 2, 2, 1)
 
 
 def test_by_hand():

@@ -2,11 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.resnet import ResNet
 
-IMAGES = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))
+IMAGES = normal(0, 4, 16, 16, 3)
 
 
 @pytest.mark.parametrize("depth", [18, 50])

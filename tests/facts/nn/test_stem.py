@@ -2,12 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 from flax import linen as nn
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.stem import Patches, Tokens, patchify
 
-IMAGES = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
+IMAGES = normal(0, 2, 8, 12, 3)
 
 
 def test_equals_a_convolution_whose_stride_is_its_kernel():

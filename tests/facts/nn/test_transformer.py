@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.feedforward import FeedForward
@@ -22,7 +23,7 @@ from jaxemb.posemb.sincos import SinCos, sincos
 
 TWO = (Block(Attention(2)),)
 SMALL = {"stem": Patches(4), "width": 16, "depth": 3, "blocks": TWO}
-IMAGES = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+IMAGES = normal(0, 2, 8, 8, 3)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def test_class_token_and_registers():
     f = model.apply(params, IMAGES)
     assert f.tokens.shape == (2, 4, 16) and f.prefix.shape == (2, 3, 16)
     # The class token is first: moving its parameter moves prefix row 0 more than it moves the registers' rows.
-    params["params"]["class_token"] += jax.random.normal(jax.random.key(2), (1, 1, 16))
+    params["params"]["class_token"] += normal(2, 1, 1, 16)
     moved = jnp.abs(model.apply(params, IMAGES).prefix - f.prefix).mean((0, 2))
     assert moved[0] > 3 * moved[1]
 

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.projector import Projector
@@ -17,7 +18,7 @@ NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),))
 MODEL = BYOL(encoder=ENCODER, projector=Projector((6, 5)), predictor=Projector((7, 5)))
-RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
+RAW = {"images": np.asarray(normal(0, 4, 8, 8, 3))}
 
 
 def prepared():
@@ -37,7 +38,7 @@ def test_targets_are_the_teachers_projections_of_the_same_views(variables):
 
 
 def test_each_view_is_compared_with_the_other(variables):
-    y = jax.random.normal(jax.random.key(5), (4, 2, 5))
+    y = normal(5, 4, 2, 5)
     y = y / jnp.linalg.norm(y, axis=-1, keepdims=True)
 
     def value(y):

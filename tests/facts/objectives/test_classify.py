@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.data.packing import pack
@@ -18,7 +19,7 @@ from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
 
-BATCH = {"images": jax.random.normal(jax.random.key(0), (4, 8, 8, 3)), "labels": jnp.array([0, 1, 2, 2])}
+BATCH = {"images": normal(0, 4, 8, 8, 3), "labels": jnp.array([0, 1, 2, 2])}
 MODEL = Classify(encoder=Transformer(stem=Patches(4), width=16, depth=1, blocks=(Block(Attention(2)),)), classes=3)
 
 
@@ -34,7 +35,7 @@ def test_first_loss_is_the_logarithm_of_the_classes():
 
 
 def test_cross_entropy_smoothing_and_soft_labels_by_hand():
-    params = with_head(jax.random.normal(jax.random.key(2), (16, 3)))
+    params = with_head(normal(2, 16, 3))
     logits = np.asarray(MODEL.apply(params, BATCH, method="logits"), np.float64)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     hard = np.eye(3)[np.asarray(BATCH["labels"])]
@@ -52,7 +53,7 @@ def test_cross_entropy_smoothing_and_soft_labels_by_hand():
 
 def test_several_labels_have_a_head_each():
     batch = {**BATCH, "size": jnp.array([0, 1, 1, 0])}
-    kernel = jax.random.normal(jax.random.key(2), (16, 5))
+    kernel = normal(2, 16, 5)
     both = MODEL.clone(label=("labels", "size"), classes=(3, 2))
     alone = (MODEL.clone(), kernel[:, :3]), (MODEL.clone(label="size", classes=2), kernel[:, 3:])
     out = both.apply(with_head(kernel), batch, None, NOW, method="loss")
@@ -81,7 +82,7 @@ def test_a_resnet_is_an_encoder_too():
 
 def test_the_encoder_reads_the_array_that_is_named():
     batch = {"scans": BATCH["images"], "labels": BATCH["labels"]}
-    params = with_head(jax.random.normal(jax.random.key(2), (16, 3)))
+    params = with_head(normal(2, 16, 3))
     a, b = MODEL.apply(params, BATCH, method="logits"), MODEL.clone(inputs="scans").apply(params, batch, method="logits")
     np.testing.assert_array_equal(a, b)
     with pytest.raises(ConfigError, match="inputs='tokens' is not in the batch, which holds images, labels"):
@@ -128,7 +129,7 @@ def test_each_text_of_a_packed_row_has_a_label_and_the_loss_of_a_row_of_its_own(
     for pooling in (Mean(), Token(last=True)):
         model = Classify(encoder=encoder, pooling=pooling, classes=3, inputs="tokens")
         params = jax.jit(model.init)(jax.random.key(1), packed)
-        params["params"]["head"]["kernel"] = jax.random.normal(jax.random.key(2), (16, 3))
+        params["params"]["head"]["kernel"] = normal(2, 16, 3)
         together, apart = (model.apply(params, x, None, NOW, method="loss") for x in (packed, alone))
         assert float(together.weight) == float(apart.weight) == 3
         np.testing.assert_allclose(together.value, apart.value, rtol=1e-5)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.norms import normalise
@@ -17,7 +18,7 @@ from jaxemb.types import Now
 NOW = Now(0, 1, jax.random.key(0))
 ENCODER = Transformer(stem=Patches(4), width=16, depth=2, blocks=(Block(Attention(2)),))
 MODEL = Data2Vec(encoder=ENCODER, target_layers=2)
-RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (3, 16, 16, 3)))}
+RAW = {"images": np.asarray(normal(0, 3, 16, 16, 3))}
 BATCH = jax.tree.map(jnp.asarray, MODEL.prepare(RAW, Draws((0,), 3)))
 HIDDEN = np.asarray(BATCH["targets"])[:, 0]
 
@@ -25,7 +26,7 @@ HIDDEN = np.asarray(BATCH["targets"])[:, 0]
 @pytest.fixture(scope="module")
 def variables():
     variables = jax.jit(MODEL.init)(jax.random.key(1), BATCH)
-    variables["params"]["mask_patch"] = jax.random.normal(jax.random.key(2), (4, 4, 3))
+    variables["params"]["mask_patch"] = normal(2, 4, 4, 3)
     return variables
 
 

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.feedforward import FeedForward
@@ -48,8 +49,8 @@ def test_equal_features_give_one_target(variables):
         np.testing.assert_allclose(got, jnp.broadcast_to(got[:1, :1], got.shape), rtol=1e-5, atol=1e-5)
 
 
-def test_a_patch_enters_its_own_target_through_the_mean_alone(variables, key):
-    features = jax.random.normal(key, (1, 16, 16))
+def test_a_patch_enters_its_own_target_through_the_mean_alone(variables):
+    features = normal(0, 1, 16, 16)
     moved = features.at[0, 5].add(1.0).at[0, 0].add(-1.0)  # the same mean; patch 0 is a neighbour of 5
     assert (moved.mean(1) - features.mean(1)).max() < 1e-6
 
@@ -69,9 +70,9 @@ def test_a_patch_enters_its_own_target_through_the_mean_alone(variables, key):
     np.testing.assert_allclose(target(far, cut)[0, 5], target(features, cut)[0, 5], atol=1e-5)
 
 
-def test_from_zero_a_target_knows_its_neighbours_alone(variables, key):
+def test_from_zero_a_target_knows_its_neighbours_alone(variables):
     """A change far away moves targets that start from the mean of the image, and not those that start from zero."""
-    features = jax.random.normal(key, (1, 36, 16))
+    features = normal(0, 1, 36, 16)
     far = features.at[0, 35].add(0.1)  # a corner: with wrap=False no neighbour of patch 0
     moved = {}
     for start in ("mean", "zero"):
@@ -109,7 +110,7 @@ def test_without_heads_it_is_ijepa(batch, variables):
 
 def test_masked_context_patches_are_not_averaged(variables):
     head = DMTJEPA(**FIELDS).bind(variables).head
-    z = jax.random.normal(jax.random.key(3), (2, 5, 16))
+    z = normal(3, 2, 5, 16)
     mask = jnp.array([[True] * 5, [True, True, True, False, False]])
     out = head.context(z, mask)
     np.testing.assert_allclose(out[1, :3], head.context(z[1:, :3])[0], rtol=1e-5, atol=1e-5)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -15,7 +16,7 @@ from jaxemb.types import Now
 NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=1, blocks=(Block(Attention(2)),))
-BATCH = {"images": jax.random.normal(jax.random.key(1), (3, 8, 8, 3)), "labels": jnp.array([0, 5, 11])}
+BATCH = {"images": normal(1, 3, 8, 8, 3), "labels": jnp.array([0, 5, 11])}
 
 
 def start(**fields):

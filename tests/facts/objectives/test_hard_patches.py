@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal, uniform
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -22,7 +23,7 @@ NOW = Now(0, 6, jax.random.key(0))
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=1, blocks=(Block(Attention(2)),))
 MODEL = HardPatches(encoder=ENCODER, decoder=Decoder(width=8, depth=1, blocks=(Block(Attention(2)),)), alpha=(0.0, 1.0))
-BATCH = {"images": jax.random.normal(jax.random.key(0), (3, 16, 16, 3))}
+BATCH = {"images": normal(0, 3, 16, 16, 3)}
 RNGS = {"dropout": jax.random.key(2)}
 
 
@@ -32,7 +33,7 @@ def variables():
 
 
 def draws(*shape, seed=0):
-    return jax.random.uniform(jax.random.key(seed), shape)
+    return uniform(seed, *shape)
 
 
 def test_how_many_are_hard():

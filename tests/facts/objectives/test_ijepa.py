@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.norms import normalise
@@ -21,7 +22,7 @@ NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=2, blocks=(Block(Attention(2)),))
 MODEL = IJEPA(encoder=ENCODER, predictor=Predictor(width=8, depth=1), masks=FixedBlocks())
-RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (3, 16, 16, 3)))}
+RAW = {"images": np.asarray(normal(0, 3, 16, 16, 3))}
 
 
 def prepared(model=MODEL, seed=0):

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.projector import Projector
@@ -23,7 +24,7 @@ NOW = Now(0, 1, jax.random.key(0))
 ENCODER = Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),))
 MODEL = LeJEPA(encoder=ENCODER, projector=Projector((6, 5)), views=CropViews(count=3), slices=16)
 LOCAL = MODEL.clone(views=CropViews(count=2), local=CropViews(count=1, size=4))
-RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
+RAW = {"images": np.asarray(normal(0, 4, 8, 8, 3))}
 RNGS = {"dropout": jax.random.key(2)}
 
 
@@ -32,12 +33,12 @@ def prepared(model=MODEL):
 
 
 def test_equal_views_are_invariant():
-    z = jax.random.normal(jax.random.key(0), (4, 1, 5))
+    z = normal(0, 4, 1, 5)
     assert float(invariance(jnp.broadcast_to(z, (4, 3, 5)), 2)) == pytest.approx(0, abs=1e-12)
 
 
 def test_with_global_views_alone_the_centre_adds_no_gradient():
-    z = jax.random.normal(jax.random.key(0), (4, 3, 5))
+    z = normal(0, 4, 3, 5)
 
     def held(z):
         centre = jax.lax.stop_gradient(z.mean(1, keepdims=True))

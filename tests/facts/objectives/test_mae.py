@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.random_patches import RandomPatches
@@ -19,7 +20,7 @@ NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = Transformer(stem=Patches(4), width=16, depth=1, blocks=(Block(Attention(2)),))
 MODEL = MAE(encoder=ENCODER, decoder=Decoder(width=8, depth=1, blocks=(Block(Attention(2)),)))
-RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (3, 16, 16, 3)))}
+RAW = {"images": np.asarray(normal(0, 3, 16, 16, 3))}
 
 
 def prepared(model=MODEL, seed=0):
@@ -37,7 +38,7 @@ def test_channels_are_the_fastest_axis_of_a_patch():
 
 
 def test_normalised_targets():
-    x = jax.random.normal(jax.random.key(0), (2, 5, 12))
+    x = normal(0, 2, 5, 12)
     y, var = standardise(x), x.var(-1, ddof=1)
     np.testing.assert_allclose(y.mean(-1), 0, atol=1e-6)
     np.testing.assert_allclose(jnp.square(y).sum(-1), 11 * var / (var + 1e-6), rtol=1e-5)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import token_ids
 
 from jaxemb.config import ConfigError
 from jaxemb.data.packing import pack
@@ -16,7 +17,7 @@ NOW = Now(0, 1, jax.random.key(0))
 
 ENCODER = decoder(stem=Tokens(16), width=16, depth=1, blocks=(Block(Attention(2)),))
 MODEL = NextToken(encoder=ENCODER)
-TOKENS = jax.random.randint(jax.random.key(0), (3, 8), 0, 16)
+TOKENS = token_ids(0, 16, 3, 8)
 BATCH = {"tokens": TOKENS}
 
 

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import VICRegLoss
@@ -20,7 +21,7 @@ NOW = Now(0, 1, jax.random.key(0))
 
 
 MODEL = VICReg(encoder=Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),)), projector=Projector((6, 5)))
-RAW = {"images": np.asarray(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))}
+RAW = {"images": np.asarray(normal(0, 4, 8, 8, 3))}
 
 
 def prepared(model=MODEL, raw=RAW):

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.allow import Allow, positions_within, predicted
@@ -28,7 +29,7 @@ def test_against_float64(qkv):
 
 
 def test_bias_and_mask(qkv):
-    bias = jax.random.normal(jax.random.key(1), (1, 3, 5, 7))
+    bias = normal(1, 1, 3, 5, 7)
     mask = jnp.arange(7)[None] < jnp.array([[7], [4]])
     expected = reference(*qkv, np.asarray(bias), np.asarray(mask)[:, None, None])
     np.testing.assert_allclose(attention(*qkv, bias=bias, allow=Allow(mask)), expected, rtol=1e-5, atol=1e-6)

@@ -1,7 +1,7 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.equiangular import FACTORS, NotReached, coherence, generate, hinge, welch_bound
@@ -34,7 +34,7 @@ def test_generated_vectors_keep_to_alpha(alpha, squared):
     basis = generate(200, 50, alpha)
     assert welch_bound(200, 50) <= float(coherence(basis)) <= alpha + 1e-4
     np.testing.assert_allclose(jnp.linalg.norm(basis, axis=1), 1, rtol=1e-5)
-    drawn = unit(jax.random.normal(jax.random.key(0), (200, 50)))
+    drawn = unit(normal(0, 200, 50))
     assert float(coherence(basis)) < float(coherence(drawn)) / 2
     np.testing.assert_array_equal(basis, generate(200, 50, alpha, squared=squared))  # what it chooses, and the seed decides
 

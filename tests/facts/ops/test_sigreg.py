@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -12,7 +13,7 @@ from jaxemb.ops.sigreg import epps_pulley, random_directions, sigreg
 
 
 def gaussian(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return normal(seed, *shape)
 
 
 A = random_directions(jax.random.key(1), 6, 32)

@@ -5,12 +5,13 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+from arrays import normal
 
 from jaxemb.layers.norms import normalise
 from jaxemb.ops.whole import whole_gradient
 
-WEIGHTS = [0.3 * jax.random.normal(jax.random.key(i), (16, 16)) for i in range(6)]
-X = jax.random.normal(jax.random.key(9), (8, 16))
+WEIGHTS = [0.3 * normal(i, 16, 16) for i in range(6)]
+X = normal(9, 8, 16)
 
 
 def gradient(path):

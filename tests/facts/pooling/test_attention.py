@@ -1,7 +1,7 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.pooling.attention import AttentionPool
@@ -17,7 +17,7 @@ def test_equal_tokens_give_the_same_as_one(key):
 
 
 def test_reads_the_prefix(key):
-    f = Features(jnp.ones((1, 2, 8)), jnp.ones((1, 2), bool), prefix=jax.random.normal(key, (1, 1, 8)))
+    f = Features(jnp.ones((1, 2, 8)), jnp.ones((1, 2), bool), prefix=normal(0, 1, 1, 8))
     pool = AttentionPool(heads=2)
     params = pool.init(key, f)
     assert not np.allclose(pool.apply(params, f), pool.apply(params, f._replace(prefix=None)))

@@ -1,7 +1,7 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.stem import patch_positions
@@ -12,9 +12,9 @@ from jaxemb.posemb.conditional import Conditional
 GRID = (3, 4)
 ALL = Allow()
 POS = patch_positions(jnp.arange(12)[None], 4)
-KERNEL = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
+KERNEL = normal(1, 3, 3, 1, 2)
 PARAMS = {"params": {"conv_0": {"kernel": KERNEL, "bias": jnp.array([0.5, -1.0])}}}
-X = jax.random.normal(jax.random.key(2), (2, 12, 2))
+X = normal(2, 2, 12, 2)
 
 
 def after(x, pos, grid=GRID, params=PARAMS, module=None, layer=0, allow=ALL):

@@ -1,7 +1,7 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.stem import patch_positions
@@ -40,12 +40,12 @@ def test_tokens_get_the_waves_of_the_index():
     np.testing.assert_allclose(out[0], sincos(jnp.asarray(order("gilbert", 4, 4)).reshape(-1, 1), 8), rtol=1e-6)
 
 
-def test_other_hooks_are_those_of_what_it_wraps(key):
+def test_other_hooks_are_those_of_what_it_wraps():
     def run(module):
         shared = module.prepare(AT.at(module.locate(AT)), heads=2, width=4)
         return module.rotate(q, q, shared)[0], shared.bias
 
-    q = jax.random.normal(key, (1, 16, 2, 4))
+    q = normal(0, 1, 16, 2, 4)
     index = Places(jnp.asarray(order("gilbert", 4, 4)).reshape(1, 16, 1))
     turned, _ = Curve(of=Rotary()).apply({}, method=run)
     np.testing.assert_array_equal(turned, Rotary().rotate(q, q, Rotary().prepare(index, heads=2, width=4))[0])

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -18,7 +19,7 @@ from jaxemb.train.optim import Optim
 from jaxemb.train.state import create
 from jaxemb.train.step import make_step
 
-TABLE = jax.random.normal(jax.random.key(0), (5, 3))
+TABLE = normal(0, 5, 3)
 
 
 def line(n):
@@ -132,9 +133,7 @@ def one_step(how, freeze=()):
     optim = Optim(lr=0.01, schedule="constant", decay=0.5, freeze=freeze)
     before = jax.jit(lambda: create(objective, optim.make(10), BATCH, seed=0, ema=False))()
     # The head of Classify starts from zeros, where no gradient passes.
-    params = before.params | {
-        "head": jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(2), x.shape), before.params["head"])
-    }
+    params = before.params | {"head": jax.tree.map(lambda x: x + normal(2, *x.shape), before.params["head"])}
     before = before.replace(params=params)
     after, _ = jax.jit(make_step(objective, optim, steps=10))(before, BATCH)
     moved = map_paths(

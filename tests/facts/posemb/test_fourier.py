@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.posemb.base import Places
@@ -13,9 +14,9 @@ def test_waves_by_hand():
     np.testing.assert_allclose(r[0], np.array([np.cos(1), np.cos(1), np.sin(1), -np.sin(1)]) / 2, rtol=1e-6)
 
 
-def test_products_depend_on_the_difference_and_follow_a_gaussian(key):
+def test_products_depend_on_the_difference_and_follow_a_gaussian():
     """E[cos(w . x)] = exp(-|x|^2 / (2 gamma^2)): 20,000 waves, gamma = 4."""
-    waves = jax.random.normal(key, (20_000, 2)) / 4
+    waves = normal(0, 20_000, 2) / 4
     r = np.asarray(fourier(jnp.array([[0.0, 0.0], [3.0, 4.0], [10.0, 1.0], [13.0, 5.0]]), waves))
     np.testing.assert_allclose(r @ r.T, (r @ r.T).T)
     np.testing.assert_allclose((r**2).sum(-1), 0.5, rtol=1e-4)

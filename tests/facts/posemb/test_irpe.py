@@ -1,7 +1,7 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.posemb.base import Places
@@ -49,8 +49,8 @@ def test_euclidean_sees_no_direction():
     assert bias[0, 1] == 1 and bias[0, 2] == bias[1, 2] == 2 and bias[0, 3] == 3  # sqrt 5 rounds to 2
 
 
-def test_contextual_is_the_product_of_the_query_with_the_buckets_vector(key):
-    table, q = jax.random.normal(key, (49, 4)), jax.random.normal(key, (1, 4, 2, 4))
+def test_contextual_is_the_product_of_the_query_with_the_buckets_vector():
+    table, q = normal(0, 49, 4), normal(0, 1, 4, 2, 4)
     bias = layer(IRPE(mode="contextual"), {"table": table}, q)
     for i, j, bucket in ((0, 0, 24), (1, 0, 25), (0, 3, 0)):
         np.testing.assert_allclose(bias[0, :, i, j], q[0, i] @ table[bucket] / 2, rtol=1e-5)  # sqrt(e) = 2
@@ -59,7 +59,7 @@ def test_contextual_is_the_product_of_the_query_with_the_buckets_vector(key):
 @pytest.mark.parametrize("mode", ["bias", "contextual"])
 def test_starts_at_zero_and_prefix_tokens_stay_there(mode, key):
     module = IRPE(mode=mode)
-    q = jax.random.normal(key, (1, 5, 2, 4))
+    q = normal(0, 1, 5, 2, 4)
     tables = module.init(key, q, module.prepare(Places(POS), heads=2, width=4, prefix=1), method="layer_bias")["params"]
     assert (tables["table"] == 0).all()
     bias = layer(module, {"table": jnp.ones_like(tables["table"])}, q, prefix=1)

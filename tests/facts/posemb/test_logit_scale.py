@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 from tiny import TINY
 
 from jaxemb.config import ConfigError, from_json, to_json
@@ -21,7 +22,7 @@ from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.rotary_mixed import MixedRotary
 from jaxemb.posemb.seqpe import SeqPE
 
-Q, K, V = jax.random.normal(jax.random.key(0), (3, 2, 9, 2, 4))
+Q, K, V = normal(0, 3, 2, 9, 2, 4)
 
 
 def attend(posemb, q=Q, k=K, v=V, pos=None, mask=None, segments=None, causal=False):

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import uniform
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.stem import patch_positions
@@ -16,7 +17,7 @@ ALL = Allow()
 CELLS = jnp.arange(12)
 POS = patch_positions(CELLS[None], 4)
 INDEX = jnp.asarray(order("gilbert", *GRID), jnp.float32).reshape(1, 12)
-PICTURE = jax.random.uniform(jax.random.key(5), (2, 6, 8, 3))
+PICTURE = uniform(5, 2, 6, 8, 3)
 
 
 def both(module, pos, picture, train=False, allow=ALL):
@@ -36,7 +37,7 @@ def stronger(variables):
     return {**variables, "params": {**params, "context": {**params["context"], "linear": linear}}}
 
 
-def test_parameters_are_the_cards(key):
+def test_parameters_are_the_cards():
     p = start(LOOPE())["params"]["context"]
     shapes = jax.tree.map(jnp.shape, p)
     kernels = {name: shapes[name]["kernel"] for name in shapes if name != "norm"}

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.posemb.base import Places
@@ -83,17 +84,17 @@ def test_every_offset_has_its_row():
     assert len(np.unique(bias)) == 15
 
 
-def test_a_smaller_grid_uses_the_middle_of_the_table(key):
-    table = jax.random.normal(key, (49, 3))
+def test_a_smaller_grid_uses_the_middle_of_the_table():
+    table = normal(0, 49, 3)
     module = RelativeGrid(shape=(4, 4))
     whole = grid_bias(module, table, cells(4, 4), grid=(4, 4)).reshape(3, 4, 4, 4, 4)
     part = grid_bias(module, table, cells(2, 3), grid=(2, 3)).reshape(3, 2, 3, 2, 3)
     np.testing.assert_array_equal(part, whole[:, :2, :3, :2, :3])
 
 
-def test_resampling_keeps_the_corners_and_is_linear_between(key):
+def test_resampling_keeps_the_corners_and_is_linear_between():
     module = RelativeGrid(shape=(2, 2), extend="resample")
-    table = jax.random.normal(key, (9, 1))
+    table = normal(0, 9, 1)
     bias = grid_bias(module, table, cells(3, 3), grid=(3, 3))[0, 0].reshape(3, 3, 3, 3)
     t = table.reshape(3, 3)
     np.testing.assert_allclose(bias[0, 0, 2, 2], t[0, 0], rtol=1e-6)
@@ -103,8 +104,8 @@ def test_resampling_keeps_the_corners_and_is_linear_between(key):
     np.testing.assert_allclose(bias[0, 0, 1, 1], t[:2, :2].mean(), rtol=1e-6)
 
 
-def test_resampling_to_the_same_grid_changes_nothing(key):
-    table = jax.random.normal(key, (25, 2))
+def test_resampling_to_the_same_grid_changes_nothing():
+    table = normal(0, 25, 2)
     same = grid_bias(RelativeGrid(shape=(3, 3), extend="resample"), table, cells(3, 3), grid=(3, 3))
     np.testing.assert_array_equal(same, grid_bias(RelativeGrid(shape=(3, 3)), table, cells(3, 3)))
 
@@ -115,7 +116,7 @@ def test_offsets_outside_the_table_are_nan(dtype):
     np.testing.assert_array_equal(jnp.isnan(bias), [[0, 0, 1], [0, 0, 0], [1, 0, 0]])
 
 
-def test_prefix_tokens_get_no_bias_and_every_layer_has_a_table(key):
+def test_prefix_tokens_get_no_bias_and_every_layer_has_a_table():
     module = RelativeGrid(shape=(2, 2), extend="resample")
     for pos in (cells(2, 2), cells(2, 2).astype(jnp.float32)):
         shared = module.prepare(Places(pos), heads=1, width=4, prefix=1)

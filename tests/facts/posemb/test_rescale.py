@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.feedforward import FeedForward
@@ -22,7 +23,7 @@ from jaxemb.posemb.self_extend import SelfExtend
 
 IMAGE = Rotary(axes=2, base=100.0)
 ALL = Allow()
-Q = jax.random.normal(jax.random.key(0), (1, 12, 2, 8))
+Q = normal(0, 1, 12, 2, 8)
 
 
 def line(n):

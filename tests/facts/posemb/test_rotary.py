@@ -1,7 +1,7 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +9,7 @@ from jaxemb.config import ConfigError
 from jaxemb.posemb.base import Places
 from jaxemb.posemb.rotary import Rotary, half_from_interleaved
 
-Q, K = jax.random.normal(jax.random.key(0), (2, 2, 5, 2, 8))
+Q, K = normal(0, 2, 2, 5, 2, 8)
 LINE = jnp.array([[[0], [1], [2], [5], [9]]])
 CELLS = jnp.array([[[0, 0], [0, 3], [1, 2], [4, 0], [2, 7]]])
 KINDS = [

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -12,7 +13,7 @@ from jaxemb.posemb.base import Places, Shared
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.posemb.rotary_mixed import MixedRotary
 
-Q, K = jax.random.normal(jax.random.key(0), (2, 2, 5, 2, 8))
+Q, K = normal(0, 2, 2, 5, 2, 8)
 CELLS = jnp.array([[[0, 0], [0, 3], [1, 2], [4, 0], [2, 7]]])
 
 

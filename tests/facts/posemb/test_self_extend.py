@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.allow import Allow
@@ -11,7 +12,7 @@ from jaxemb.posemb.rescale import Interpolated, YaRN
 from jaxemb.posemb.rotary import Rotary, turn
 from jaxemb.posemb.self_extend import SelfExtend, relative_positions
 
-Q, K, V = jax.random.normal(jax.random.key(0), (3, 2, 10, 2, 8))
+Q, K, V = normal(0, 3, 2, 10, 2, 8)
 DIRECTIONS = pytest.mark.parametrize("causal", [False, True], ids=["bidirectional", "causal"])
 
 

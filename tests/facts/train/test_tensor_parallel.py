@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
@@ -14,7 +15,7 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
 from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, shardings
 
-BATCH = {"images": jax.random.normal(jax.random.key(0), (4, 16, 16, 3)), "labels": jnp.arange(4)}
+BATCH = {"images": normal(0, 4, 16, 16, 3), "labels": jnp.arange(4)}
 DEPTH = 2
 
 

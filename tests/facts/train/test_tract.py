@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from arrays import normal
 from flax import linen as nn
 
 from jaxemb.config import ConfigError
@@ -26,7 +27,7 @@ from jaxemb.train.state import TrainState, create
 from jaxemb.train.step import make_step
 from jaxemb.types import Features, Now
 
-X = jax.random.normal(jax.random.key(0), (8, 6)) * 10.0 ** jnp.arange(-2.0, 1.0, 0.5)[None]
+X = normal(0, 8, 6) * 10.0 ** jnp.arange(-2.0, 1.0, 0.5)[None]
 BATCH = {"images": X, "labels": jnp.arange(8) % 3}
 PLAIN = Optim("sgd", lr=0.1, schedule="constant")
 SGD = dataclasses.replace(PLAIN, tract=(("encoder/stem", 0.1),))
@@ -35,7 +36,7 @@ MODEL = Classify(encoder=MLP((4,), activation="tanh"), classes=3)
 
 def params_of(objective=MODEL, batch=BATCH):
     params = jax.jit(objective.init)(jax.random.key(1), batch)["params"]
-    params["head"]["kernel"] = jax.random.normal(jax.random.key(2), params["head"]["kernel"].shape)
+    params["head"]["kernel"] = normal(2, *params["head"]["kernel"].shape)
     return params
 
 
@@ -184,7 +185,7 @@ def test_the_cosine_is_that_of_its_definition(optim, parts):
 
 
 def test_a_convolution_realises_better_the_smaller_lambda_is():
-    batch = {"images": jax.random.normal(jax.random.key(0), (8, 3, 3, 1)) + 3.0, "labels": BATCH["labels"]}
+    batch = {"images": normal(0, 8, 3, 3, 1) + 3.0, "labels": BATCH["labels"]}
     objective = Classify(encoder=CNN(widths=(2,), sizes=(2,)), classes=3)
     optims = [dataclasses.replace(SGD, tract=(("encoder/stem", lam),)) for lam in (1e-4, 1e3)]
     probes = {"first": Realised(layer="encoder/stem")}
