@@ -42,4 +42,6 @@ def test_metrics_of_ten_steps(name, tmp_path):
     assert len(rows) == len(expected) == 10
     for got, wanted in zip(rows, expected, strict=True):
         # Sums in another order change the last digits, and ten updates carry them on; a change of a method is far larger.
-        assert got == pytest.approx(wanted, rel=2e-3, abs=1e-5), f"step {wanted['step']}; meant? See the head of {__file__}"
+        # They may turn one example of 16, too: the head starts at zeros, and its first logits differ by little more than that.
+        close = {k: pytest.approx(v, rel=2e-3, abs=1.01 / 16 if k == "accuracy" else 1e-5) for k, v in wanted.items()}
+        assert got == close, f"step {wanted['step']}; meant? See the head of {__file__}"
