@@ -1,6 +1,7 @@
 """I-JEPA's forward pass, targets, loss and gradients against the reference implementation (core_ijepa_model.npz)."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +121,7 @@ def case(load, precision):
 def test_encoder_output_on_all_patches(case, precision):
     arrays, model, student, _ = case
     batch = {"images": precision.array(images(arrays["imgs"]))}
-    f = model.apply({"params": student}, batch, method="features")
+    f = jax.jit(partial(model.apply, method="features"))({"params": student}, batch)
     precision.check(f.tokens, arrays["enc_out_full"], "enc_out_full")
 
 
@@ -131,6 +132,22 @@ def test_position_tables_of_encoder_and_predictor(case, precision):
         side = round(len(table) ** 0.5)
         ours = sincos(patch_positions(jnp.arange(len(table)), side), table.shape[1])
         np.testing.assert_allclose(ours, table, rtol=1e-4, atol=1e-5)  # the file holds float32
+
+
+@partial(jax.jit, static_argnums=0)
+def everything(model, student, teacher, batch, context):
+    """(encoded contexts, predictions, targets, loss, its gradient)"""
+
+    def loss(params):
+        return model.apply({"params": params}, batch, y, NOW, method="loss").value
+
+    def encode(m, keep):
+        return m.encoder(batch["images"], keep=keep).tokens
+
+    every = [model.apply({"params": student}, keep, method=encode) for keep in context]
+    p = model.apply({"params": student}, batch, method="predict")
+    y = model.apply({"params": teacher}, batch, NOW, method="targets")
+    return every, p, y, *jax.value_and_grad(loss)(student)
 
 
 def test_context_predictions_targets_loss_and_gradients(case, precision):
@@ -144,22 +161,12 @@ def test_context_predictions_targets_loss_and_gradients(case, precision):
             "context": jnp.asarray(places(context)),
             "targets": jnp.asarray(places(target)),
         }
-        every = [
-            model.apply({"params": student}, batch, keep, method=lambda m, b, k: m.encoder(b["images"], keep=k).tokens)
-            for keep in jnp.asarray(context)
-        ]
+        every, p, y, value, g = everything(model, student, teacher, batch, jnp.asarray(context))
         precision.check(np.concatenate(every), arrays[f"{n}_ctx_out"], f"{n}_ctx_out")
-        p = model.apply({"params": student}, batch, method="predict")
         precision.check(reference_order(p), arrays[f"{n}_pred_out"], f"{n}_pred_out")
-        y = model.apply({"params": teacher}, batch, NOW, method="targets")
         wanted = np.stack([np.take_along_axis(np.asarray(y), ids[:, :, None], 1) for ids in target])  # t b n d
         wanted = np.repeat(wanted[:, None], len(context), axis=1).reshape(arrays[f"{n}_target"].shape)
         precision.check(wanted, arrays[f"{n}_target"], f"{n}_target")
-
-        def loss(params, batch=batch, y=y):
-            return model.apply({"params": params}, batch, y, NOW, method="loss").value
-
-        value, g = jax.value_and_grad(loss)(student)
         precision.check(value, arrays[f"{n}_loss"], f"{n}_loss")
         precision.check(g["predictor"]["mask_token"], arrays[f"{n}_g_mask_token"], f"{n}_g_mask_token")
         precision.check(g["predictor"]["embed"]["kernel"].T, arrays[f"{n}_g_pred_in"], f"{n}_g_pred_in")

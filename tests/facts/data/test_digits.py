@@ -1,12 +1,13 @@
 """Digits are scikit-learn's, in file order."""
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from jaxemb.data.digits import Digits
 
 
 def test_images_and_labels():
+    from sklearn.datasets import load_digits  # takes seconds, in every process
+
     raw = load_digits()
     data = Digits()
     train, valid, test = (data.split(name)[:] for name in ("train", "valid", "test"))

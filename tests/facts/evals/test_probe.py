@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge as SklearnRidge
 
 from jaxemb.config import ConfigError
 from jaxemb.evals.probe import FewShot, Logistic, Ridge, RidgeSolver, predict, standardise
@@ -16,6 +15,8 @@ def test_clusters_are_solved_noise_is_chance_and_constants_are_the_commonest_cla
 
 @pytest.mark.parametrize("rows", [40, 7], ids=["more rows than features", "more features than rows"])
 def test_ridge_equals_scikit_learn(rows):
+    from sklearn.linear_model import Ridge as SklearnRidge  # takes seconds, in every process
+
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(rows, 12)), rng.integers(3, size=rows)
     x, _ = standardise(x, x)

@@ -20,8 +20,7 @@ def reference(q, k, v, bias=0.0, allowed=True):
 
 @pytest.fixture
 def qkv():
-    keys = jax.random.split(jax.random.key(0), 3)
-    return tuple(jax.random.normal(k, (2, n, 3, 4)) for k, n in zip(keys, (5, 7, 7), strict=True))
+    return tuple(normal(i, 2, n, 3, 4) for i, n in enumerate((5, 7, 7)))
 
 
 def test_against_float64(qkv):

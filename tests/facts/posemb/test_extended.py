@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from arrays import normal
+from arrays import normal, token_ids
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -23,7 +23,7 @@ TABLE = normal(0, 5, 3)
 
 
 def line(n):
-    return jnp.arange(n)[None, :, None]
+    return jnp.asarray(np.arange(n, dtype=np.int32)[None, :, None])
 
 
 def add(posemb, variables, pos, grid=None):
@@ -92,7 +92,7 @@ def test_training_examples_are_at_random_places(key):
 
 
 PACKED = Allow(segments=jnp.array([[8] * 6 + [3] * 5]))
-TWO = jnp.concatenate([line(6), line(5)], axis=1)
+TWO = jnp.asarray(np.concatenate([line(6), line(5)], axis=1))
 
 
 def test_texts_packed_into_one_row_are_short_each_on_its_own():
@@ -121,7 +121,7 @@ def test_rows_outside_are_nan():
 
 # ---- training --------------------------------------------------------------------------------------------------------------------
 
-BATCH = {"tokens": jnp.arange(24).reshape(4, 6) % 7, "labels": jnp.array([0, 1, 1, 0])}
+BATCH = {"tokens": token_ids(0, 7, 4, 6), "labels": jnp.array([0, 1, 1, 0])}
 
 
 def one_step(how, freeze=()):

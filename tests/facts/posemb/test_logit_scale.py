@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from arrays import normal
+from arrays import normal, token_ids, uniform
 from tiny import TINY
 
 from jaxemb.config import ConfigError, from_json, to_json
@@ -104,18 +104,18 @@ def test_nested_wrappers_survive_storing():
 @pytest.mark.parametrize(
     ("inner", "wrapped", "stem", "inputs"),
     [
-        (Rotary(), NESTED, Tokens(5), jnp.arange(9)[None] % 5),
+        (Rotary(), NESTED, Tokens(5), token_ids(0, 5, 1, 9)),
         (
             Learned(shape=(9,)),
             LogitScale(of=Interpolated(of=Learned(shape=(9,)), factor=2), original=3),
             Tokens(5),
-            jnp.arange(9)[None] % 5,
+            token_ids(0, 5, 1, 9),
         ),
         (
             MixedRotary(),
             LogitScale(of=Interpolated(of=MixedRotary(), factor=2), original=3),
             Patches(2),
-            jnp.arange(36.0).reshape(1, 6, 6, 1) / 36,
+            uniform(0, 1, 6, 6, 1),
         ),
     ],
     ids=["rotary", "learned", "mixed"],

@@ -10,11 +10,11 @@ from jaxemb.posemb.none import NoPos
 from jaxemb.posemb.reuse import Grouped, Recurrent
 from jaxemb.posemb.rotary import Rotary
 
-TABLE = jnp.arange(4.0)[:, None] * jnp.ones((1, 3))
+TABLE = jnp.asarray(np.arange(4, dtype=np.float32)[:, None].repeat(3, 1))
 
 
 def line(n):
-    return jnp.arange(n)[None, :, None]
+    return jnp.asarray(np.arange(n, dtype=np.int32)[None, :, None])
 
 
 def cells(rows, columns):

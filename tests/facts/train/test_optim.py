@@ -3,18 +3,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from arrays import full
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.paths import by_path
 from jaxemb.train.optim import Optim
 
 PARAMS = {
-    "encoder": {"kernel": jnp.full((2, 3), 2.0), "bias": jnp.ones(3), "norm": {"scale": jnp.ones(3)}},
-    "mask_token": jnp.ones((1, 1, 3)),
-    "layers": {"blocks": {"kernel": jnp.ones((4, 2, 3)), "norm": jnp.ones((4, 3))}},
+    "encoder": {"kernel": full(2.0, 2, 3), "bias": full(1.0, 3), "norm": {"scale": full(1.0, 3)}},
+    "mask_token": full(1.0, 1, 1, 3),
+    "layers": {"blocks": {"kernel": full(1.0, 4, 2, 3), "norm": full(1.0, 4, 3)}},
 }
 STACKED = {"layers/blocks/kernel", "layers/blocks/norm"}
-GRADS = jax.tree.map(lambda p: 0.1 * jnp.ones_like(p), PARAMS)
+GRADS = jax.tree.map(lambda p: full(0.1, *p.shape), PARAMS)
 
 
 def updated(optim, steps=10, params=PARAMS, grads=GRADS, times=1):

@@ -27,8 +27,8 @@ from jaxemb.train.state import TrainState, create
 from jaxemb.train.step import make_step
 from jaxemb.types import Features, Now
 
-X = normal(0, 8, 6) * 10.0 ** jnp.arange(-2.0, 1.0, 0.5)[None]
-BATCH = {"images": X, "labels": jnp.arange(8) % 3}
+X = jnp.asarray(np.asarray(normal(0, 8, 6)) * np.float32(10) ** np.arange(-2, 1, 0.5, dtype=np.float32))
+BATCH = {"images": X, "labels": jnp.asarray(np.arange(8, dtype=np.int32) % 3)}
 PLAIN = Optim("sgd", lr=0.1, schedule="constant")
 SGD = dataclasses.replace(PLAIN, tract=(("encoder/stem", 0.1),))
 MODEL = Classify(encoder=MLP((4,), activation="tanh"), classes=3)
