@@ -15,6 +15,7 @@ from jaxemb.ops.draws import Draws
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Bound, Encoder
 from jaxemb.train.recipe import trained
+from jaxemb.train.remembered import remembered
 from jaxemb.train.start import untrained
 from jaxemb.types import Now
 
@@ -90,36 +91,19 @@ class Patient:
         return {name: self.encode(v, self.raw) for name, v in every.items() if v is not None}
 
     @functools.cached_property
-    def now(self) -> Now:
-        """The time of the checkpoint, with a fixed key."""
-        return Now(self.step, self.experiment.steps, jax.random.key(0))
+    def now(self) -> tuple[int, jax.Array]:
+        """The step of the checkpoint, with a fixed key."""
+        return self.step, jax.random.key(0)
 
     @functools.cached_property
     def targets(self) -> Any:
         """What the teacher gives the batch to predict; None for objectives without."""
         variables = self.student if self.teacher is None else self.teacher
-        return jax.jit(lambda v, b: self.objective.apply(v, b, self.now, method="targets"))(variables, self.batch)
+        return _targets(self.objective, self.experiment.steps)(variables, self.batch, *self.now)
 
     def loss(self, batch: dict[str, np.ndarray], targets: Any) -> float:
         """The training loss of the trained parameters; the same random numbers at every call."""
-        return float(self._loss(self.student, batch, targets))
-
-    @functools.cached_property
-    def _loss(self) -> Callable:
-        def loss(variables: Any, batch: Any, targets: Any) -> jax.Array:
-            collections = [name for name in variables if name != "params"]
-            out, _ = self.objective.apply(
-                variables,
-                batch,
-                targets,
-                self.now,
-                method="loss",
-                rngs={"dropout": jax.random.key(0)},
-                mutable=[*collections, "losses"],
-            )
-            return out.value
-
-        return jax.jit(loss)
+        return float(_loss(self.objective, self.experiment.steps)(self.student, batch, targets, *self.now))
 
     def images(self) -> np.ndarray:
         """The main array of the sample, flattened; a ConfigError where it is not made of numbers."""
@@ -127,6 +111,22 @@ class Patient:
         if name is None:
             raise ConfigError(f"the data hold {', '.join(self.data.spec)}: nothing to look at as numbers")
         return self.raw[name].reshape(len(self.raw[name]), -1)
+
+
+@remembered
+def _targets(objective: Any, steps: int) -> Callable:
+    return jax.jit(lambda v, b, step, key: objective.apply(v, b, Now(step, steps, key), method="targets"))
+
+
+@remembered
+def _loss(objective: Any, steps: int) -> Callable:
+    def loss(variables: Any, batch: Any, targets: Any, step: Any, key: jax.Array) -> jax.Array:
+        mutable = [*(name for name in variables if name != "params"), "losses"]
+        rngs = {"dropout": jax.random.key(0)}
+        now = Now(step, steps, key)
+        return objective.apply(variables, batch, targets, now, method="loss", rngs=rngs, mutable=mutable)[0].value
+
+    return jax.jit(loss)
 
 
 def grade(value: float | np.floating, *, yellow: float, red: float) -> str:

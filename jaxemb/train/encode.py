@@ -8,11 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from jaxemb.config import ConfigError
 from jaxemb.data.split import Split
 from jaxemb.evals.base import Rows
+from jaxemb.train.remembered import remembered
 from jaxemb.train.sharding import batch_sharding, replicated, row_shards
 
 BATCH = 256
@@ -58,10 +59,7 @@ class Encoder:
         if (method, role) not in self._compiled:
             asked = inspect.signature(getattr(self._objective, method)).parameters
             roles = (role,) if "role" in asked else ()
-            # Whole on every device: each process can read all rows.
-            self._compiled[method, role] = jax.jit(
-                lambda v, b: self._objective.apply(v, b, *roles, method=method), out_shardings=self._whole
-            )
+            self._compiled[method, role] = _whole_method(self._objective, method, roles, self._whole)
         return self._compiled[method, role]
 
     def _batch_of(self, rows: Rows) -> int:
@@ -75,6 +73,12 @@ class Encoder:
         if len(x) < size:
             x = np.pad(x, [(0, size - len(x))] + [(0, 0)] * (x.ndim - 1))
         return jax.make_array_from_callback(x.shape, self._rows, lambda index: x[index])
+
+
+@remembered
+def _whole_method(objective: Any, method: str, roles: tuple[str, ...], whole: NamedSharding) -> Callable:
+    """Whole on every device: each process can read all rows."""
+    return jax.jit(lambda v, b: objective.apply(v, b, *roles, method=method), out_shardings=whole)
 
 
 class Bound:

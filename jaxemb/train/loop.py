@@ -18,6 +18,7 @@ from jaxemb.run.folder import Run
 from jaxemb.train.failures import explained
 from jaxemb.train.feed import Feed
 from jaxemb.train.judge import Judge
+from jaxemb.train.remembered import remembered
 from jaxemb.train.report import Report
 from jaxemb.train.setup import every_batch_shape, layout, own_objects
 from jaxemb.train.sharding import check_batch, make_mesh, on_mesh, replicated
@@ -145,12 +146,20 @@ class Steps:
 
     def _compile(self, names: tuple[str, ...]) -> Any:
         x = self._experiment
-        probes = {name: x.probes[name] for name in names}
-        step = make_step(x.objective, x.optim, steps=x.steps, ema=x.ema, accumulate=x.accumulate, probes=probes)
-        placed = jax.tree.map(lambda x: x.sharding, self._state)
-        jitted = jax.jit(on_mesh(step, self._mesh), donate_argnums=0, out_shardings=(placed, replicated(self._mesh)))
+        probes = tuple((name, x.probes[name]) for name in names)
+        leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: x.sharding, self._state))
+        jitted = _placed_step(self._mesh, x.objective, x.optim, x.steps, x.ema, x.accumulate, probes, tree, tuple(leaves))
         self._compiled[names] = compiled(jitted, self._state, x, self._mesh)
         return self._compiled[names]
+
+
+@remembered
+def _placed_step(
+    mesh: Mesh, objective: Any, optim: Any, steps: int, ema: Any, parts: int, probes: Any, tree: Any, leaves: Any
+) -> Any:
+    step = make_step(objective, optim, steps=steps, ema=ema, accumulate=parts, probes=dict(probes))
+    placed = jax.tree.unflatten(tree, leaves)
+    return jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(placed, replicated(mesh)))
 
 
 def compiled(jitted: Any, state: TrainState, experiment: Experiment, mesh: Mesh) -> Any:

@@ -98,6 +98,10 @@ class Optim:
             raise ConfigError(f"optim.clip must be above 0 (None: no clipping), is {self.clip}")
         if self.stretch < 1:
             raise ConfigError(f"optim.stretch must be at least 1, is {self.stretch}")
+
+    def __hash__(self) -> int:
+        """Of `options` too, a dictionary: what is compiled for an optimiser is remembered by it."""
+        return hash(repr(self))
         for name in ("freeze", "no_decay"):
             if isinstance(getattr(self, name), str):  # its letters would be taken for regexes
                 raise ConfigError(f"optim.{name} is a tuple of regexes: ({getattr(self, name)!r},)")

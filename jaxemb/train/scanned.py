@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,22 +9,20 @@ import jax
 from flax import linen as nn
 
 from jaxemb.ops.paths import by_path
+from jaxemb.train.remembered import remembered
 
 
 def scanned_paths(objective: Any, batch: Any) -> frozenset[str]:
     """The paths of parameters with a leading axis that `nn.scan` (or `nn.vmap`) gave them: those that have a dimension more in the
     tree than where they are used. `batch` may be arrays, tracers or shapes, of any number of rows."""
-    try:
-        known = _known(objective)
-    except TypeError:  # a field that has no hash
-        return _scanned_paths(objective, batch)
+    known = _known(objective)
     shapes = tuple((name, x.shape[1:], str(x.dtype)) for name, x in by_path(batch).items())
     if shapes not in known:
         known[shapes] = _scanned_paths(objective, batch)
     return known[shapes]
 
 
-@functools.lru_cache(maxsize=8)
+@remembered
 def _known(objective: Any) -> dict[Any, frozenset[str]]:
     """What was found for an objective: a trace of `init` costs a second in a large model."""
     return {}

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxemb.config import fields, from_json, to_json
 from jaxemb.ops.draws import Draws
 from jaxemb.preprocess.base import Spec
+from jaxemb.train.remembered import remembered
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import batch_sharding, state_shardings
 from jaxemb.train.state import TrainState, create
@@ -58,20 +59,37 @@ def layout(batch: Any) -> tuple[tuple[str, tuple[int, ...], np.dtype], ...]:
 def state_shapes(experiment: Experiment, mesh: Mesh) -> TrainState:
     """The state as shapes with their placement: what a checkpoint is restored into, on whatever devices are here."""
     batch = example_batch(experiment)
-    shapes = jax.eval_shape(_init(experiment), batch)
+    shapes = jax.eval_shape(_init(*_alike(experiment)), _seed(experiment), batch)
     placed = state_shardings(shapes, experiment.sharding, mesh, scanned_paths(experiment.objective, batch))
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed)
 
 
 def new_state(experiment: Experiment, mesh: Mesh) -> TrainState:
     """The state before the first update; every device computes its own share."""
-    placed = jax.tree.map(lambda x: x.sharding, state_shapes(experiment, mesh))
-    return jax.jit(_init(experiment), out_shardings=placed)(example_batch(experiment))
+    leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: x.sharding, state_shapes(experiment, mesh)))
+    init = _placed_init(*_alike(experiment), tree, tuple(leaves))
+    return init(_seed(experiment), example_batch(experiment))
 
 
-def _init(experiment: Experiment) -> Callable[[Any], TrainState]:
-    tx = experiment.optim.make(experiment.steps)
-    return lambda batch: create(experiment.objective, tx, batch, seed=experiment.seed, ema=experiment.ema is not None)
+def _alike(experiment: Experiment) -> tuple[Any, ...]:
+    """What the first state depends on beside the seed and the batch."""
+    return experiment.objective, experiment.optim, experiment.steps, experiment.ema is not None
+
+
+def _seed(experiment: Experiment) -> np.uint32:
+    """An argument of what is compiled, so that all seeds share it."""
+    return np.uint32(experiment.seed)
+
+
+@remembered
+def _init(objective: Any, optim: Any, steps: int, ema: bool) -> Callable[[Any, Any], TrainState]:
+    tx = optim.make(steps)
+    return lambda seed, batch: create(objective, tx, batch, seed=seed, ema=ema)
+
+
+@remembered
+def _placed_init(objective: Any, optim: Any, steps: int, ema: bool, tree: Any, placed: tuple[Any, ...]) -> Any:
+    return jax.jit(_init(objective, optim, steps, ema), out_shardings=jax.tree.unflatten(tree, placed))
 
 
 def own_objects(experiment: Experiment) -> tuple[Experiment, list[list[str]]]:

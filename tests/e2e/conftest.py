@@ -3,13 +3,17 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
+from home import EXPERIMENT, FILE, at_home_in, forget
 
+import jaxemb
+from jaxemb.cli import main
 from jaxemb.config import override, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.evals.knn import KNN
@@ -23,6 +27,7 @@ from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.run.checkpoint import Checkpoints
+from jaxemb.train.loop import train
 from jaxemb.train.optim import Optim
 from jaxemb.train.setup import state_shapes
 from jaxemb.train.sharding import make_mesh
@@ -131,3 +136,88 @@ def assert_same():
                 np.testing.assert_array_equal(x, y)
 
     return check
+
+
+# ---- the command line ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory):
+    """A folder with an experiment file and a run of it."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / FILE).parent.mkdir(parents=True)
+    (folder / FILE).write_text(EXPERIMENT)
+    with pytest.MonkeyPatch.context() as patch:
+        forget()
+        at_home_in(folder, patch)
+        assert main(["train", FILE]) == 0
+    forget()
+    return folder
+
+
+@pytest.fixture
+def here(work, monkeypatch):
+    """A test that starts there, in a process that has not seen the experiment."""
+    forget()
+    at_home_in(work, monkeypatch)
+    yield work
+    forget()
+
+
+@pytest.fixture
+def other(here):
+    """The run again, as if of another seed."""
+    folder = here / "runs" / "small-seed1"
+    shutil.copytree(here / "runs" / "small", folder)
+    doc = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(doc | {"seed": 1}))
+    yield folder
+    shutil.rmtree(folder)
+
+
+# ---- a finished run --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def experiment(tiny):
+    return tiny("steps=10", "evals.rankme=jaxemb.evals.rankme:RankMe(samples=100, every=10)")
+
+
+@pytest.fixture(scope="session")
+def run(experiment, tmp_path_factory):
+    """Ten steps, saved at 5 and 10. Not to be changed: `copy` is."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(experiment, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return pathlib.Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def model(run):
+    return jaxemb.load(run)
+
+
+@pytest.fixture(scope="session")
+def images(experiment):
+    """Ten digits as they come, uint8 n 8 8 1."""
+    return experiment.data.examples("test").columns["images"][:10]
+
+
+@pytest.fixture(scope="session")
+def z(model, images):
+    return model.encode(images)
+
+
+EIGHT = ('mesh={"data": 2, "fsdp": 2, "model": 2}', 'sharding=[[".*", "tensor"]]')
+
+
+@pytest.fixture(scope="session")
+def on_eight(tiny, tmp_path_factory):
+    """Ten steps on eight devices, every kernel cut. Not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "eight"
+    train(tiny("steps=10", "save_every=10", "evals={}", *EIGHT), folder)
+    return folder

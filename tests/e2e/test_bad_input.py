@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError, override
@@ -13,6 +13,7 @@ from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.objectives.classify import Classify
 from jaxemb.run.checkpoint import CheckpointError
 from jaxemb.run.folder import RunError
+from jaxemb.train import loop
 from jaxemb.train.failures import TrainError
 from jaxemb.train.init import FromRun
 from jaxemb.train.loop import train
@@ -114,20 +115,17 @@ def test_a_file_that_grows_beyond_what_the_disk_takes(tiny, tmp_path, launch):
 
 @pytest.mark.parametrize("bad", ["loss", "grad_norm"])
 def test_a_loss_that_is_not_finite(tiny, copy, monkeypatch, read_state, bad):
-    import jaxemb.train.loop as loop
+    class Poisoned(loop.Steps):
+        def at(self, i, written):
+            step = super().at(i, written)
 
-    made = loop.make_step
+            def broken(state, batch):
+                after, metrics = step(state, batch)
+                return after, {**metrics, bad: jax.device_put(np.float32("nan"))}
 
-    def poisoned(*args, **kwargs):
-        step = made(*args, **kwargs)
+            return broken if i == 13 else step
 
-        def broken(state, batch):
-            after, metrics = step(state, batch)
-            return after, {**metrics, bad: jnp.where(state.step == 12, jnp.nan, metrics[bad])}
-
-        return broken
-
-    monkeypatch.setattr(loop, "make_step", poisoned)
+    monkeypatch.setattr(loop, "Steps", Poisoned)
     longer = tiny("steps=20", "evals={}")
     with pytest.raises(TrainError) as caught:
         train(longer, copy)

@@ -88,5 +88,5 @@ def test_nothing_left_to_do_and_longer(uninterrupted, tiny, copy, read_rows, cap
 
 
 def test_another_seed_is_another_run(uninterrupted, tiny, tmp_path, read_rows):
-    train(tiny("steps=2", "seed=1"), tmp_path / "other")
+    train(tiny("seed=1", "evals={}"), tmp_path / "other")
     assert read_rows(tmp_path / "other")[1]["loss"] != uninterrupted.rows[1]["loss"]
