@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -56,8 +58,13 @@ class Digits(ImageData):
 
 @functools.cache
 def _load() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
+    rows = np.loadtxt(_file(), np.int32, delimiter=",")
+    pixels = np.rint(rows[:, :-1] * (255 / 16)).astype(np.uint8)  # sixteen levels of grey
+    return pixels.reshape(-1, 8, 8, 1), rows[:, -1]
 
-    pixels, labels = load_digits(return_X_y=True)
-    pixels = np.rint(np.asarray(pixels) * (255 / 16)).astype(np.uint8)  # sixteen levels of grey
-    return pixels.reshape(-1, 8, 8, 1), np.asarray(labels, np.int32)
+
+def _file() -> Path:
+    """Found without importing scikit-learn, which takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    assert package and package.origin, "scikit-learn is installed with jaxemb"
+    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
