@@ -98,10 +98,6 @@ class Optim:
             raise ConfigError(f"optim.clip must be above 0 (None: no clipping), is {self.clip}")
         if self.stretch < 1:
             raise ConfigError(f"optim.stretch must be at least 1, is {self.stretch}")
-
-    def __hash__(self) -> int:
-        """Of `options` too, a dictionary: what is compiled for an optimiser is remembered by it."""
-        return hash(repr(self))
         for name in ("freeze", "no_decay"):
             if isinstance(getattr(self, name), str):  # its letters would be taken for regexes
                 raise ConfigError(f"optim.{name} is a tuple of regexes: ({getattr(self, name)!r},)")
@@ -154,6 +150,10 @@ class Optim:
     def precondition(self, grads: Params, measured: Any) -> Params:
         """What the transformation gets in the place of the gradient."""
         return solved(grads, measured, dict(self.tract)) if self.tract else grads
+
+    def __hash__(self) -> int:
+        """Of `options` too, a dictionary: what is compiled for an optimiser is remembered by it."""
+        return hash(repr(self))
 
     # ---- the transformation ----------------------------------------------------------------------------------------------------
 
