@@ -8,10 +8,18 @@ from tiny import tiny
 
 from jaxemb.config import ConfigError
 from jaxemb.discover import members
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
+from jaxemb.nn.stem import Tokens
 from jaxemb.objectives.base import Objective
 from jaxemb.objectives.byol import BYOL
+from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.ops.draws import Draws
+from jaxemb.pooling.mean import Mean
+from jaxemb.train.encode import Encoder
 from jaxemb.train.optim import Optim
+from jaxemb.train.sharding import make_mesh
 from jaxemb.train.state import create
 from jaxemb.train.step import make_step
 
@@ -35,15 +43,20 @@ class Run:
         self.step = jax.jit(counted)
         self.create = jax.jit(lambda b, seed: create(self.objective, OPTIM.make(STEPS), b, seed=seed, ema=True))
 
-    def batch(self, i, vary=False):
+    def shapes(self):
+        return jax.eval_shape(lambda: self.create(self.batch(0), 0).variables())
+
+    def raw(self, i, vary=False):
         rng = np.random.default_rng(i if vary else 0)
         labels = np.arange(BATCH, dtype=np.int32) % 2
         y, x = np.mgrid[:32, :32] / 4
         waves = np.where(labels[:, None, None] == 0, np.sin(x)[None], np.sin(y)[None])
         images = waves[..., None] * np.ones(3) + 0.1 * rng.normal(size=(BATCH, 32, 32, 3))
         tokens = (np.arange(16, dtype=np.int32)[None] + labels[:, None]) % (3 + labels[:, None])
-        raw = {"images": images.astype(np.float32), "tokens": tokens, "labels": labels}
-        return jax.tree.map(jnp.asarray, self.objective.prepare(raw, Draws((i,), BATCH)))
+        return {"images": images.astype(np.float32), "tokens": tokens, "labels": labels}
+
+    def batch(self, i, vary=False):
+        return jax.tree.map(jnp.asarray, self.objective.prepare(self.raw(i, vary), Draws((i,), BATCH)))
 
     def go(self, state, first, last):
         losses = []
@@ -110,21 +123,59 @@ def test_a_gradient_that_reaches_the_targets_is_found(run, monkeypatch):
     assert any(different)
 
 
-def test_encode_is_deterministic_and_row_by_row(run):
-    state = run.create(run.batch(0), 0)
+def test_an_embedding_depends_on_its_example_alone(run):
+    """Not on the examples beside it, their number or order, nor on the devices and the zeros that fill the last call."""
+    variables, batch = run.create(run.batch(0), 0).variables(), jax.device_get(run.batch(0))
+    one, eight = (Encoder(run.objective, make_mesh({"data": n}), size).bind(variables) for n, size in ((1, BATCH), (8, 2 * BATCH)))
+    wanted = one.encode(batch)
+    assert wanted.ndim == 2 and len(wanted) == BATCH
+    np.testing.assert_array_equal(one.encode(batch), wanted)
+    for places, model in ((slice(None, None, -1), one), ([0, 0, 5, 0], one), ([3, 1], eight)):
+        got = model.encode({name: x[places] for name, x in batch.items()})
+        np.testing.assert_allclose(got, wanted[places], rtol=1e-4, atol=1e-5)
+
+
+def test_encode_and_features_read_the_tower_of_a_role(run):
     batch = run.batch(0)
-    a = run.objective.apply(state.variables(), batch, method="encode")
-    assert a.ndim == 2 and len(a) == BATCH
-    b = run.objective.apply(state.variables(), {k: v[::-1] for k, v in batch.items()}, method="encode")
-    np.testing.assert_allclose(a[::-1], b, rtol=1e-4, atol=1e-5)
+    variables = run.shapes()
+    nested = {"query": {name: x[:3] for name, x in batch.items()}, "document": batch}
+
+    def found(method, *role):
+        return jax.eval_shape(lambda v: run.objective.apply(v, nested, *role, method=method), variables)
+
+    for method in ("encode", "features"):
+        for role, rows in ((("query",), 3), (("document",), BATCH), ((), BATCH)):
+            assert {len(x) for x in jax.tree.leaves(found(method, *role))} == {rows}
+        with pytest.raises(ConfigError, match="role='passage' is no tower of the batch, which has document, query"):
+            found(method, "passage")
 
 
-def test_encode_reads_the_tower_of_a_role(run):
-    state, batch = run.create(run.batch(0), 0), run.batch(0)
-    turned = {k: v[::-1] for k, v in batch.items()}
-    nested = {"query": turned, "document": batch}
-    for role, part in nested.items():
-        a, b = (run.objective.apply(state.variables(), rows, role, method="encode") for rows in (nested, part))
-        np.testing.assert_array_equal(a, b)
-    with pytest.raises(ConfigError, match="role='passage' is no tower of the batch, which has document, query"):
-        run.objective.apply(state.variables(), nested, "passage", method="encode")
+HEED = {"Classify", "Equiangular", "NextToken"}
+"""Those that read token sequences, and heed what a batch says of them."""
+
+
+@pytest.mark.parametrize("name", ["mask", "segments"])
+def test_a_batch_whose_padding_would_be_taken_for_content_is_refused(run, name):
+    if type(run.objective).__name__ in HEED:
+        return
+    told = {name: np.ones((BATCH, 16), {"mask": bool, "segments": np.int32}[name])}
+    with pytest.raises(ConfigError, match=f"the batch holds '{name}', which {type(run.objective).__name__} .* cannot heed"):
+        run.objective.prepare(run.raw(0) | told, Draws((0,), BATCH))
+    for method in ("encode", "features"):
+        with pytest.raises(ConfigError, match=f"the batch holds '{name}'"):
+            jax.eval_shape(lambda v, m=method: run.objective.apply(v, run.batch(0) | told, method=m), run.shapes())
+
+
+TEXT = {"encoder": decoder(stem=Tokens(16), width=8, depth=1, blocks=(Block(Attention(2)),)), "pooling": Mean()}
+
+
+@pytest.mark.parametrize("model", [NextToken(**TEXT), Classify(**TEXT, inputs="tokens")], ids=lambda m: type(m).__name__)
+def test_padding_changes_no_embedding_of_a_text(model):
+    ids = np.random.default_rng(0).integers(0, 16, (2, 5), np.int32)
+    run = jax.jit(lambda v, b: model.apply(v, b, method="encode"))
+    variables = jax.jit(model.init)(jax.random.key(0), {"tokens": ids, "labels": np.zeros(2, np.int32)})
+    wanted = run(variables, {"tokens": ids})
+    padded = np.pad(ids, ((0, 0), (0, 3)), constant_values=7)
+    np.testing.assert_allclose(
+        run(variables, {"tokens": padded, "mask": np.arange(8)[None] < [[5]] * 2}), wanted, rtol=1e-4, atol=1e-5
+    )

@@ -1,4 +1,7 @@
-"""Longer tables of absolute positions against the formulas of LongEmbed (text_ape.npz)."""
+"""Longer tables of absolute positions against the formulas of LongEmbed (text_ape.npz).
+
+Not compared: `pcw_chunks_*`, where parallel context windows cut a text: that is a way to encode texts in parts, which is not here.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,8 @@
-"""Equiangular basis vectors against the formulas of the released code (vision_ebv.npz)."""
+"""Equiangular basis vectors against the formulas of the released code (vision_ebv.npz).
+
+Not compared: the mean and the least |cosine| of the basis, which nothing here computes, and `opt_stop_step`, 283 steps on: after
+about 20, rounding decides when a hinge opens.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Rotary positions and their rescalings against transformers' (text_rope.npz)."""
+"""Rotary positions and their rescalings against transformers' (text_rope.npz): every array of the file."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +45,7 @@ def test_every_variant(rope, precision):
     pos = jnp.arange(q.shape[1])[None, :, None]
     names = {name.split("__")[0] for name in rope if name.endswith("__logits")}
     known = variants(rope)
+    assert q.shape[1] == int(rope["seq_len"])
     assert names <= set(known), f"which scheme is {names - set(known)}?"
     for name in names:
         (q_rot, k_rot), (cosine, sine) = run(known[name], q, k, pos)
@@ -55,6 +56,11 @@ def test_every_variant(rope, precision):
         both = np.repeat if name == "interleaved" else lambda x, n, axis: np.concatenate([x] * n, axis)
         precision.check(both(np.asarray(cosine[0, :, 0]), 2, -1), rope[f"{name}__cos"], f"{name} cos")
         precision.check(both(np.asarray(sine[0, :, 0]), 2, -1), rope[f"{name}__sin"], f"{name} sin")
+        if name != "interleaved":  # the same numbers in another order
+            # At position 1 the angle is the frequency itself.
+            precision.check(jnp.arctan2(sine, cosine)[0, 1, 0], rope[f"{name}__inv_freq"], f"{name} frequencies")
+            size = np.broadcast_to(rope[f"{name}__attention_factor"], cosine[0, :, 0].shape)
+            precision.check(jnp.hypot(cosine, sine)[0, :, 0], size, f"{name} factor")
 
 
 def test_positions_of_each_example(rope, precision):
@@ -77,6 +83,16 @@ def test_yarn_ramp(rope, precision):
     yarn = variants(rope)["yarn"]
     assert yarn.bounds(int(rope["head_dim"])) == (int(rope["yarn_low"]), int(rope["yarn_high"]))
     assert yarn.attention_factor() == pytest.approx(float(rope["yarn__attention_factor"]), rel=1e-12)
+    theta, s = rope["default__inv_freq"], float(rope["scale_s"])
+    ours, _ = yarn.spectrum(precision.array(theta)[None, None], 0, int(rope["head_dim"]), precision.array(np.ones((1, 1))))
+    precision.check((theta - np.asarray(ours[0, 0], np.float64)) / (theta - theta / s), rope["yarn_ramp"], "ramp")
+
+
+def test_base_of_dynamic_ntk(rope, precision):
+    d, length = int(rope["head_dim"]), precision.array(np.full((1, 1), float(rope["seq_len"])))
+    theta = precision.array(rope["default__inv_freq"])[None, None]
+    ours, _ = variants(rope)["dynamic_ntk"].spectrum(theta, 0, d, length)
+    precision.check(float(ours[0, 0, -1]) ** (-d / (d - 2)), rope["dynamic_ntk_base"], "base")  # theta_j = base^(-2j/d)
 
 
 def test_logit_scale(rope, precision):

@@ -1,4 +1,7 @@
-"""SeqPE's position encoder, its way into attention, its losses and samplers against the reference (core_seqpe_*.npz)."""
+"""SeqPE's position encoder, its way into attention, its losses and samplers against the reference (core_seqpe_*.npz).
+
+Not compared: `n_rows_in_epoch`, since origins are drawn here and no epoch is prepared.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -144,6 +147,8 @@ def test_samplers(load, precision):
     np.testing.assert_array_equal(digits(jnp.asarray(spelt, jnp.int32), count), r["ex_digits"])
     pivots, candidates = jnp.asarray(r["ct_piv"]), jnp.asarray(r["ct_cands"])
     np.testing.assert_array_equal(nearest(pivots, candidates), r["ct_lab"])
+    np.testing.assert_array_equal(r["ct_sqdist"].argmin(1), r["ct_lab"])  # the file agrees with itself
+    np.testing.assert_array_equal(jnp.square(pivots[:, None] - candidates).sum(-1), r["ct_sqdist"])
     np.testing.assert_array_equal([digit_count(int(n)) for n in r["digit_num"][:, 0]], r["digit_num"][:, 1])
     # The file holds target weights (.1, .2), reached in some steps.
     schedule = r["weight_sched"]

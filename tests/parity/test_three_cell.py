@@ -6,10 +6,13 @@ import numpy as np
 
 from experiments.posemb.cells.data import LABELS, geometry, labels, triples
 
-GRID = 14
-"""Of the file's `cells`, which do not say it."""
 CASES = (1, 2, 0)
 """Ours (green - blue: equal, >, <) in the order of the file: >, <, equal."""
+
+
+def side(arrays):
+    """Of the grid of `cells`: 200 triples reach its last row."""
+    return int(arrays["cells"].max()) + 1
 
 
 def of(cells):
@@ -23,14 +26,14 @@ def test_every_triple(load):
     expected = arrays["geometry"]
     got = np.stack([g.green_distance, g.blue_distance, g.turn, g.green_area / 2, g.blue_area / 2, g.x_sum, g.y_sum], axis=1)
     np.testing.assert_array_equal(got, expected)
-    found = labels(g, GRID)
+    found = labels(g, side(arrays))
     np.testing.assert_array_equal(np.stack([found[name] for name in LABELS], axis=1), arrays["labels"])
 
 
 def test_one_triple_at_a_time_is_the_same(load):
     arrays = load("core_loope.npz")
     for cells, expected in zip(arrays["cells"], arrays["labels"], strict=True):
-        assert list(labels(geometry(*(tuple(map(int, c[::-1])) for c in cells)), GRID).values()) == expected.tolist()
+        assert list(labels(geometry(*(tuple(map(int, c[::-1])) for c in cells)), side(arrays)).values()) == expected.tolist()
 
 
 def test_every_count(load):
