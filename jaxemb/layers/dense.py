@@ -15,6 +15,8 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
+from jaxemb.ops.product import product
+
 INITS: dict[str, Callable] = {
     # The draw of ViT, BERT and I-JEPA. (Their code calls it truncated, and cuts it at +-2, a hundred deviations away.)
     "normal": nn.initializers.normal(0.02),
@@ -40,7 +42,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n f"]:
         kernel = self.param("kernel", INITS[self.kernel_init], (x.shape[-1], self.features), jnp.float32)
-        y = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
+        y = product(x.reshape(-1, x.shape[-1]), kernel.astype(x.dtype))
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(x.dtype)[None]
         return y.reshape(*x.shape[:-1], self.features)
@@ -62,7 +64,7 @@ class ToHeads(nn.Module):
         d = x.shape[-1]
         shape = (self.heads, self.width or d // self.heads)
         kernel = self.param("kernel", self._start, (d, *shape), jnp.float32)
-        y = x.reshape(-1, d) @ kernel.astype(x.dtype).reshape(d, -1)
+        y = product(x.reshape(-1, d), kernel.astype(x.dtype).reshape(d, -1), shared=True)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, shape, jnp.float32).astype(x.dtype).reshape(1, -1)
         return y.reshape(*x.shape[:-1], *shape)
@@ -88,7 +90,7 @@ class FromHeads(nn.Module):
         d = self.features or h * e
         flat: Callable = lambda key, shape, dtype: INITS[self.kernel_init](key, (h * e, d), dtype).reshape(shape)  # noqa: E731
         kernel = self.param("kernel", flat, (h, e, d), jnp.float32)
-        y = x.reshape(-1, h * e) @ kernel.astype(x.dtype).reshape(h * e, -1)
+        y = product(x.reshape(-1, h * e), kernel.astype(x.dtype).reshape(h * e, -1))
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (d,), jnp.float32).astype(x.dtype)[None]
         return y.reshape(*x.shape[:-2], d)

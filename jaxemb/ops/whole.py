@@ -1,13 +1,15 @@
-"""A gradient that XLA on CPU computes once."""
+"""What XLA on CPU is to compute once and keep, though it would rather compute it anew for each user."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def whole_gradient(x: Array) -> Array:
     """x itself; its gradient is finished before anything uses it.
 
@@ -18,20 +20,26 @@ def whole_gradient(x: Array) -> Array:
     return x
 
 
-def _forward(x: Array) -> tuple[Array, None]:
-    return x, None
+@whole_gradient.defjvp
+def _whole_gradient_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    return x, whole(dx, x)  # a rule for both modes, of what is linear in dx: the decision below hangs on x
 
 
-def _backward(_: None, gradient: Array) -> tuple[Array]:
+def whole(y: Array, x: Array) -> Array:
+    """y, finished before anything uses it. `x` is any array that is there already: its first number feigns a decision."""
+    return on_cpu(_finished, y, x)
+
+
+def _finished(y: Array, x: Array) -> Array:
+    # No fusion reaches across a branch; `optimization_barrier` is gone before XLA:CPU fuses. The branches give the same, which XLA
+    # must not see: of equal ones it would keep one.
+    return jax.lax.cond(jnp.isnan(x.ravel()[0]), lambda y: jnp.negative(-y), lambda y: y, y)
+
+
+def on_cpu(f: Callable[..., Array], y: Array, *others: Array) -> Array:
+    """f(y, *others), which equals y, on a single CPU device; elsewhere y."""
     mesh = jax.sharding.get_abstract_mesh()
-    if not (mesh.empty or mesh.size == 1):  # the branch below would ask one device for the decision
-        return (gradient,)
-    return (jax.lax.platform_dependent(gradient, cpu=_finished, default=lambda g: g),)
-
-
-def _finished(gradient: Array) -> Array:
-    # No fusion reaches across a branch; `optimization_barrier` is gone before XLA:CPU fuses. (NaN may change its sign.)
-    return jax.lax.cond(jnp.isnan(gradient.ravel()[0]), jnp.negative, lambda g: g, gradient)
-
-
-whole_gradient.defvjp(_forward, _backward)
+    if not (mesh.empty or mesh.size == 1):  # a decision would be asked of one device
+        return y
+    return jax.lax.platform_dependent(y, *others, cpu=f, default=lambda y, *_: y)

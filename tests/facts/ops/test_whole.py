@@ -8,6 +8,10 @@ import numpy as np
 from arrays import normal
 
 from jaxemb.layers.norms import normalise
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
+from jaxemb.nn.stem import Patches
+from jaxemb.nn.transformer import Transformer
 from jaxemb.ops.whole import whole_gradient
 
 WEIGHTS = [0.3 * normal(i, 16, 16) for i in range(6)]
@@ -40,4 +44,24 @@ def largest(compiled) -> int:
 
 def test_a_gradient_that_is_not_finite_stays_so():
     bad = jax.jit(jax.grad(lambda x: (whole_gradient(x) * jnp.array([jnp.nan, 1.0])).sum()))(jnp.ones(2))
-    assert np.isnan(bad[0])
+    assert np.isnan(bad[0]) and bad[1] == 1
+
+
+def test_forward_mode_and_second_derivatives_go_through_a_block():
+    encoder = Transformer(stem=Patches(2), width=4, depth=1, blocks=(Block(Attention(heads=1)),))
+    x = jax.random.normal(jax.random.key(1), (1, 2, 4, 1))
+    params = jax.jit(encoder.init)(jax.random.key(0), x)
+
+    def loss(x):
+        return jnp.exp(encoder.apply(params, x).tokens).sum()  # pyright: ignore
+
+    def both(x):
+        _, along = jax.jvp(jax.grad(loss), (x,), (jnp.ones_like(x),))  # forward over reverse, as jax.hessian
+        return along, jax.grad(lambda x: jax.grad(loss)(x).sum())(x)
+
+    along, twice = jax.jit(both)(x)
+    np.testing.assert_allclose(along, twice, rtol=1e-4, atol=1e-4)
+    step = 1e-2
+    _, slope = jax.jvp(loss, (x,), (jnp.cos(x),))
+    ends = [jax.jit(loss)(x + sign * step * jnp.cos(x)) for sign in (1, -1)]
+    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-2)
