@@ -285,7 +285,7 @@ def positive(text: str) -> int:
 
 def prepare(args: argparse.Namespace) -> None:
     """What must stand in the environment before JAX is imported."""
-    from jaxemb.cli.process import restart_with_huge_pages
+    from jaxemb.cli.process import compute_in_the_calling_thread, restart_with_huge_pages
 
     restart_with_huge_pages(args)  # does not return if it restarts
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # leaves memory of the GPU to torch
@@ -293,6 +293,7 @@ def prepare(args: argparse.Namespace) -> None:
         folder = tempfile.mkdtemp(prefix="jaxemb-bench-")
         os.environ |= {"JAX_COMPILATION_CACHE_DIR": f"{folder}/jax", "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    compute_in_the_calling_thread(args)  # imports JAX
 
 
 def settle(args: argparse.Namespace) -> None:

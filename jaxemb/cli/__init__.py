@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from jaxemb import packages
 from jaxemb.cli.parser import parser
-from jaxemb.cli.process import choose_devices, restart_with_huge_pages
+from jaxemb.cli.process import choose_devices, compute_in_the_calling_thread, restart_with_huge_pages
 from jaxemb.log.table import error
 
 
@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if argv is None:
         restart_with_huge_pages(args)
+        compute_in_the_calling_thread(args)
     try:
         if args.project:
             packages.use_project(args.project)

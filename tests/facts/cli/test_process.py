@@ -1,0 +1,27 @@
+"""Settings of the process before JAX starts."""
+
+import argparse
+
+import jax
+import pytest
+
+from jaxemb.cli.process import HUGE_PAGES, compute_in_the_calling_thread
+
+CASES = [
+    ({}, {}, True),
+    ({"devices": 8}, {}, False),
+    ({"distributed": "auto"}, {}, False),
+    ({}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}, False),
+    ({}, {"JAX_PLATFORMS": "cuda"}, False),
+    ({}, {"GLIBC_TUNABLES": "glibc.rtld.nns=3"}, False),
+]
+
+
+@pytest.mark.parametrize(("options", "environment", "wanted"), CASES)
+def test_one_cpu_device_with_huge_pages_computes_in_the_calling_thread(options, environment, wanted, monkeypatch):
+    for name, value in {"GLIBC_TUNABLES": HUGE_PAGES, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", **environment}.items():
+        monkeypatch.setenv(name, value)
+    set_to = []
+    monkeypatch.setattr(jax.config, "update", lambda *setting: set_to.append(setting))
+    compute_in_the_calling_thread(argparse.Namespace(**options))
+    assert set_to == [("jax_cpu_enable_async_dispatch", False)] * wanted
