@@ -33,7 +33,7 @@ from jaxemb.views.crops import CropViews
 ENCODER = Transformer(
     stem=Patches(2, kernel_init="xavier"),
     width=32,
-    depth=2,
+    depth=1,
     blocks=(Block(Attention(2, kernel_init="xavier"), FeedForward(kernel_init="xavier")),),
 )
 IJEPA_RUN = Experiment(
