@@ -32,7 +32,7 @@ demo: .venv/installed
 
 # Two processes, a file each: fixtures are those of a file. A process takes up to 6 GiB.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

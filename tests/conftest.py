@@ -1,5 +1,6 @@
 """The whole suite runs checked: shapes and types at run time, strict dtypes and ranks, warnings as errors, 8 CPU devices."""
 
+import gc
 import os
 import pathlib
 import resource
@@ -59,6 +60,21 @@ def _forget_what_was_compiled():
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+def pytest_collection_finish() -> None:
+    """Nothing that was imported is ever garbage: the collector need not walk through it again with every trace."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
+
+
+ORDER = ("e2e", "contract", "golden", "parity", "facts")
+"""Folders whose files take longest come first: what runs last, while the other process has nothing left to do, should be short."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((i for i, folder in enumerate(ORDER) if folder in item.path.parts), len(ORDER)))
 
 
 # ---- what the suite costs: printed at its end ------------------------------------------------------------------------------------

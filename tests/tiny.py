@@ -13,8 +13,10 @@ from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.byol import BYOL
+from jaxemb.objectives.classify import Classify
 from jaxemb.objectives.data2vec import Data2Vec
 from jaxemb.objectives.dmt_jepa import DMTJEPA
+from jaxemb.objectives.equiangular import Equiangular
 from jaxemb.objectives.hard_patches import HardPatches
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.lejepa import LeJEPA
@@ -27,28 +29,34 @@ from jaxemb.posemb.seqpe import SeqPE
 from jaxemb.views.crops import CropViews
 
 PROJECTOR = Projector(widths=(64, 32))
-_jepa = {"predictor": Predictor(width=32, depth=1), "masks": FixedBlocks()}
-_masked = {"decoder": Decoder(width=32, depth=1, blocks=(Block(Attention(4)),))}
+ENCODER = Transformer(width=64, depth=2)
+_jepa = {"encoder": ENCODER, "predictor": Predictor(width=32, depth=1), "masks": FixedBlocks()}
+_masked = {"encoder": ENCODER, "decoder": Decoder(width=32, depth=1, blocks=(Block(Attention(4)),))}
 
 TINY: dict[type, dict[str, Any]] = {
     ResNet: {"width": 4},
     Transformer: {"stem": Patches(4), "width": 8, "depth": 1, "blocks": (Block(Attention(2)),)},
-    BYOL: {"projector": PROJECTOR, "predictor": PROJECTOR},
+    BYOL: {"encoder": ENCODER, "projector": PROJECTOR, "predictor": PROJECTOR},
     # Drawn at .02 the first targets hold places and hardly an image, and the loss grows with what they come to hold.
     Data2Vec: {
         "encoder": Transformer(
             stem=Patches(8, kernel_init="xavier"),
+            width=64,
+            depth=2,
             blocks=(Block(Attention(4, kernel_init="xavier"), FeedForward(kernel_init="xavier")),),
         ),
+        "target_layers": 2,
     },
+    Classify: {"encoder": ENCODER},
     DMTJEPA: _jepa,
+    Equiangular: {"encoder": ENCODER},
     HardPatches: _masked,
     IJEPA: _jepa,
-    LeJEPA: {"projector": PROJECTOR, "views": CropViews(count=2), "slices": 64},
+    LeJEPA: {"encoder": ENCODER, "projector": PROJECTOR, "views": CropViews(count=2), "slices": 64},
     MAE: _masked,
     NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
-    SimCLR: {"projector": PROJECTOR},
-    VICReg: {"projector": PROJECTOR},
+    SimCLR: {"encoder": ENCODER, "projector": PROJECTOR},
+    VICReg: {"encoder": ENCODER, "projector": PROJECTOR},
     Extended: {"original": 8},
     SeqPE: {"width": 16, "heads": 2, "depth": 1, "limit": 12, "pivots": 2, "candidates": 3, "windows": 2, "samples": 3},
 }

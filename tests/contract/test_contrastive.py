@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from arrays import normal
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -21,20 +20,21 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 def rows(dtype="float32"):
     """Pairs that are alike, candidates beyond them, places of the positives, and a `keep` with False in it."""
-    q = normal(0, B, 6)
-    c = normal(1, M, 6).at[:B].add(q)
-    order = jax.random.permutation(jax.random.key(2), M)
-    keep = jax.random.bernoulli(jax.random.key(3), 0.8, (B, M))
-    return q.astype(dtype), c[order].astype(dtype), jnp.argsort(order)[:B], keep
+    rng = np.random.default_rng(0)
+    q, c, order = rng.normal(size=(B, 6)), rng.normal(size=(M, 6)), rng.permutation(M)
+    c[:B] += q
+    places = np.argsort(order)[:B].astype(np.int32)
+    return jnp.asarray(q, dtype), jnp.asarray(c[order], dtype), jnp.asarray(places), jnp.asarray(rng.random((B, M)) < 0.8)
 
 
 def permuted(loss):
     """(a loss, the same of permuted queries and candidates)."""
-    q, c, places, keep = rows()
-    weights = jnp.arange(1.0, B + 1)
-    i, j = (jax.random.permutation(jax.random.key(n), size) for n, size in ((4, B), (5, M)))
-    first = loss(q, c, places, weights, keep).value
-    return first, loss(q[i], c[j], jnp.argsort(j)[places[i]], weights[i], keep[i][:, j]).value
+    q, c, places, keep = map(np.asarray, rows())
+    weights = np.arange(1.0, B + 1, dtype=np.float32)
+    i, j = (np.random.default_rng(n).permutation(size) for n, size in ((4, B), (5, M)))
+    value = jax.jit(lambda *arrays: loss(*arrays).value)
+    moved = np.argsort(j).astype(np.int32)[places[i]]
+    return value(q, c, places, weights, keep), value(q[i], c[j], moved, weights[i], keep[i][:, j])
 
 
 @pytest.fixture(params=members("contrastive"), ids=lambda m: m.name)
@@ -54,10 +54,10 @@ def test_a_loss_that_takes_the_diagonal_for_the_positives_is_found():
 
 def placed(loss):
     """(a loss with the positives anywhere, the same with them moved to the front), both with a `keep`."""
-    q, c, places, keep = rows()
-    others = jnp.setdiff1d(jnp.arange(M), places, size=M - B)
-    order = jnp.concatenate([places, others])
-    return loss(q, c, places, keep=keep).value, loss(q, c[order], keep=keep[:, order]).value
+    q, c, places, keep = map(np.asarray, rows())
+    order = np.concatenate([places, np.setdiff1d(np.arange(M), places)])
+    first, front = jax.jit(lambda *a: loss(*a[:3], keep=a[3]).value), jax.jit(lambda q, c, keep: loss(q, c, keep=keep).value)
+    return first(q, c, places, keep), front(q, c[order], keep[:, order])
 
 
 @pytest.mark.parametrize("loss", [*(m.cls() for m in members("contrastive")), InfoNCE(symmetric=True)], ids=str)
@@ -112,10 +112,10 @@ def test_padding_changes_nothing_and_where_all_is_padding_the_loss_is_zero(loss)
     def padded(q, c, weights):
         return loss(jnp.where(real[:, None], q, 7), jnp.where(real[:, None], c, -3), weights=weights, keep=keep)
 
-    out, short = padded(q, c, weights), loss(q[:5], c[:5])
+    out, short = jax.jit(padded)(q, c, weights), jax.jit(loss)(q[:5], c[:5])
     np.testing.assert_allclose(out.value, short.value, **CLOSE)
     assert float(out.weight) == float(short.weight) == 5
-    value, grads = jax.value_and_grad(lambda q, c: padded(q, c, 0 * weights).value, (0, 1))(q, c)
+    value, grads = jax.jit(jax.value_and_grad(lambda q, c: padded(q, c, 0 * weights).value, (0, 1)))(q, c)
     assert float(value) == 0 and all((np.asarray(g) == 0).all() for g in grads)
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import apply
 
 from jaxemb.posemb.base import Places
 from jaxemb.posemb.extended import Extended, extend_table, new_rows
@@ -49,9 +50,9 @@ def test_wrappers_read_the_same_rows(ape, precision):
 
 def read(posemb, table, pos, grid=None):
     at = Places(pos, grid=grid)
-    at = at.at(posemb.apply({}, at, method="locate"))
+    at = at.at(apply(posemb, {}, at, method="locate"))
     x = jnp.zeros((1, pos.shape[1], table.shape[1]), table.dtype)
-    return posemb.apply({"params": {"table": table}}, x, at, method="add")[0]
+    return apply(posemb, {"params": {"table": table}}, x, at, method="add")[0]
 
 
 def test_ids(ape):
@@ -65,7 +66,7 @@ def test_ids(ape):
     np.testing.assert_array_equal(recurrent[0, :, 0], ape["ids_recurrent"])
     short = ape["short_input_ids_pi"]
     extended = Extended(original=rows, factor=int(ape["scale_s"]))
-    got = extended.apply({}, Places(jnp.arange(len(short))[None, :, None], grid=(len(short),)), method="locate")
+    got = apply(extended, {}, Places(jnp.arange(len(short))[None, :, None], grid=(len(short),)), method="locate")
     np.testing.assert_array_equal(got[0, :, 0], short)
 
 
@@ -78,7 +79,7 @@ def test_gradients_reach_the_new_rows_alone(ape, precision):
 
         def total(params, posemb=posemb, variables=variables):
             x = jnp.zeros(cotangent.shape, cotangent.dtype)
-            return (posemb.apply({**variables, "params": params}, x, Places(ids[:, :, None]), method="add") * cotangent).sum()
+            return (apply(posemb, {**variables, "params": params}, x, Places(ids[:, :, None]), method="add") * cotangent).sum()
 
         new = new_rows(len(table), s, how)
         grads = np.zeros(ape["ft_grad_full"].shape)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import apply
 
 from jaxemb.layers.norms import normalise
 from jaxemb.nn.aggregation import Aggregation
@@ -95,7 +96,7 @@ def test_targets(dmt, precision):
             head=Aggregation(depth, heads, kind),
             start="released" if way == "released" else "mean",
         )
-        got = objective.apply({"params": {"head": precision.tree(params)}}, features, grid, method="aggregate")
+        got = apply(objective, {"params": {"head": precision.tree(params)}}, features, grid, method="aggregate")
         precision.check(got, dmt[name], name)
 
 
@@ -104,7 +105,7 @@ def test_context(dmt, precision):
     assert names
     for name in names:
         module, params = head(dmt, precision, "chead", name.split("_")[1])
-        precision.check(module.apply(params, precision.array(dmt["ctx_in"]), method="context"), dmt[name], name)
+        precision.check(apply(module, params, precision.array(dmt["ctx_in"]), method="context"), dmt[name], name)
 
 
 def test_losses(dmt, precision):

@@ -1,5 +1,8 @@
 """Rotary positions and their rescalings against transformers' (text_rope.npz): every array of the file."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +27,7 @@ def variants(r):
     }
 
 
+@partial(jax.jit, static_argnums=0)
 def run(posemb, q, k, pos):
     """Rotated q and k, b n h e, and the cosines and sines."""
     pos = posemb.apply({}, Places(pos), method="locate")

@@ -4,6 +4,7 @@ import re
 
 import jax.numpy as jnp
 import numpy as np
+from compiled import apply
 
 from jaxemb.nn.attention import _weights
 from jaxemb.ops.allow import Allow
@@ -36,9 +37,9 @@ def test_output(load, precision):
     chunks = [c for c in range(1, n + 1) if n % c == 0 and c < n][-1:]
     for chunk in (0, *chunks):
         posemb = scheme(r, chunk=chunk)
-        shared = posemb.apply({}, Places(jnp.arange(n)[None, :, None]), heads=q.shape[2], width=q.shape[3], method="prepare")
+        shared = apply(posemb, {}, Places(jnp.arange(n)[None, :, None]), heads=q.shape[2], width=q.shape[3], method="prepare")
         np.testing.assert_array_equal(shared.angles.near[0], r["near"])
-        out = posemb.apply({}, scaled, k, v, shared, Allow(mask), method="attend")
+        out = apply(posemb, {}, scaled, k, v, shared, Allow(mask), method="attend")
         precision.check(np.asarray(out).swapaxes(1, 2), r["output"], f"chunk={chunk}")
 
 

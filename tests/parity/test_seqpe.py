@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import apply
 
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.digits import contrastive, digit_count, digits, digits_mask, distillation, far_origins, nearest
@@ -64,7 +65,7 @@ def test_embeddings(load, precision, file):
     for name in names:
         posemb = SeqPE(axes=axes, limit=10**count, width=width, heads=heads, depth=depth, **VARIANTS[name])
         params = {"encoder": precision.tree(encoder_params(r, depth, heads))}
-        got = posemb.apply({"params": params}, pos, features, method="embeddings")
+        got = apply(posemb, {"params": params}, pos, features, method="embeddings")
         assert got.dtype == precision.name
         precision.check(got, r[name], name)
 
@@ -83,9 +84,9 @@ def test_attention(load, precision):
             posemb, e = SeqPE(way=way, project=project, limit=10), precision.array(r["pe"])
             shared = Shared(jnp.zeros((1, x.shape[1], 2), jnp.int32), e)
             if project == "single":
-                p = posemb.apply(to_qk, e, heads, method="_both")
+                p = apply(posemb, to_qk, e, heads, method="_both")
                 shared = Shared(shared.pos, None, _dot(*p)) if way == "scalar" else Shared(shared.pos, p)
-            out = posemb.apply(to_qk, q, k, v, shared, Allow(), method="attend").reshape(x.shape)
+            out = apply(posemb, to_qk, q, k, v, shared, Allow(), method="attend").reshape(x.shape)
             out = out @ precision.array(r["p_proj_w"]).T + precision.array(r["p_proj_b"])[None, None]
             precision.check(out, r[name], f"{name} {project}")
 
@@ -155,6 +156,6 @@ def test_samplers(load, precision):
     steps = int(np.argmax(schedule[:, 0] == schedule[-1, 0])) + 1
     rise, counted = [], {"counters": {"step": jnp.zeros((), jnp.int32)}}
     for _ in schedule:
-        value, counted = Warmup(steps).apply(counted, mutable=["counters"])
+        value, counted = apply(Warmup(steps), counted, mutable=["counters"])
         rise.append(float(value))
     np.testing.assert_allclose(np.outer(rise, schedule[-1]), schedule, rtol=1e-6)

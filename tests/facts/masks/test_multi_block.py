@@ -47,7 +47,7 @@ def test_target_blocks_are_full_rectangles():
         assert (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(rows=st.integers(8, 16), columns=st.integers(8, 16), batch=st.integers(1, 9), seed=st.integers(0, 99))
 def test_shapes_never_change(rows, columns, batch, seed):
     masks = MultiBlock(min_keep=4)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply, init
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.feedforward import FeedForward
@@ -34,18 +35,21 @@ def plain():
 
 def test_features(plain):
     model, params = plain
-    f = model.apply(params, IMAGES, layers=(0, -1))
+    f = apply(model, params, IMAGES, layers=(0, -1))
     assert f.tokens.shape == (2, 4, 16) and f.mask.shape == (2, 4) and bool(f.mask.all()) and f.prefix is None
     assert [x.shape for x in f.layers] == [(2, 4, 16)] * 2
-    one = Transformer(**{**SMALL, "depth": 1}).apply(
-        {"params": {k: v for k, v in params["params"].items() if k[-1] not in "12"}}, IMAGES, layers=(0,)
+    one = apply(
+        Transformer(**{**SMALL, "depth": 1}),
+        {"params": {k: v for k, v in params["params"].items() if k[-1] not in "12"}},
+        IMAGES,
+        layers=(0,),
     )
     np.testing.assert_allclose(one.layers[0], f.layers[0], rtol=1e-5, atol=1e-6)
 
 
 def test_layers_are_before_the_final_norm(plain):
     model, params = plain
-    f = model.apply(params, IMAGES, layers=(-1,))
+    f = apply(model, params, IMAGES, layers=(-1,))
     np.testing.assert_allclose(f.tokens.mean(-1), 0, atol=1e-5)  # fresh norm: scale 1, bias 0
     x = f.layers[0]
     np.testing.assert_allclose((x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True), f.tokens, rtol=1e-2, atol=1e-3)
@@ -54,14 +58,14 @@ def test_layers_are_before_the_final_norm(plain):
 def test_scan_and_remat_are_the_same_function(plain):
     model, params = plain
     stacked = {"params": stack_blocks(params["params"])}
-    expected = jax.value_and_grad(lambda p: (model.apply(p, IMAGES).tokens ** 3).sum())(params)
+    expected = jax.value_and_grad(lambda p: (apply(model, p, IMAGES).tokens ** 3).sum())(params)
     for fields, p in (
         ({"remat": "full"}, params),
         ({"remat": "dots"}, params),
         ({"scan": True}, stacked),
         ({"scan": True, "remat": "full"}, stacked),
     ):
-        value, g = jax.value_and_grad(lambda p, f=fields: (model.clone(**f).apply(p, IMAGES).tokens ** 3).sum())(p)
+        value, g = jax.value_and_grad(lambda p, f=fields: (apply(model.clone(**f), p, IMAGES).tokens ** 3).sum())(p)
         g = {"params": unstack_blocks(g["params"])} if "scan" in fields else g
         np.testing.assert_allclose(value, expected[0], rtol=1e-4)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-4), g, expected[1])
@@ -69,15 +73,15 @@ def test_scan_and_remat_are_the_same_function(plain):
 
 def test_scan_returns_the_asked_for_layers(plain):
     model, params = plain
-    f = model.apply(params, IMAGES, layers=(2, 0))
-    g = model.clone(scan=True).apply({"params": stack_blocks(params["params"])}, IMAGES, layers=(2, 0))
+    f = apply(model, params, IMAGES, layers=(2, 0))
+    g = apply(model.clone(scan=True), {"params": stack_blocks(params["params"])}, IMAGES, layers=(2, 0))
     for a, b in zip(f.layers, g.layers, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def attention_of(model, params, images=IMAGES):
     """Weights of all layers, b n h n each, by the parameters without scan."""
-    left = model.apply(params, images, mutable=["intermediates"])[1]["intermediates"]
+    left = apply(model, params, images, mutable=["intermediates"])[1]["intermediates"]
     if "blocks" in left:
         return list(left["blocks"]["block_0"]["attention"]["weights"][0])
     return [left[f"block_{i}"]["attention"]["weights"][0] for i in range(model.depth)]
@@ -108,7 +112,7 @@ def test_attention_weights_are_left_where_they_are_asked_for(plain):
 )
 def test_attention_weights_of_every_scheme(fields):
     model = Transformer(**{**SMALL, **fields})
-    params = model.init(jax.random.key(1), IMAGES)
+    params = init(model, jax.random.key(1), IMAGES)
     for weights in attention_of(model, params):
         np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
         assert not fields.get("causal") or float(jnp.abs(jnp.triu(weights[:, :, 0], 1)).max()) == 0
@@ -131,10 +135,10 @@ def test_masked_tokens_do_not_touch_the_others(plain):
     model, params = plain
     mask = jnp.array([[True, True, True, False]] * 2)
     keep = jnp.array([[0, 1, 2, 3]] * 2)
-    with_padding = model.apply(params, IMAGES, keep=keep, allow=Allow(mask)).tokens[:, :3]
-    without = model.apply(params, IMAGES, keep=keep[:, :3]).tokens
+    with_padding = apply(model, params, IMAGES, keep=keep, allow=Allow(mask)).tokens[:, :3]
+    without = apply(model, params, IMAGES, keep=keep[:, :3]).tokens
     np.testing.assert_allclose(with_padding, without, rtol=1e-4, atol=1e-5)
-    g = jax.grad(lambda x: model.apply(params, x, keep=keep, allow=Allow(mask)).tokens[:, :3].sum())(IMAGES)
+    g = jax.grad(lambda x: apply(model, params, x, keep=keep, allow=Allow(mask)).tokens[:, :3].sum())(IMAGES)
     assert (np.asarray(g[:, 4:, 4:]) == 0).all() and (np.asarray(g[:, :4, :4]) != 0).any()
 
 
@@ -142,9 +146,9 @@ def test_without_positions_patches_are_a_set(plain):
     _, params = plain
     model = Transformer(**{**SMALL, "pos": NoPos()})
     keep = jnp.array([[2, 0, 3]] * 2)
-    a = model.apply(params, IMAGES, keep=keep).tokens
+    a = apply(model, params, IMAGES, keep=keep).tokens
     moved = IMAGES[:, ::-1, ::-1].reshape(2, 2, 4, 2, 4, 3)[:, :, ::-1, :, ::-1].reshape(2, 8, 8, 3)  # patch i goes to 3 - i
-    b = model.apply(params, moved, keep=3 - keep).tokens
+    b = apply(model, params, moved, keep=3 - keep).tokens
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -152,20 +156,20 @@ def test_class_token_and_registers():
     model = Transformer(**SMALL, class_token=True, registers=2)
     params = jax.jit(model.init)(jax.random.key(1), IMAGES)
     assert params["params"]["class_token"].shape == (1, 1, 16) and params["params"]["registers"].shape == (1, 2, 16)
-    f = model.apply(params, IMAGES)
+    f = apply(model, params, IMAGES)
     assert f.tokens.shape == (2, 4, 16) and f.prefix.shape == (2, 3, 16)
     # The class token is first: moving its parameter moves prefix row 0 more than it moves the registers' rows.
     params["params"]["class_token"] += normal(2, 1, 1, 16)
-    moved = jnp.abs(model.apply(params, IMAGES).prefix - f.prefix).mean((0, 2))
+    moved = jnp.abs(apply(model, params, IMAGES).prefix - f.prefix).mean((0, 2))
     assert moved[0] > 3 * moved[1]
 
 
 def test_text_with_one_axis():
     model = Transformer(stem=Tokens(10), width=16, depth=1, blocks=(Block(Attention(2)),), pos=SinCos(axes=1), causal=True)
     ids = jnp.array([[1, 2, 3, 4]])
-    params = model.init(jax.random.key(0), ids)
-    changed = model.apply(params, ids.at[0, 3].set(9)).tokens
-    np.testing.assert_allclose(model.apply(params, ids).tokens[:, :3], changed[:, :3], rtol=1e-6)  # causal
+    params = init(model, jax.random.key(0), ids)
+    changed = apply(model, params, ids.at[0, 3].set(9)).tokens
+    np.testing.assert_allclose(apply(model, params, ids).tokens[:, :3], changed[:, :3], rtol=1e-6)  # causal
 
 
 def test_a_block_locates_tokens_by_its_own_scheme(plain):
@@ -176,7 +180,7 @@ def test_a_block_locates_tokens_by_its_own_scheme(plain):
 
     def tokens(pos, own, **fields):
         blocks = (Block(Attention(2, pos=own)),)
-        return Transformer(**{**SMALL, "registers": 1, "pos": pos, "blocks": blocks, **fields}).apply(params, IMAGES).tokens
+        return apply(Transformer(**{**SMALL, "registers": 1, "pos": pos, "blocks": blocks, **fields}), params, IMAGES).tokens
 
     expected = tokens(half, None)
     np.testing.assert_allclose(tokens(NoPos(), half), expected, rtol=1e-4, atol=1e-4)
@@ -203,9 +207,9 @@ def test_dropout_and_stochastic_depth_act_in_training_alone():
     )
     params = jax.jit(model.init)(jax.random.key(1), IMAGES)
     assert params["params"]["block_0"]["scale1"].tolist() == pytest.approx([0.1] * 16)
-    quiet = model.apply(params, IMAGES).tokens
-    np.testing.assert_array_equal(quiet, model.apply(params, IMAGES, rngs={"dropout": jax.random.key(0)}).tokens)
-    a, b = (model.apply(params, IMAGES, train=True, rngs={"dropout": jax.random.key(i)}).tokens for i in (0, 1))
+    quiet = apply(model, params, IMAGES).tokens
+    np.testing.assert_array_equal(quiet, apply(model, params, IMAGES, rngs={"dropout": jax.random.key(0)}).tokens)
+    a, b = (apply(model, params, IMAGES, train=True, rngs={"dropout": jax.random.key(i)}).tokens for i in (0, 1))
     assert not np.allclose(a, b)
 
 
@@ -213,15 +217,15 @@ def test_stochastic_depth_of_one_skips_the_last_layer():
     """Rates rise linearly to drop_path: with 1 - tiny, the last layer is skipped and the first never."""
     model = Transformer(**{**SMALL, "depth": 2, "blocks": (Block(Attention(2), drop_path=1 - 1e-6),)})
     params = jax.jit(model.init)(jax.random.key(1), IMAGES)
-    f = model.apply(params, IMAGES, train=True, layers=(0, 1), rngs={"dropout": jax.random.key(3)})
+    f = apply(model, params, IMAGES, train=True, layers=(0, 1), rngs={"dropout": jax.random.key(3)})
     np.testing.assert_array_equal(f.layers[0], f.layers[1])
 
 
 def test_half_precision(plain):
     model, params = plain
-    half = model.clone(dtype="bfloat16").apply(params, IMAGES).tokens
+    half = apply(model.clone(dtype="bfloat16"), params, IMAGES).tokens
     assert half.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.asarray(half, np.float32), model.apply(params, IMAGES).tokens, atol=0.15)
+    np.testing.assert_allclose(np.asarray(half, np.float32), apply(model, params, IMAGES).tokens, atol=0.15)
 
 
 @pytest.mark.parametrize(
@@ -245,16 +249,16 @@ def test_bad_fields_are_named(fields, message):
 def test_layers_beyond_the_depth_are_named(plain):
     model, params = plain
     with pytest.raises(ConfigError, match="layer 3 was asked for; with depth 3, valid are -3 to 2"):
-        model.apply(params, IMAGES, layers=(3,))
+        apply(model, params, IMAGES, layers=(3,))
 
 
 def test_layers_are_what_the_next_layer_gets():
     """Where a scheme works between the layers, after it did."""
     model = Transformer(**{**SMALL, "depth": 2, "pos": Conditional(), "norm": None})
     params = jax.jit(model.init)(jax.random.key(1), IMAGES)
-    f = model.apply(params, IMAGES, layers=(0, -1))
+    f = apply(model, params, IMAGES, layers=(0, -1))
     np.testing.assert_array_equal(f.layers[1], f.tokens)
-    np.testing.assert_array_equal(f.layers[0], model.clone(depth=1).apply(params, IMAGES).tokens)
+    np.testing.assert_array_equal(f.layers[0], apply(model.clone(depth=1), params, IMAGES).tokens)
 
 
 def test_a_class_token_that_sees_nothing_is_refused():

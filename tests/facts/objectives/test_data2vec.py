@@ -1,8 +1,11 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.norms import normalise
@@ -32,12 +35,12 @@ def variables():
 
 @pytest.fixture(scope="module")
 def predict():
-    return jax.jit(lambda variables, batch: MODEL.apply(variables, batch, method="predict"))
+    return partial(apply, MODEL, method="predict")
 
 
 def test_targets_are_the_mean_of_normalised_layers_of_the_whole_image(variables):
-    y = MODEL.apply(variables, BATCH, NOW, method="targets")
-    layers = ENCODER.apply({"params": variables["params"]["encoder"]}, BATCH["images"], layers=(0, 1)).layers
+    y = apply(MODEL, variables, BATCH, NOW, method="targets")
+    layers = apply(ENCODER, {"params": variables["params"]["encoder"]}, BATCH["images"], layers=(0, 1)).layers
     np.testing.assert_allclose(y, (normalise(layers[0], 1e-5) + normalise(layers[1], 1e-5)) / 2, rtol=1e-4, atol=1e-5)
 
 
@@ -48,7 +51,7 @@ def test_predictions_are_of_the_image_with_the_patch_in_every_hidden_place(varia
             row, column = 4 * (place // 4), 4 * (place % 4)
             image[row : row + 4, column : column + 4] = variables["params"]["mask_patch"]
     params = variables["params"]
-    tokens = np.asarray(ENCODER.apply({"params": params["encoder"]}, jnp.asarray(images)).tokens)
+    tokens = np.asarray(apply(ENCODER, {"params": params["encoder"]}, jnp.asarray(images)).tokens)
     expected = np.take_along_axis(tokens, HIDDEN[:, :, None], 1) @ params["head"]["kernel"] + params["head"]["bias"][None, None]
     np.testing.assert_allclose(predict(variables, BATCH), expected, rtol=1e-4, atol=1e-5)
 
@@ -61,10 +64,10 @@ def test_hidden_pixels_cannot_reach_the_prediction(variables, predict):
 
 
 def test_loss_is_the_mean_over_hidden_patches(variables, predict):
-    y = 3 * MODEL.apply(variables, BATCH, NOW, method="targets")  # errors on both sides of beta
+    y = 3 * apply(MODEL, variables, BATCH, NOW, method="targets")  # errors on both sides of beta
     e = np.abs(np.asarray(predict(variables, BATCH)) - np.take_along_axis(np.asarray(y), HIDDEN[:, :, None], 1))
     assert (e < 2).any() and (e > 2).any()
-    loss = MODEL.apply(variables, BATCH, y, NOW, method="loss")
+    loss = apply(MODEL, variables, BATCH, y, NOW, method="loss")
     assert float(loss.value) == pytest.approx(np.where(e < 2, e**2 / 4, e - 1).mean(), rel=1e-4)
     assert loss.logs.keys() == {"target_std", "target_patch_std"}
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.feedforward import FeedForward
@@ -39,13 +40,13 @@ def variables(batch):
 
 
 def targets(objective, variables, batch):
-    return jax.jit(lambda v, b: objective.apply(v, b, NOW, method="targets"))(variables, batch)
+    return apply(objective, variables, batch, NOW, method="targets")
 
 
 def test_equal_features_give_one_target(variables):
     features = jnp.broadcast_to(jnp.arange(16.0), (2, 16, 16))
     for fields in ({}, {"neighbours": 8}, {"wrap": False, "neighbours": 2}):
-        got = DMTJEPA(**FIELDS, **fields).apply(variables, features, (4, 4), method="aggregate")
+        got = apply(DMTJEPA(**FIELDS, **fields), variables, features, (4, 4), method="aggregate")
         np.testing.assert_allclose(got, jnp.broadcast_to(got[:1, :1], got.shape), rtol=1e-5, atol=1e-5)
 
 
@@ -54,6 +55,7 @@ def test_a_patch_enters_its_own_target_through_the_mean_alone(variables):
     moved = features.at[0, 5].add(1.0).at[0, 0].add(-1.0)  # the same mean; patch 0 is a neighbour of 5
     assert (moved.mean(1) - features.mean(1)).max() < 1e-6
 
+    @jax.jit
     def target(x, valid):
         objective = DMTJEPA(**FIELDS)
         ids = jnp.broadcast_to(jnp.array([1, 2, 4, 6]), (1, 16, 4))  # neither 0 nor 5
@@ -77,7 +79,7 @@ def test_from_zero_a_target_knows_its_neighbours_alone(variables):
     moved = {}
     for start in ("mean", "zero"):
         objective = DMTJEPA(**FIELDS, start=start, wrap=False, neighbours=2)
-        a, b = (objective.apply(variables, x, (6, 6), method="aggregate") for x in (features, far))
+        a, b = (apply(objective, variables, x, (6, 6), method="aggregate") for x in (features, far))
         moved[start] = float(jnp.abs(a[0, 0] - b[0, 0]).max())
     assert moved["zero"] == 0 < moved["mean"]
 
@@ -87,13 +89,13 @@ def test_the_head_of_the_teacher_has_no_gradient_and_that_of_the_context_has(bat
     fixed = targets(objective, variables, batch)
 
     def loss(params):
-        return objective.apply({"params": params}, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value
+        return apply(objective, {"params": params}, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value
 
     grads = jax.jit(jax.grad(loss))(variables["params"])
     assert all(np.any(np.asarray(g)) for g in jax.tree.leaves(grads["head"]["blocks_0"]["out"]))
     alone = DMTJEPA(**FIELDS, context_head=False)
     grads = jax.jit(
-        jax.grad(lambda p: alone.apply({"params": p}, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value)
+        jax.grad(lambda p: apply(alone, {"params": p}, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value)
     )(variables["params"])
     assert not any(np.any(np.asarray(g)) for g in jax.tree.leaves(grads["head"]))
 
@@ -103,17 +105,20 @@ def test_without_heads_it_is_ijepa(batch, variables):
     np.testing.assert_array_equal(targets(none, variables, batch), targets(plain, variables, batch))
     fixed = targets(plain, variables, batch)
     values = [
-        o.apply(variables, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value for o in (plain, none)
+        apply(o, variables, batch, fixed, NOW, method="loss", rngs={"dropout": jax.random.key(0)}).value for o in (plain, none)
     ]
     assert float(values[0]) == float(values[1])
 
 
+def context(variables, z, mask=None):
+    return jax.jit(lambda v, z, m: DMTJEPA(**FIELDS).bind(v).head.context(z, m))(variables, z, mask)
+
+
 def test_masked_context_patches_are_not_averaged(variables):
-    head = DMTJEPA(**FIELDS).bind(variables).head
     z = normal(3, 2, 5, 16)
     mask = jnp.array([[True] * 5, [True, True, True, False, False]])
-    out = head.context(z, mask)
-    np.testing.assert_allclose(out[1, :3], head.context(z[1:, :3])[0], rtol=1e-5, atol=1e-5)
+    out = context(variables, z, mask)
+    np.testing.assert_allclose(out[1, :3], context(variables, z[1:, :3])[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal, uniform
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -85,20 +86,20 @@ def test_absolute_loss_is_zero_for_standardised_losses():
 
 
 def test_the_loss_is_the_sum_of_its_parts(variables):
-    h = MODEL.apply(variables, BATCH, NOW, method="targets")
+    h = apply(MODEL, variables, BATCH, NOW, method="targets")
     assert h.shape == (3, 16)
     for model in (MODEL, MODEL.clone(weight=0.5), MODEL.clone(learn="absolute")):
-        out = model.apply(variables, BATCH, h, NOW, method="loss", rngs=RNGS)
+        out = apply(model, variables, BATCH, h, NOW, method="loss", rngs=RNGS)
         expected = float(out.logs["reconstruction"]) + model.weight * float(out.logs["prediction"])
         assert float(out.value) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_predictor_trains_the_encoder_but_not_the_pixels(variables):
     """No gradient of its loss reaches the branch of the pixels, whose errors it ranks."""
-    h = MODEL.apply(variables, BATCH, NOW, method="targets")
+    h = apply(MODEL, variables, BATCH, NOW, method="targets")
 
     def prediction(params):
-        return MODEL.apply({**variables, "params": params}, BATCH, h, NOW, method="loss", rngs=RNGS).logs["prediction"]
+        return apply(MODEL, {**variables, "params": params}, BATCH, h, NOW, method="loss", rngs=RNGS).logs["prediction"]
 
     g = jax.grad(prediction)(variables["params"])
     largest = {k: max(float(jnp.abs(x).max()) for x in jax.tree.leaves(v)) for k, v in g["decoder"].items()}
@@ -110,7 +111,7 @@ def test_the_predictor_trains_the_encoder_but_not_the_pixels(variables):
 def test_the_share_of_hard_patches_rises_with_the_updates_of_the_experiment(accumulate):
     batch = {"images": BATCH["images"][:2]}
     optim = Optim("sgd", lr=0.0)
-    state = create(MODEL, optim.make(6), batch, seed=0, ema=True)
+    state = jax.jit(lambda b: create(MODEL, optim.make(6), b, seed=0, ema=True))(batch)
     assert not state.stats
     step = jax.jit(make_step(MODEL, optim, steps=6, ema=(0.9, 1.0), accumulate=accumulate))
     shares = []

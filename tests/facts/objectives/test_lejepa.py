@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.projector import Projector
@@ -52,7 +53,7 @@ def test_loss_is_the_sum_of_its_parts(model):
     variables = jax.jit(model.init)(jax.random.key(1), prepared(model))
     convex = model.local is not None
     model = model.clone(weight=0.25, convex=convex)
-    out = jax.jit(lambda v, b: model.apply(v, b, None, NOW, method="loss", rngs=RNGS))(variables, prepared(model))
+    out = apply(model, variables, prepared(model), None, NOW, method="loss", rngs=RNGS)
     assert out.views["projections"].shape == (4, 3, 5)
     agree, normal = (float(out.logs[k]) for k in ("invariance", "sigreg"))
     assert agree == pytest.approx(float(invariance(out.views["projections"], model.views.count)), rel=1e-5)
@@ -70,7 +71,7 @@ def test_ijepa_takes_sigreg_as_a_term():
     def run(batch, rngs, **fields):
         model = plain.clone(**fields)
         y = jnp.zeros((4, 4, 8))
-        out, new = jax.jit(lambda p, b: model.apply(p, b, y, NOW, method="loss", rngs=rngs, mutable=["losses"]))(params, batch)
+        out, new = apply(model, params, batch, y, NOW, method="loss", rngs=rngs, mutable=["losses"])
         return float(out.value), [float(x) for x in jax.tree.leaves(new)]
 
     expected, nothing = run(batch, {})

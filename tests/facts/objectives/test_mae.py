@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.masks.random_patches import RandomPatches
@@ -48,18 +49,18 @@ def test_normalised_targets():
 def test_loss_is_the_mean_over_hidden_patches(params):
     for model in (MODEL, MODEL.clone(norm_pixels=False)):
         batch = prepared()
-        p = model.apply(params, batch, method="predict")
+        p = apply(model, params, batch, method="predict")
         patches = np.asarray(patchify(batch["images"], 4))
         y = np.take_along_axis(patches, np.asarray(batch["targets"])[:, 0, :, None], 1)
         if model.norm_pixels:
             y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, ddof=1, keepdims=True) + 1e-6)
         expected = np.square(np.asarray(p) - y).mean()
-        assert float(model.apply(params, batch, None, NOW, method="loss").value) == pytest.approx(expected, rel=1e-5)
+        assert float(apply(model, params, batch, None, NOW, method="loss").value) == pytest.approx(expected, rel=1e-5)
 
 
 def test_hidden_patches_are_never_computed(params):
     batch = prepared()
-    g = jax.grad(lambda x: MODEL.apply(params, {**batch, "images": x}, method="predict").sum())(batch["images"])
+    g = jax.grad(lambda x: apply(MODEL, params, {**batch, "images": x}, method="predict").sum())(batch["images"])
     touched = np.abs(np.asarray(g)).reshape(3, 4, 4, 4, 4, 3).max((2, 4, 5)).reshape(3, 16) > 0
     for row, context in zip(touched, np.asarray(batch["context"])[:, 0], strict=True):
         assert set(np.flatnonzero(row)) == set(context)
@@ -68,8 +69,8 @@ def test_hidden_patches_are_never_computed(params):
 def test_reconstruction_is_in_order(params):
     """Visible patches are those of the image; hidden ones the prediction, scaled back to the mean of the patch."""
     batch = prepared()
-    shown, patches = (np.asarray(x) for x in (MODEL.apply(params, batch, method="reconstruct"), patchify(batch["images"], 4)))
-    p = np.asarray(MODEL.apply(params, batch, method="predict"))
+    shown, patches = (np.asarray(x) for x in (apply(MODEL, params, batch, method="reconstruct"), patchify(batch["images"], 4)))
+    p = np.asarray(apply(MODEL, params, batch, method="predict"))
     context, hidden = (np.asarray(batch[k])[:, 0] for k in ("context", "targets"))
     for i in range(3):
         np.testing.assert_array_equal(shown[i, context[i]], patches[i, context[i]])
@@ -84,7 +85,7 @@ def test_a_class_token_is_seen_by_the_decoder():
     params = jax.jit(model.init)(jax.random.key(1), batch)
     moved = jax.tree.map(jnp.copy, params)
     moved["params"]["encoder"]["class_token"] *= -1
-    a, b = (model.apply(v, batch, method="predict") for v in (params, moved))
+    a, b = (apply(model, v, batch, method="predict") for v in (params, moved))
     assert a.shape == (3, 12, 48) and not np.allclose(a, b)
 
 

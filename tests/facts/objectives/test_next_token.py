@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import token_ids
+from compiled import apply, init
 
 from jaxemb.config import ConfigError
 from jaxemb.data.packing import pack
@@ -27,17 +28,17 @@ def params():
 
 
 def loss(model, params, batch=BATCH):
-    return model.apply(params, batch, None, NOW, method="loss")
+    return apply(model, params, batch, None, NOW, method="loss")
 
 
 def test_loss_by_hand_from_the_table(params):
     """softmax(E z), with E the table of the stem; the last token's prediction has nothing to be compared with."""
-    z = np.asarray(MODEL.apply(params, BATCH, method="features").tokens, np.float64)
+    z = np.asarray(apply(MODEL, params, BATCH, method="features").tokens, np.float64)
     logits = z @ np.asarray(params["params"]["encoder"]["stem"]["embedding"], np.float64).T
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     nll = np.array([[-log_p[i, t, TOKENS[i, t + 1]] for t in range(7)] for i in range(3)])
-    np.testing.assert_allclose(MODEL.apply(params, BATCH, method="logits"), logits, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(MODEL.apply(params, BATCH, method="nll"), nll, rtol=1e-5)
+    np.testing.assert_allclose(apply(MODEL, params, BATCH, method="logits"), logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(apply(MODEL, params, BATCH, method="nll"), nll, rtol=1e-5)
     out = loss(MODEL, params)
     assert float(out.value) == pytest.approx(nll.mean(), rel=1e-5)
     assert float(out.logs["bits_per_token"]) == pytest.approx(nll.mean() / np.log(2), rel=1e-5)
@@ -67,7 +68,7 @@ def test_scanned_layers_have_the_table_in_the_same_place(params):
 
 def test_nothing_looks_ahead(params):
     later = {"tokens": TOKENS.at[:, 5:].set((TOKENS[:, 5:] + 1) % 16)}
-    a, b = (MODEL.apply(params, x, method="logits") for x in (BATCH, later))
+    a, b = (apply(MODEL, params, x, method="logits") for x in (BATCH, later))
     np.testing.assert_allclose(a[:, :5], b[:, :5], rtol=1e-5, atol=1e-6)
     assert np.abs(np.asarray(a[:, 5:] - b[:, 5:])).max() > 1e-3
 
@@ -76,13 +77,13 @@ def test_padding_is_neither_seen_nor_predicted(params):
     mask = jnp.arange(8)[None] < jnp.array([8, 5, 3])[:, None]
     a = {"tokens": jnp.where(mask, TOKENS, 0), "mask": mask}
     b = {"tokens": jnp.where(mask, TOKENS, 7), "mask": mask}
-    nll = np.asarray(MODEL.apply(params, a, method="nll"))
+    nll = np.asarray(apply(MODEL, params, a, method="nll"))
     assert (nll[~np.asarray(mask[:, 1:])] == 0).all() and (nll[np.asarray(mask[:, 1:])] > 0).all()
     assert float(loss(MODEL, params, a).value) == pytest.approx(nll.sum() / (7 + 4 + 2), rel=1e-5)
     for method in ("nll", "encode"):
-        np.testing.assert_allclose(*(MODEL.apply(params, x, method=method) for x in (a, b)), rtol=1e-5, atol=1e-6)
-    cut = MODEL.apply(params, {"tokens": TOKENS[1:2, :5]}, method="encode")  # the embedding is that of the last real token
-    np.testing.assert_allclose(MODEL.apply(params, a, method="encode")[1], cut[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(*(apply(MODEL, params, x, method=method) for x in (a, b)), rtol=1e-5, atol=1e-6)
+    cut = apply(MODEL, params, {"tokens": TOKENS[1:2, :5]}, method="encode")  # the embedding is that of the last real token
+    np.testing.assert_allclose(apply(MODEL, params, a, method="encode")[1], cut[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_packed_row_has_the_loss_of_its_texts_in_rows_of_their_own(params):
@@ -105,13 +106,13 @@ def test_a_packed_row_has_the_loss_of_its_texts_in_rows_of_their_own(params):
     assert abs(float(unshifted - together.value)) > 1e-4
     other = {**packed, "tokens": jnp.where(packed["segments"] > 0, packed["tokens"], 9)}
     np.testing.assert_allclose(loss(MODEL, params, other).value, unshifted, rtol=1e-6)
-    nll = np.asarray(MODEL.apply(params, packed, method="nll"))
+    nll = np.asarray(apply(MODEL, params, packed, method="nll"))
     assert (nll > 0).tolist() == [[True] * 2 + [False] + [True] * 3 + [False], [True] * 5 + [False] * 2]
 
 
 def test_a_packed_row_has_no_embedding(params):
     with pytest.raises(ConfigError, match=r"encode gives one embedding a row, and a packed row \(segments\) holds several texts"):
-        MODEL.apply(params, {**BATCH, "segments": jnp.ones((3, 8), jnp.int32)}, method="encode")
+        apply(MODEL, params, {**BATCH, "segments": jnp.ones((3, 8), jnp.int32)}, method="encode")
 
 
 @pytest.mark.parametrize(
@@ -128,4 +129,4 @@ def test_encoders_that_cannot_be_are_named(encoder, message):
 
 def test_a_batch_without_tokens_is_named():
     with pytest.raises(ConfigError, match="reads 'tokens', which are not in the batch; it holds images"):
-        MODEL.init(jax.random.key(0), {"images": jnp.zeros((1, 8, 8, 3))})
+        init(MODEL, jax.random.key(0), {"images": jnp.zeros((1, 8, 8, 3))})

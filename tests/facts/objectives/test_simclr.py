@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE, NTXent
@@ -27,12 +28,12 @@ def prepared():
 
 def test_loss_reads_the_projections_of_both_views():
     variables = jax.jit(MODEL.init)(jax.random.key(1), prepared())
-    out = MODEL.apply(variables, prepared(), None, NOW, method="loss")
+    out = apply(MODEL, variables, prepared(), None, NOW, method="loss")
     z = out.views["projections"]
     loss = NTXent(0.1)(z[:, 0], z[:, 1])
     assert float(out.value) == pytest.approx(float(loss.value)) and float(out.logs["accuracy"]) == float(loss.logs["accuracy"])
-    other = MODEL.clone(contrast=InfoNCE(0.5)).apply(variables, prepared(), None, NOW, method="loss")
+    other = apply(MODEL.clone(contrast=InfoNCE(0.5)), variables, prepared(), None, NOW, method="loss")
     assert float(other.value) == pytest.approx(float(InfoNCE(0.5)(z[:, 0], z[:, 1]).value))
     one = {k: v[:1] for k, v in prepared().items()}
     with pytest.raises(ConfigError, match="SimCLR compares the examples of a batch: it needs at least 2"):
-        MODEL.apply(variables, one, None, NOW, method="loss")
+        apply(MODEL, variables, one, None, NOW, method="loss")

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import VICRegLoss
@@ -34,7 +35,7 @@ def variables():
 
 
 def test_loss_reads_the_projections_of_both_views(variables):
-    out = MODEL.apply(variables, prepared(), None, NOW, method="loss")
+    out = apply(MODEL, variables, prepared(), None, NOW, method="loss")
     z = out.views["projections"]
     assert z.shape == (4, 2, 5)
     assert float(out.value) == pytest.approx(float(VICRegLoss()(z[:, 0], z[:, 1]).value), rel=1e-5)
@@ -42,17 +43,17 @@ def test_loss_reads_the_projections_of_both_views(variables):
 
 
 def test_views_are_the_same_whenever_they_are_asked_for(variables):
-    a, b = (MODEL.apply(variables, prepared(), method="embed") for _ in range(2))
+    a, b = (apply(MODEL, variables, prepared(), method="embed") for _ in range(2))
     np.testing.assert_array_equal(a, b)
     assert not np.allclose(a[:, 0], a[:, 1])
 
 
 def test_encode_is_below_the_projector_and_project_above_it(variables):
     batch = {"images": prepared()["images"]}
-    z, k = (MODEL.apply(variables, batch, method=m) for m in ("encode", "project"))
+    z, k = (apply(MODEL, variables, batch, method=m) for m in ("encode", "project"))
     assert z.shape == (4, 8) and k.shape == (4, 5)
     np.testing.assert_allclose(
-        MODEL.apply(variables, {"images": batch["images"][::-1]}, method="project")[::-1], k, rtol=1e-4, atol=1e-5
+        apply(MODEL, variables, {"images": batch["images"][::-1]}, method="project")[::-1], k, rtol=1e-4, atol=1e-5
     )
 
 
@@ -62,7 +63,7 @@ def test_a_resnet_is_an_encoder_too():
     assert set(variables["batch_stats"]) == {"encoder", "projector"}
 
     def loss(variables, batch):
-        return model.apply(variables, batch, None, NOW, method="loss", mutable=["batch_stats"])
+        return apply(model, variables, batch, None, NOW, method="loss", mutable=["batch_stats"])
 
     out, new = jax.eval_shape(loss, variables, prepared(model))
     assert out.value.shape == () and new["batch_stats"] == variables["batch_stats"]
@@ -71,7 +72,7 @@ def test_a_resnet_is_an_encoder_too():
 def test_one_example_is_too_few(variables):
     one = prepared(raw={"images": RAW["images"][:1]})
     with pytest.raises(ConfigError, match=r"it needs at least 2 in a \(micro-\)batch, not 1"):
-        MODEL.apply(variables, one, None, NOW, method="loss")
+        apply(MODEL, variables, one, None, NOW, method="loss")
     jax.eval_shape(MODEL.init, jax.random.key(0), one)  # shapes of parameters are found from one example
 
 

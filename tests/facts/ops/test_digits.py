@@ -48,7 +48,8 @@ def test_candidates_are_others_than_the_pivot(axes, limit, mixed):
 
 def test_hard_candidates_are_a_few_edits_away():
     pos = jnp.array([[123], [900]])
-    found = np.asarray(d.edited(jax.random.key(0), pos, 200, 1000))
+    edited = jax.jit(d.edited, static_argnums=(2, 3))
+    found = np.asarray(edited(jax.random.key(0), pos, 200, 1000))
     assert found.min() >= 0 and found.max() < 1000
 
     def edits(a, b):  # Levenshtein; a swap counts as two
@@ -63,14 +64,14 @@ def test_hard_candidates_are_a_few_edits_away():
     # Of three edits each costs at most two; clipped numbers have no edits to count.
     assert max(edits("123", str(n).zfill(3)) for n in found[0, :, 0] if n != 999) <= 6
     assert len(set(found[0, :, 0].tolist())) > 30
-    both = np.asarray(d.edited(jax.random.key(1), jnp.array([[3, 14]]), 100, 20))
+    both = np.asarray(edited(jax.random.key(1), jnp.array([[3, 14]]), 100, 20))
     assert both.shape == (1, 100, 2) and both.max() < 20
 
 
 def test_an_edit_inserts_swaps_changes_or_deletes_one_digit():
     """Every kind at every place, and nothing else: 1500 edits of a text of five different digits are all that there can be."""
     text, n = "12345", 5
-    edit = jax.vmap(lambda k: d._edit(k, jnp.array([1, 2, 3, 4, 5, 0, 0, 0]), jnp.array(n)))
+    edit = jax.jit(jax.vmap(lambda k: d._edit(k, jnp.array([1, 2, 3, 4, 5, 0, 0, 0]), jnp.array(n))))
     after, length = map(np.asarray, edit(jax.random.split(jax.random.key(0), 1500)))
     found = {"".join(map(str, row[:m])) for row, m in zip(after, length, strict=True)}
     inserted = {text[:i] + str(x) + text[i:] for i in range(n) for x in range(10)}
@@ -81,9 +82,10 @@ def test_an_edit_inserts_swaps_changes_or_deletes_one_digit():
 
 
 def test_neighbours_come_from_one_window():
-    found = np.asarray(d.neighbours(jax.random.key(0), 20, 12, 50, 2))
+    neighbours = jax.jit(d.neighbours, static_argnums=(1, 2, 3, 4), static_argnames="window")
+    found = np.asarray(neighbours(jax.random.key(0), 20, 12, 50, 2))
     assert (np.ptp(found, axis=1) < 14).all() and found.max() < 50
-    line = np.asarray(d.neighbours(jax.random.key(0), 5, 12, 1000, 1, window=30))
+    line = np.asarray(neighbours(jax.random.key(0), 5, 12, 1000, 1, window=30))
     assert (np.ptp(line, axis=1) < 30).all()
 
 

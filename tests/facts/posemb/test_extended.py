@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal, token_ids
+from compiled import apply, init
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention
@@ -27,7 +28,7 @@ def line(n):
 
 
 def add(posemb, variables, pos, grid=None):
-    return posemb.apply(variables, jnp.zeros((pos.shape[0], pos.shape[1], 3)), Places(pos, grid=grid), method="add")
+    return apply(posemb, variables, jnp.zeros((pos.shape[0], pos.shape[1], 3)), Places(pos, grid=grid), method="add")
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 7])
@@ -58,7 +59,7 @@ def test_both_parts_together_are_the_extended_table(how):
     assert variables["params"]["rows"].shape == (10, 3)
     np.testing.assert_array_equal(variables["constants"]["table"], TABLE)
     np.testing.assert_array_equal(add(posemb, variables, line(15))[0], extend_table(TABLE, 3, how))
-    fresh = posemb.init(jax.random.key(1), jnp.zeros((1, 1, 3)), Places(line(1)), method="add")  # without a table: one is drawn
+    fresh = init(posemb, jax.random.key(1), jnp.zeros((1, 1, 3)), Places(line(1)), method="add")  # without a table: one is drawn
     assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, variables)
     drawn = posemb.variables_from(fresh["constants"]["table"])
     np.testing.assert_array_equal(fresh["params"]["rows"], drawn["params"]["rows"])
@@ -68,20 +69,20 @@ def test_a_short_input_sees_the_original_model():
     posemb = Extended(original=5, factor=3)
     variables = posemb.variables_from(TABLE)
     for n in (1, 5):
-        pos = posemb.apply({}, Places(line(n), grid=(n,)), method="locate")
+        pos = apply(posemb, {}, Places(line(n), grid=(n,)), method="locate")
         np.testing.assert_array_equal(pos, 3 * line(n))
-        expected = Learned(shape=(5,)).apply({"params": {"table": TABLE}}, jnp.zeros((1, n, 3)), Places(line(n)), method="add")
+        expected = apply(Learned(shape=(5,)), {"params": {"table": TABLE}}, jnp.zeros((1, n, 3)), Places(line(n)), method="add")
         np.testing.assert_array_equal(add(posemb, variables, pos), expected)
-    np.testing.assert_array_equal(posemb.apply({}, Places(line(6), grid=(6,)), method="locate"), line(6))
+    np.testing.assert_array_equal(apply(posemb, {}, Places(line(6), grid=(6,)), method="locate"), line(6))
     recurrent = Extended(original=5, factor=3, how="recurrent")
-    np.testing.assert_array_equal(recurrent.apply({}, Places(line(5), grid=(5,)), method="locate"), line(5))
+    np.testing.assert_array_equal(apply(recurrent, {}, Places(line(5), grid=(5,)), method="locate"), line(5))
 
 
 def test_training_examples_are_at_random_places(key):
     posemb = Extended(original=2, factor=2)
 
     def locate(module, n):
-        return module.apply({}, Places(line(n), grid=(n,), rows=200, train=True), method="locate", rngs={"dropout": key})
+        return apply(module, {}, Places(line(n), grid=(n,), rows=200, train=True), method="locate", rngs={"dropout": key})
 
     pos = locate(posemb, 2)
     assert pos.shape == (200, 2, 1)
@@ -96,17 +97,17 @@ TWO = jnp.asarray(np.concatenate([line(6), line(5)], axis=1))
 
 
 def test_texts_packed_into_one_row_are_short_each_on_its_own():
-    where = Extended(original=5, factor=3).apply({}, Places(TWO, allow=PACKED), method="locate")
+    where = apply(Extended(original=5, factor=3), {}, Places(TWO, allow=PACKED), method="locate")
     np.testing.assert_array_equal(where[0, :, 0], [*range(6), *range(0, 15, 3)])
     padded = Places(line(6), grid=(6,), allow=Allow(jnp.arange(6)[None] < jnp.array([[6], [5]])))
-    where = Extended(original=5, factor=3).apply({}, padded, method="locate")
+    where = apply(Extended(original=5, factor=3), {}, padded, method="locate")
     np.testing.assert_array_equal(where[..., 0], [range(6), [0, 3, 6, 9, 12, 0]])  # padding: at 0
 
 
 def test_texts_packed_into_one_row_are_moved_each_on_its_own(key):
     many = Allow(segments=jnp.broadcast_to(PACKED.segments, (300, 11)))
     at = Places(TWO, allow=many, rows=300, train=True)
-    moved = Extended(original=4, factor=2).apply({}, at, method="locate", rngs={"dropout": key}) - TWO
+    moved = apply(Extended(original=4, factor=2), {}, at, method="locate", rngs={"dropout": key}) - TWO
     first, second = moved[:, :6, 0], moved[:, 6:, 0]
     assert (first == first[:, :1]).all() and (second == second[:, :1]).all()
     assert set(np.ravel(first)) == {0, 1, 2} and set(np.ravel(second)) == {0, 1, 2, 3}  # u + n <= 8
@@ -180,8 +181,8 @@ def test_bad_fields(fields, message):
 def test_inputs_that_do_not_fit_are_named():
     posemb = Extended(original=5, factor=2)
     with pytest.raises(ConfigError, match="Extended is for sequences, it was given positions of 2 numbers"):
-        posemb.apply({}, Places(jnp.zeros((1, 4, 2), jnp.int32)), method="locate")
+        apply(posemb, {}, Places(jnp.zeros((1, 4, 2), jnp.int32)), method="locate")
     with pytest.raises(ConfigError, match="Extended has 5 x 2 = 10 rows, the input has 11 positions"):
-        posemb.apply({}, Places(line(11), grid=(11,)), method="locate")
+        apply(posemb, {}, Places(line(11), grid=(11,)), method="locate")
     with pytest.raises(ConfigError, match="the table has 4 rows, not original=5"):
         posemb.variables_from(TABLE[:4])

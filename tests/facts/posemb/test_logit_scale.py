@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal, token_ids, uniform
+from compiled import apply
 from tiny import TINY
 
 from jaxemb.config import ConfigError, from_json, to_json
@@ -27,8 +28,8 @@ Q, K, V = normal(0, 3, 2, 9, 2, 4)
 
 def attend(posemb, q=Q, k=K, v=V, pos=None, mask=None, segments=None, causal=False):
     pos, allow = jnp.arange(k.shape[1])[None] if pos is None else pos, Allow(mask, segments, causal=causal)
-    shared = posemb.apply({}, Places(pos[..., None], allow=allow), heads=2, width=4, method="prepare")
-    return posemb.apply({}, q, k, v, shared, allow, method="attend")
+    shared = apply(posemb, {}, Places(pos[..., None], allow=allow), heads=2, width=4, method="prepare")
+    return apply(posemb, {}, q, k, v, shared, allow, method="attend")
 
 
 def test_1_up_to_the_training_length_and_2_at_its_square():
@@ -89,7 +90,7 @@ NESTED = LogitScale(of=YaRN(of=Rotary(), factor=3.0, original=3), original=3)
 
 def test_nested_wrappers_are_those_composed_by_hand():
     q, k = NESTED.of.apply(
-        {}, Q, K, NESTED.apply({}, Places(jnp.arange(9)[None, :, None]), heads=2, width=4, method="prepare"), method="rotate"
+        {}, Q, K, apply(NESTED, {}, Places(jnp.arange(9)[None, :, None]), heads=2, width=4, method="prepare"), method="rotate"
     )
     np.testing.assert_allclose(attend(NESTED), attention(2 * q, k, V), rtol=1e-5, atol=1e-6)
     assert float(abs(attend(NESTED) - attend(NESTED.of)).max()) > 0.01
@@ -133,7 +134,7 @@ def test_nested_wrappers_have_the_parameters_of_the_innermost(inner, wrapped, st
     again = jax.jit(model.init)(jax.random.key(1), inputs)
     jax.tree.map(np.testing.assert_array_equal, again, params)
     out = jax.jit(model.apply)(params, inputs).tokens
-    assert float(abs(out - plain.apply(params, inputs).tokens).max()) > 1e-3
+    assert float(abs(out - apply(plain, params, inputs).tokens).max()) > 1e-3
     scanned = jax.jit(model.clone(scan=True).apply)({"params": stack_blocks(params["params"])}, inputs).tokens
     np.testing.assert_allclose(scanned, out, rtol=1e-4, atol=1e-5)
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.feedforward import FeedForward
@@ -37,8 +38,8 @@ def cells(rows, columns):
 def angles(posemb, pos, width=8, grid=None, prefix=0, allow=ALL):
     """Cosines and sines, n r."""
     at = Places(pos, grid=grid, allow=allow)
-    at = at.at(posemb.apply({}, at, method="locate"))
-    cosine, sine = posemb.apply({}, at, heads=2, width=width, prefix=prefix, method="prepare").angles
+    at = at.at(apply(posemb, {}, at, method="locate"))
+    cosine, sine = apply(posemb, {}, at, heads=2, width=width, prefix=prefix, method="prepare").angles
     return np.stack([cosine[:, :, 0], sine[:, :, 0]])
 
 
@@ -85,8 +86,8 @@ def test_original_leaves_short_inputs_alone(posemb):
 
 def add(posemb, table, pos, grid):
     at = Places(pos, grid=grid)
-    at = at.at(posemb.apply({}, at, method="locate"))
-    return posemb.apply({"params": {"table": table}}, jnp.zeros((1, pos.shape[1], table.shape[1])), at, method="add")[0]
+    at = at.at(apply(posemb, {}, at, method="locate"))
+    return apply(posemb, {"params": {"table": table}}, jnp.zeros((1, pos.shape[1], table.shape[1])), at, method="add")[0]
 
 
 def test_a_learned_table_is_read_between_its_rows():
@@ -192,10 +193,10 @@ def test_short_texts_are_left_alone_in_long_rows(factor):
 def test_padding_of_a_short_text_needs_no_row_of_a_table():
     at = Places(line(8), grid=(8,), allow=Allow(jnp.arange(8)[None] < 3))
     posemb = Interpolated(of=Learned(shape=(4,)), factor=2, original=4)
-    where = posemb.apply({}, at, method="locate")
+    where = apply(posemb, {}, at, method="locate")
     np.testing.assert_array_equal(where[0, :3, 0], [0, 1, 2])
     table = {"params": {"table": jnp.ones((4, 2))}}
-    assert bool(jnp.isfinite(posemb.apply(table, jnp.zeros((1, 8, 2)), at.at(where), method="add")).all())
+    assert bool(jnp.isfinite(apply(posemb, table, jnp.zeros((1, 8, 2)), at.at(where), method="add")).all())
 
 
 # ---- YaRN ------------------------------------------------------------------------------------------------------------------------
@@ -260,9 +261,9 @@ OTHERS = [
 @pytest.mark.parametrize("posemb", OTHERS[:4], ids=lambda p: type(p).__name__)
 def test_logits_depend_on_distances_alone(posemb):
     def logits(pos):
-        pos = posemb.apply({}, Places(pos), method="locate")
-        shared = posemb.apply({}, Places(pos), heads=2, width=8, method="prepare")
-        return jnp.einsum("bnhe,bmhe->bhnm", *posemb.apply({}, Q, Q, shared, method="rotate"))
+        pos = apply(posemb, {}, Places(pos), method="locate")
+        shared = apply(posemb, {}, Places(pos), heads=2, width=8, method="prepare")
+        return jnp.einsum("bnhe,bmhe->bhnm", *apply(posemb, {}, Q, Q, shared, method="rotate"))
 
     np.testing.assert_allclose(logits(line(12) + 40), logits(line(12)), atol=1e-4)
 
@@ -279,7 +280,7 @@ def trained():
         pos=Rotary(),
     )
     params = jax.jit(encoder.init)(jax.random.key(3), ids)
-    return encoder, params, ids, encoder.apply(params, ids).tokens
+    return encoder, params, ids, apply(encoder, params, ids).tokens
 
 
 @pytest.mark.parametrize("posemb", OTHERS, ids=lambda p: type(p).__name__)
@@ -326,10 +327,10 @@ def test_bad_fields(make, message):
 
 def test_inputs_that_do_not_fit_are_named():
     with pytest.raises(ConfigError, match=r"factor=\(2, 3\) has 2 numbers, positions have 1"):
-        Interpolated(of=NoPos(), factor=(2, 3)).apply({}, Places(line(4)), method="locate")
+        apply(Interpolated(of=NoPos(), factor=(2, 3)), {}, Places(line(4)), method="locate")
     with pytest.raises(ConfigError, match=r"original=\(4, 4\) has 2 numbers, positions have 1"):
-        Interpolated(of=NoPos(), original=(4, 4)).apply({}, Places(line(4), grid=(4,)), method="locate")
+        apply(Interpolated(of=NoPos(), original=(4, 4)), {}, Places(line(4), grid=(4,)), method="locate")
     with pytest.raises(ConfigError, match="factor=None needs an encoder that knows the size of its input; name a factor"):
-        Interpolated(of=NoPos(), factor=None, original=4).apply({}, Places(line(4)), method="locate")
+        apply(Interpolated(of=NoPos(), factor=None, original=4), {}, Places(line(4)), method="locate")
     with pytest.raises(ConfigError, match=r"Rotary\(axes=1\) was given positions of 2 numbers"):
-        YaRN().apply({}, Places(cells(2, 2)), heads=2, width=8, method="prepare")
+        apply(YaRN(), {}, Places(cells(2, 2)), heads=2, width=8, method="prepare")

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.allow import Allow
@@ -23,8 +24,8 @@ def line(n):
 def attend(posemb, q=Q, k=K, v=V, pos=None, mask=None, causal=False, prefix=0, **more):
     pos = line(k.shape[1] - prefix) if pos is None else pos
     how = {name: more.pop(name) for name in ("scale", "softcap") if name in more}
-    shared = posemb.apply({}, Places(pos), heads=2, width=8, prefix=prefix, method="prepare")
-    return posemb.apply({}, q, k, v, shared, Allow(mask, causal=causal, **more), **how, method="attend")
+    shared = apply(posemb, {}, Places(pos), heads=2, width=8, prefix=prefix, method="prepare")
+    return apply(posemb, {}, q, k, v, shared, Allow(mask, causal=causal, **more), **how, method="attend")
 
 
 def by_definition(pos, group, window, q=Q, k=K, v=V, mask=None, causal=False):
@@ -212,6 +213,6 @@ def test_bad_fields(make, message):
 
 def test_positions_that_do_not_fit_are_named():
     with pytest.raises(ConfigError, match="SelfExtend groups whole positions of one number, not int32 positions of 2"):
-        SelfExtend().apply({}, Places(jnp.zeros((1, 4, 2), jnp.int32)), heads=2, width=8, method="prepare")
+        apply(SelfExtend(), {}, Places(jnp.zeros((1, 4, 2), jnp.int32)), heads=2, width=8, method="prepare")
     with pytest.raises(ConfigError, match="not float32 positions of 1"):
         attend(Interpolated(of=SelfExtend(), factor=2), pos=line(10) / 2)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import apply, init
 from tiny import TINY
 
 from jaxemb.config import ConfigError
@@ -32,24 +33,23 @@ def images(rows=4, side=16):
 
 def start(model, x):
     key = jax.random.key(0)
-    return {"params": jax.jit(lambda x: model.init({"params": key, "dropout": key}, x, train=True))(x)["params"]}
+    return {"params": init(model, {"params": key, "dropout": key}, x, train=True)["params"]}
 
 
 def losses(model, variables, x, seed):
-    run = jax.jit(lambda v, x, k: model.apply(v, x, train=True, rngs={"dropout": k}, mutable=["losses"]))
-    out, new = run(variables, x, jax.random.key(seed))
+    out, new = apply(model, variables, x, train=True, rngs={"dropout": jax.random.key(seed)}, mutable=["losses"])
     return out, {name: float(value[0]) for name, value in new["losses"]["pos"].items()}
 
 
 def test_an_embedding_depends_on_its_position_alone():
     posemb = SeqPE(**QUIET)
     pos = jnp.array([[3, 4], [11, 0], [3, 4], [0, 3]])
-    params = posemb.init(jax.random.key(0), pos, 8, method="embeddings")
-    e = posemb.apply(params, pos, 8, method="embeddings")
+    params = init(posemb, jax.random.key(0), pos, 8, method="embeddings")
+    e = apply(posemb, params, pos, 8, method="embeddings")
     np.testing.assert_array_equal(e[0], e[2])
-    np.testing.assert_allclose(e[1], posemb.apply(params, pos[1:2], 8, method="embeddings")[0], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(e[1], apply(posemb, params, pos[1:2], 8, method="embeddings")[0], rtol=1e-5, atol=1e-7)
     assert not np.allclose(e[0], e[3])
-    outside = posemb.apply(params, jnp.array([[100, 0], [0, -1], [99, 99]]), 8, method="embeddings")
+    outside = apply(posemb, params, jnp.array([[100, 0], [0, -1], [99, 99]]), 8, method="embeddings")
     assert np.isnan(outside[:2]).all() and np.isfinite(outside[2]).all()  # two digits reach up to 99
 
 
@@ -58,10 +58,10 @@ def test_every_position_has_an_embedding_of_its_own_on_the_path_of_a_gpu(monkeyp
     first digit, ten distinct embeddings of a hundred positions."""
     posemb = SeqPE(**QUIET | {"axes": 1, "limit": 100})
     pos = jnp.arange(100)[:, None]
-    params = posemb.init(jax.random.key(0), pos, 8, method="embeddings")
-    expected = posemb.apply(params, pos, 8, method="embeddings")
+    params = init(posemb, jax.random.key(0), pos, 8, method="embeddings")
+    expected = apply(posemb, params, pos, 8, method="embeddings")
     monkeypatch.setattr(digit_encoder, "attention", partial(attention, backend="gpu"))
-    e = np.asarray(posemb.apply(params, pos, 8, method="embeddings"))
+    e = np.asarray(jax.jit(lambda p: posemb.apply(p, pos, 8, method="embeddings"))(params))
     np.testing.assert_allclose(e, expected, rtol=1e-4, atol=1e-6)
     apart = np.abs(e[:, None] - e[None]).max(-1) + np.eye(100)
     assert apart.min() > 1e-5
@@ -72,14 +72,14 @@ def test_neutral_embeddings_leave_attention_alone():
     plain = attention(q, k, v)
     pos = jnp.zeros((1, 5, 2), jnp.int32)
     one, nothing = jnp.ones((1, 5, 2, 4)), jnp.zeros((1, 5, 2, 4))
-    multiplied = SeqPE(**QUIET, project="single").apply({}, q, k, v, Shared(pos, (one, one)), Allow(), method="attend")
+    multiplied = apply(SeqPE(**QUIET, project="single"), {}, q, k, v, Shared(pos, (one, one)), Allow(), method="attend")
     np.testing.assert_allclose(multiplied, plain, rtol=1e-6)
-    added = SeqPE(**QUIET, way="add", project="single").apply(
-        {}, q, k, v, Shared(pos, (nothing, nothing)), Allow(), method="attend"
+    added = apply(
+        SeqPE(**QUIET, way="add", project="single"), {}, q, k, v, Shared(pos, (nothing, nothing)), Allow(), method="attend"
     )
     np.testing.assert_allclose(added, plain, rtol=1e-6)
     bias = jnp.zeros((1, 2, 5, 5))
-    scalar = SeqPE(**QUIET, way="scalar", project="single").apply({}, q, k, v, Shared(pos, None, bias), Allow(), method="attend")
+    scalar = apply(SeqPE(**QUIET, way="scalar", project="single"), {}, q, k, v, Shared(pos, None, bias), Allow(), method="attend")
     np.testing.assert_allclose(scalar, plain, rtol=1e-6)
 
 
@@ -90,11 +90,11 @@ def test_a_table_gives_what_the_encoder_gave(way, project, scan):
     variables = start(model, x)
     fast, params = table(model, variables["params"], (4, 4))
     assert "encoder" not in params.get("pos", {})
-    want, got = model.apply(variables, x), fast.apply({"params": params}, x)
+    want, got = apply(model, variables, x), apply(fast, {"params": params}, x)
     np.testing.assert_allclose(got.tokens, want.tokens, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(got.prefix, want.prefix, rtol=1e-5, atol=1e-6)
     some = jnp.array([[3, 9], [0, 15], [1, 2], [7, 7]])
-    want, got = model.apply(variables, x, keep=some), fast.apply({"params": params}, x, keep=some)
+    want, got = apply(model, variables, x, keep=some), apply(fast, {"params": params}, x, keep=some)
     np.testing.assert_allclose(got.tokens, want.tokens, rtol=1e-5, atol=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_losses_are_sown_and_reach_the_digits():
     assert losses(model, variables, x, 0)[1] == sown != losses(model, variables, x, 1)[1]
 
     def total(params):
-        _, new = model.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(0)}, mutable=["losses"])
+        _, new = apply(model, {"params": params}, x, train=True, rngs={"dropout": jax.random.key(0)}, mutable=["losses"])
         return sum(jax.tree.leaves(new["losses"]))
 
     grads = jax.jit(jax.grad(total))(variables["params"])
@@ -142,10 +142,9 @@ def test_weights_of_the_losses_rise():
     model = encoder(SeqPE(**TINY[SeqPE] | {"warmup": 4, "shift": 0.0, "dropout": 0.0, "transfer": 0.0}))
     x, key = images(), jax.random.key(0)
     variables = {"params": start(model, x)["params"], "counters": {"pos": {"rise": {"step": jnp.zeros((), jnp.int32)}}}}
-    run = jax.jit(lambda v: model.apply(v, x, train=True, rngs={"dropout": key}, mutable=["losses", "counters"])[1])
     values = []
     for _ in range(5):
-        new = run(variables)
+        _, new = apply(model, variables, x, train=True, rngs={"dropout": key}, mutable=["losses", "counters"])
         variables |= {"counters": new["counters"]}
         values.append(float(new["losses"]["pos"]["seqpe_contrastive"][0]))
     np.testing.assert_allclose(np.array(values) / values[-1], [0.25, 0.5, 0.75, 1, 1], rtol=1e-5)
@@ -155,18 +154,18 @@ def test_sequences():
     pos = SeqPE(**QUIET | {"axes": 1, "limit": 40, "way": "scalar", "project": "single"})
     model = Transformer(stem=Tokens(7), pos=pos, width=16, blocks=(Block(Attention(2)),), depth=1, causal=True)
     ids = jnp.zeros((2, 9), jnp.int32)
-    params = model.init(jax.random.key(0), ids)
-    assert model.apply(params, ids).tokens.shape == (2, 9, 16)
+    params = init(model, jax.random.key(0), ids)
+    assert apply(model, params, ids).tokens.shape == (2, 9, 16)
     long = jnp.zeros((1, 101), jnp.int32)
     with pytest.raises(ConfigError, match=r"SeqPE\(limit=40\) was built for 2 digits; the input has 101 positions"):
-        model.apply(params, long)
+        apply(model, params, long)
 
 
 def test_without_a_grid_the_losses_are_refused():
     posemb = SeqPE(**TINY[SeqPE])
     pos = jnp.zeros((1, 3, 2), jnp.int32)
     with pytest.raises(ConfigError, match="need an encoder that knows its grid"):
-        posemb.init(jax.random.key(0), Places(pos, train=True), heads=2, width=8, method="prepare")
+        init(posemb, jax.random.key(0), Places(pos, train=True), heads=2, width=8, method="prepare")
 
 
 @pytest.mark.parametrize(
@@ -189,12 +188,12 @@ def test_bad_fields(fields, message):
 def test_bad_positions():
     posemb = SeqPE(**QUIET)
     with pytest.raises(ConfigError, match=r"SeqPE\(axes=2\) was given positions of 1 numbers"):
-        posemb.apply({}, Places(jnp.zeros((1, 3, 1), jnp.int32)), method="locate")
+        apply(posemb, {}, Places(jnp.zeros((1, 3, 1), jnp.int32)), method="locate")
     with pytest.raises(ConfigError, match="digits of whole positions, not of float32"):
-        posemb.apply({}, Places(jnp.zeros((1, 3, 2))), method="locate")
+        apply(posemb, {}, Places(jnp.zeros((1, 3, 2))), method="locate")
     with pytest.raises(ConfigError, match="which makes the parameters as well"):
         stored = SeqPE(**QUIET, stored=(2, 2), project="single")
-        stored.apply({}, Places(jnp.zeros((1, 4, 2), jnp.int32)), heads=1, width=4, method="prepare")
+        apply(stored, {}, Places(jnp.zeros((1, 4, 2), jnp.int32)), heads=1, width=4, method="prepare")
     small = encoder(SeqPE(**TINY[SeqPE] | {"limit": 4, "shift": 0.0}))
     with pytest.raises(ConfigError, match=r"SeqPE.limit=4 leaves no window of \(4, 4\) outside of the grid"):
         start(small, images())
