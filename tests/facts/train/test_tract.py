@@ -160,7 +160,7 @@ def test_a_layer_that_runs_in_pieces_of_the_batch_is_refused_by_that_name():
     model = SimCLR(encoder=MLP((4,)), projector=Projector((3, 2)), pieces=2)
     batch = {"images": jnp.zeros((4, 4, 4, 3)), "view_seeds": jnp.zeros((4, 2), jnp.uint32)}
     state = jax.eval_shape(lambda: create(model, PLAIN.make(10), batch, seed=0, ema=False))
-    step = make_step(model, PLAIN, steps=10, probe=Realised(layer="encoder/stem"))
+    step = make_step(model, PLAIN, steps=10, probes={"first": Realised(layer="encoder/stem")})
     with pytest.raises(ConfigError, match="'encoder/stem' runs in pieces=2 of the batch.*set pieces=None for this measurement"):
         jax.eval_shape(step, state, batch)
 
