@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
@@ -12,14 +14,14 @@ from jaxtyping import Float
 from jaxemb.ops.whole import on_cpu, whole
 
 
-def product(x: Float[Array, "n i"], w: Float[Array, "i o"], *, shared: bool = False) -> Float[Array, "n o"]:
+def product(x: Float[Array, "n i"], w: Float[Array | np.ndarray, "i o"], *, shared: bool = False) -> Float[Array, "n o"]:
     """x w. `shared`: x has products with other matrices too.
 
     The gradient of w is x^T g, a sum over tokens. XLA:CPU hands it to a routine that walks through both arrays across their rows:
     at 100 GFLOP/s where x w reaches 160 (ViT-Ti, one core of a Xeon). With one of the two transposed in memory before it reaches
     150; the narrower one is the cheaper to transpose, and a shared x is transposed once. On other devices nothing changes.
     """
-    return _of_shared(x, w) if shared else _product(x, w)
+    return _of_shared(x, jnp.asarray(w)) if shared else _product(x, jnp.asarray(w))  # parameters may be numpy's
 
 
 @jax.custom_jvp
