@@ -39,12 +39,12 @@ def _of_shared(x: Array, w: Array) -> Array:
 
 def _by_input(x: Array, dw: Array) -> Array:
     """x dw; gradient: (x^T) g."""
-    return _apart(whole(x, x).T).T @ dw
+    return _apart(whole(x).T).T @ dw
 
 
 def _by_output(x: Array, dw: Array) -> Array:
     """x dw; gradient: (g^T x)^T, all three in memory: the update would read a transposed gradient across its rows."""
-    return _apart(_apart(whole(dw, x).T) @ x.T).T
+    return _apart(_apart(whole(dw).T) @ x.T).T
 
 
 def _apart(x: Array) -> Array:

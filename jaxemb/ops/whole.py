@@ -22,24 +22,24 @@ def whole_gradient(x: Array) -> Array:
 
 @whole_gradient.defjvp
 def _whole_gradient_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (dx,) = primals, tangents
-    return x, whole(dx, x)  # a rule for both modes, of what is linear in dx: the decision below hangs on x
+    return primals[0], whole(tangents[0])  # a rule for both modes: it is linear in the tangent, under `vmap` too
 
 
-def whole(y: Array, x: Array) -> Array:
-    """y, finished before anything uses it. `x` is any array that is there already: its first number feigns a decision."""
-    return on_cpu(_finished, y, x)
+def whole(y: Array) -> Array:
+    """y, finished before anything uses it."""
+    return on_cpu(_finished, y)
 
 
-def _finished(y: Array, x: Array) -> Array:
-    # No fusion reaches across a branch; `optimization_barrier` is gone before XLA:CPU fuses. The branches give the same, which XLA
-    # must not see: of equal ones it would keep one.
-    return jax.lax.cond(jnp.isnan(x.ravel()[0]), lambda y: jnp.negative(-y), lambda y: y, y)
+def _finished(y: Array) -> Array:
+    # No fusion reaches across a branch; `optimization_barrier` alone is gone before XLA:CPU fuses, but only after it simplifies
+    # decisions: this one stays. The branches give the same, which XLA must not see: of equal ones it would keep one.
+    feigned = jax.lax.optimization_barrier(jnp.array(False))
+    return jax.lax.cond(feigned, lambda y: jnp.negative(-y), lambda y: y, y)
 
 
-def on_cpu(f: Callable[..., Array], y: Array, *others: Array) -> Array:
-    """f(y, *others), which equals y, on a single CPU device; elsewhere y."""
+def on_cpu(f: Callable[[Array], Array], y: Array) -> Array:
+    """f(y), which equals y, on a single CPU device; elsewhere y."""
     mesh = jax.sharding.get_abstract_mesh()
     if not (mesh.empty or mesh.size == 1):  # a decision would be asked of one device
         return y
-    return jax.lax.platform_dependent(y, *others, cpu=f, default=lambda y, *_: y)
+    return jax.lax.platform_dependent(y, cpu=f, default=lambda y: y)

@@ -47,6 +47,13 @@ def test_a_gradient_that_is_not_finite_stays_so():
     assert np.isnan(bad[0]) and bad[1] == 1
 
 
+def test_rows_of_their_own_have_gradients():
+    """A decision that hung on a row would be none under `vmap`, and could not be transposed."""
+    x = normal(1, 3, 4)
+    rows = jax.jit(jax.grad(lambda x: jax.vmap(lambda row: jnp.square(whole_gradient(row)).sum())(x).sum()))(x)
+    np.testing.assert_allclose(rows, 2 * x, rtol=1e-6)
+
+
 def test_forward_mode_and_second_derivatives_go_through_a_block():
     encoder = Transformer(stem=Patches(2), width=4, depth=1, blocks=(Block(Attention(heads=1)),))
     x = jax.random.normal(jax.random.key(1), (1, 2, 4, 1))
