@@ -36,12 +36,12 @@ main = Experiment(
         "cosine_knn": KNN(**rows),
         "probe": Ridge(**rows),
     },
-    expect={"knn/top1": 0.52, "probe/top1": 0.58, "probe/position/top1": 0.84},
+    expect={"knn/top1": 0.541, "probe/top1": 0.598, "probe/position/top1": 0.84},
 )
 supervised = replace(
     main,
     name="shapes_supervised",
     objective=Classify(encoder=encoder, label=tuple(FACTORS), classes=tuple(map(len, FACTORS.values()))),
     steps=1_000,  # the same time: it computes all patches, the autoencoder a quarter of them
-    expect={"probe/top1": 0.64},
+    expect={"probe/top1": 0.649},
 )
