@@ -30,7 +30,7 @@ demo: .venv/installed
 	@echo "  $(RUN)/features.png    what the patches of eight test images are to the encoder, before and after"
 	@echo "  $(RUN)/curves.png      k-NN and probe against steps, beside the same encoder trained with labels"
 
-# Two processes, a file each: fixtures are those of a file. A process takes up to 6 GiB.
+# Two processes, a file each: fixtures are those of a file. A process takes up to 2.5 GiB.
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

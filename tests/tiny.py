@@ -29,7 +29,7 @@ from jaxemb.posemb.seqpe import SeqPE
 from jaxemb.views.crops import CropViews
 
 PROJECTOR = Projector(widths=(64, 32))
-ENCODER = Transformer(width=64, depth=2)
+ENCODER = Transformer(width=64, depth=1)
 _jepa = {"encoder": ENCODER, "predictor": Predictor(width=32, depth=1), "masks": FixedBlocks()}
 _masked = {"encoder": ENCODER, "decoder": Decoder(width=32, depth=1, blocks=(Block(Attention(4)),))}
 
