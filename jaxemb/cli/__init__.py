@@ -14,7 +14,11 @@ from jaxemb.log.table import error
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C."""
-    args = parser().parse_args(argv)
+    commands = parser()
+    args, unknown = commands.parse_known_args(argv)
+    if unknown:
+        apart = "" if not any("=" in x for x in unknown) else " (each change has a --set of its own: --set a=1 --set b=2)"
+        commands.error(f"unrecognized arguments: {' '.join(unknown)}{apart}")
     if argv is None:
         restart_with_huge_pages(args)
         compute_in_the_calling_thread(args)

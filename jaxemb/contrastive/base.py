@@ -60,7 +60,7 @@ class ContrastiveLoss(abc.ABC):
 
     def _lost(self, positives: Int[Array, " b"], weights: Float[Array, " b"], m: int) -> Bool[Array, ""]:
         """Whether a pair that counts has its positive outside of the candidates."""
-        outside = ((positives < 0) | (positives >= m)) & (weights > 0)
+        outside = ((positives < 0) | (positives >= m)) & (weights != 0)
         if not isinstance(outside, Tracer) and outside.any():
             wrong = positives[outside.argmax()]
             raise ConfigError(

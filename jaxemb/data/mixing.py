@@ -20,7 +20,8 @@ class Mix(Augment, abc.ABC):
 
     Where a data set has several of these, each batch gets one of them, drawn at random. Process p of c holds the images p, p + c,
     p + 2c, ... of the batch, and images do not travel: where each holds an even number, it finds its partners at home, the same
-    on any number of processes. Of an odd number b each image is mixed with the one b // 2 further on in its process.
+    on any number of processes. Of an odd number b each image is mixed with the one b // 2 before it in its process; a single one
+    is refused.
     """
 
     classes: int
@@ -34,6 +35,8 @@ class Mix(Augment, abc.ABC):
 
     def __call__(self, batch: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         labels = batch["labels"]
+        if len(labels) == 1:
+            raise DataError(f"{type(self).__name__} mixes the images of a process, which has a single one: raise the batch size")
         if labels.min() < 0 or labels.max() >= self.classes:
             raise DataError(
                 f"{type(self).__name__}: labels run from {labels.min()} to {labels.max()}, which do not fit classes={self.classes}"

@@ -82,6 +82,8 @@ class Optim:
         for option in self.options:
             if option not in known:
                 raise ConfigError(f"optim.options: optax.{self.name} takes no {option!r}{suggest(option, known)}")
+        if self.options:
+            self._try_options(factory)
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"optim.schedule={self.schedule!r}; valid: {', '.join(SCHEDULES)}")
         decays = self.decay if isinstance(self.decay, tuple) else (self.decay,)
@@ -108,6 +110,21 @@ class Optim:
                 raise ConfigError(f"optim.tract: the lambda of {path!r} must be above 0 and finite (usual: 0.05 to 0.2), is {lam}")
         for regex, _ in self.lr_multipliers:
             _check_regex("lr_multipliers", regex)
+
+    def _try_options(self, factory: Callable[..., Any]) -> None:
+        """optax looks at what it was given when it first uses it: in the middle of a start."""
+
+        def first(x: Any) -> Any:
+            optimiser = factory(**{"learning_rate": 1.0, **self.options})
+            return optimiser.update(x, optimiser.init(x), x)
+
+        try:
+            with jax.numpy_dtype_promotion("standard"):
+                jax.eval_shape(first, {"w": jnp.zeros((2, 2))})
+        except (TypeError, ValueError, AttributeError) as e:
+            raise ConfigError(
+                f"optim.options={dict(self.options)}: optax.{self.name} cannot use them: {str(e).splitlines()[0]}"
+            ) from None
 
     # ---- schedules, t = 1 .. steps ---------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxemb.ops.dtypes import wide
 from jaxemb.ops.ema import ema_update
 from jaxemb.ops.pieces import cut
 from jaxemb.ops.tract import MOMENTS
@@ -129,10 +130,17 @@ class MicroBatches:
         if self._parts > 1:
             out = out._replace(value=out.value * share)
             terms, measured = jax.tree.map(lambda x: x / self._parts, (terms, measured))
-            logs = {name: log._replace(value=log.value * log.weight) for name, log in logs.items()}
+            logs = {name: weighted(log) for name, log in logs.items()}
         value = out.value + sum(terms.values())
         logs |= {name: Averaged(term, 1 / self._parts) for name, term in terms.items()}
         return value, (Found(value, logs, measured), sown)
+
+
+def weighted(log: Averaged) -> Averaged:
+    """What is summed over the micro-batches, in a dtype that can hold the sum of many."""
+    value, weight = jnp.asarray(log.value), jnp.asarray(log.weight)
+    dtype = wide(value) if jnp.issubdtype(value.dtype, jnp.floating) else jnp.float32
+    return Averaged(value.astype(dtype) * weight.astype(dtype), weight.astype(dtype))
 
 
 def mean_of(log: Averaged) -> jax.Array:

@@ -81,6 +81,8 @@ def test_a_positive_that_is_no_candidate_is_refused_and_where_it_is_not_known_th
     outside, weights = places.at[2].set(wrong), jnp.ones(B)
     with pytest.raises(ConfigError, match=rf"{type(loss).__name__}: positives must lie in 0 to {M - 1}, .* not {wrong}"):
         loss(q, c, outside, weights)
+    with pytest.raises(ConfigError, match="positives must lie in"):
+        loss(q, c, outside, weights.at[2].set(-1))
     value, grads = gradient(q, outside, weights)
     assert np.isnan(value) and np.isnan(grads).any()
     uncounted = weights.at[2].set(0)  # padding may have any

@@ -1,5 +1,7 @@
 """`Loss.weight` is the denominator of `value`: what batches with padding give together, their parts give as well."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,8 +25,8 @@ from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.ops.draws import Draws
 from jaxemb.train.state import TrainState
-from jaxemb.train.step import MicroBatches
-from jaxemb.types import Now
+from jaxemb.train.step import MicroBatches, mean_of, weighted
+from jaxemb.types import Averaged, Now
 
 NOW = Now(0, 1, jax.random.key(0))
 VIT = Transformer(stem=Patches(4), width=8, depth=1, blocks=(Block(Attention(2)),))
@@ -115,6 +117,13 @@ NO_MEANS = {"target_std"}
 def test_every_loss_that_is_a_mean_over_rows_has_a_case():
     """Contrastive ones compare the rows of a micro-batch with each other."""
     assert set(LOGGED) == {m.name for m in members("objectives") if "loss" in vars(m.cls) and not issubclass(m.cls, Contrastive)}
+
+
+def test_many_micro_batches_are_summed_in_single_precision():
+    """In bfloat16 the sum of 256 weights of 8 stops growing on the way."""
+    one = weighted(Averaged(jnp.asarray(0.3, jnp.bfloat16), jnp.asarray(8, jnp.bfloat16)))
+    total = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), [one] * 256)
+    assert float(mean_of(total)) == pytest.approx(0.3, rel=1e-2)
 
 
 @pytest.mark.parametrize("name", LOGGED)

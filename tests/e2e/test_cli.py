@@ -210,6 +210,7 @@ def test_mistakes_are_answered_in_one_line(here, capsys, monkeypatch, command, a
     "command, answer",
     [
         (["train", FILE, "--sets", "a=1"], "unrecognized arguments: --sets a=1"),
+        (["train", FILE, "--set", "a=1", "b=2"], "unrecognized arguments: b=2 (each change has a --set of its own"),
         (["eval", "runs/small", "--weights", "best"], "argument --weights: invalid choice: 'best'"),
         (["paint"], "invalid choice: 'paint'"),
         ([], "the following arguments are required: VERB"),

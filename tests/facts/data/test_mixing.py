@@ -65,5 +65,7 @@ def test_bad_fields_and_labels():
         Digits(augment=(Mixup(3), CutMix(4)))
     with pytest.raises(DataError, match="from 0 to 2, which do not fit classes=2"):
         Mixup(classes=2)(BATCH, np.random.default_rng(0))
+    with pytest.raises(DataError, match="mixes the images of a process, which has a single one"):
+        Mixup(classes=3)({name: x[:1] for name, x in BATCH.items()}, np.random.default_rng(0))
     with pytest.raises(DataError, match="the data set has no labels"):
         Mixup(classes=2)(BATCH | {"labels": np.full(4, -1)}, np.random.default_rng(0))

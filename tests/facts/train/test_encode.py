@@ -7,7 +7,7 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import ArraySpec, Split
-from jaxemb.objectives.base import Objective
+from jaxemb.objectives.base import Objective, tower
 from jaxemb.train.encode import Encoder
 from jaxemb.train.sharding import make_mesh
 from jaxemb.types import Features
@@ -60,6 +60,21 @@ def test_features_keep_their_structure():
     out = Encoder(Scale(), make_mesh({"data": 2}), 4).bind(variables(1.0)).encode({"x": np.ones((5, 3), np.float32)}, of="features")
     assert isinstance(out, Features) and out.tokens.shape == (5, 1, 3) and out.mask.shape == (5, 1)
     assert all(isinstance(a, np.ndarray) for a in jax.tree.leaves(out))
+
+
+class Sums(Objective):
+    """Of either tower the sum of a row."""
+
+    def features(self, batch, role="document"):
+        x = tower(batch, role)["x"]
+        return Features(x.sum(1)[:, None, None], jnp.ones((len(x), 1), bool))
+
+
+def test_features_are_of_the_tower_of_a_role():
+    model = Encoder(Sums(), make_mesh({"data": 1}), 4).bind({})
+    batch = {"query": {"x": np.full((3, 2), 1.0, np.float32)}, "document": {"x": np.full((3, 2), 5.0, np.float32)}}
+    for role, total in (("query", 2), ("document", 10)):
+        assert model.encode(batch, role=role, of="features").tokens.ravel().tolist() == [total] * 3
 
 
 def test_larger_examples_come_in_smaller_batches():

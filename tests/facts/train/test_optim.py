@@ -115,6 +115,7 @@ def test_optax_optimisers_go_downhill(name):
     [
         ({"name": "adamx"}, "optax has no optimiser 'adamx'; did you mean 'adam"),
         ({"options": {"beta1": 0.9}}, r"optax.adamw takes no 'beta1'.*b1"),
+        ({"options": {"b1": "a"}}, r"optim.options=\{'b1': 'a'\}: optax.adamw cannot use them"),
         ({"lr": -1.0}, "optim.lr must not be negative"),
         ({"warmup": 1.5}, "a fraction below 1, or a whole number"),
         ({"clip": 0.0}, "optim.clip must be above 0"),
