@@ -45,6 +45,8 @@ class ContrastiveLoss(abc.ABC):
         padding. Positives always count. A loss without negatives does not look at it.
         """
         b, m = len(queries), len(candidates)
+        if not b:
+            raise ConfigError(f"{type(self).__name__}: there are no queries to compare")
         if positives is None and m < b:
             raise ConfigError(
                 f"{type(self).__name__}: {b} queries have {m} candidates; each needs one, or `positives` that say which"

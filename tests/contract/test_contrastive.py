@@ -83,6 +83,8 @@ def test_a_positive_that_is_no_candidate_is_refused_and_where_it_is_not_known_th
         loss(q, c, outside, weights)
     with pytest.raises(ConfigError, match="positives must lie in"):
         loss(q, c, outside, weights.at[2].set(-1))
+    with pytest.raises(ConfigError, match="there are no queries to compare"):
+        loss(q[:0], c, places[:0])
     value, grads = gradient(q, outside, weights)
     assert np.isnan(value) and np.isnan(grads).any()
     uncounted = weights.at[2].set(0)  # padding may have any

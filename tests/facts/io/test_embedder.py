@@ -42,6 +42,8 @@ def test_a_single_string_is_a_single_vector(model, single):
         (b"a", "encode takes a list of inputs .* not a bytes"),
         (np.arange(3), r"not a ndarray of shape \(3,\) and type int64"),
         ({"a": 1}, "not a dict"),
+        ([b"a"], "encode takes strings, file names, images or arrays, not a bytes"),
+        (["a", None], "not a NoneType"),
     ],
 )
 def test_what_is_no_list_of_inputs_is_named(model, inputs, message):

@@ -116,7 +116,7 @@ def test_every_backend_gives_what_the_definition_says(qkv, name, n):
 def test_the_flash_kernel_is_left_where_a_window_ends_and_not_for_tokens_in_front_alone():
     q = jnp.zeros((1, 1024, 1, 64))
     behind = Allow(jnp.ones((1, 1020), bool)).after(4)
-    assert behind.prefix == 4 and _flash_applies(q, q, behind, None)
+    assert behind.prefix == 4 and behind.after(2).prefix == 6 and _flash_applies(q, q, behind, None)
     assert not _flash_applies(q, q, behind.within(8), None)
 
 
