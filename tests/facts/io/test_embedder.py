@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
+from jaxemb.preprocess.images import ImagePreprocess
 from jaxemb.preprocess.text import TextPreprocess
 
 
@@ -42,10 +43,15 @@ def test_a_single_string_is_a_single_vector(model, single):
         (b"a", "encode takes a list of inputs .* not a bytes"),
         (np.arange(3), r"not a ndarray of shape \(3,\) and type int64"),
         ({"a": 1}, "not a dict"),
-        ([b"a"], "encode takes strings, file names, images or arrays, not a bytes"),
-        (["a", None], "not a NoneType"),
     ],
 )
 def test_what_is_no_list_of_inputs_is_named(model, inputs, message):
     with pytest.raises(ConfigError, match=message):
         model.encode(inputs)
+
+
+@pytest.mark.parametrize("wrong", [b"a", None])
+def test_what_is_no_image_is_named(wrong):
+    model = Embedder(Adds(), {}, ImagePreprocess(8))
+    with pytest.raises(ConfigError, match=f"an image is a file name, an array .* not a {type(wrong).__name__}"):
+        model.encode([np.zeros((8, 8, 3), np.uint8), wrong])
