@@ -52,6 +52,6 @@ def test_what_is_no_list_of_inputs_is_named(model, inputs, message):
 
 @pytest.mark.parametrize("wrong", [b"a", None])
 def test_what_is_no_image_is_named(wrong):
-    model = Embedder(Adds(), {}, ImagePreprocess(8))
+    model = Embedder(Adds(), {}, ImagePreprocess(size=8))
     with pytest.raises(ConfigError, match=f"an image is a file name, an array .* not a {type(wrong).__name__}"):
         model.encode([np.zeros((8, 8, 3), np.uint8), wrong])
