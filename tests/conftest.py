@@ -69,7 +69,7 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000)
 
 
-ORDER = ("e2e", "contract", "golden", "parity", "facts")
+ORDER = ("e2e", "contract", "golden", "parity", "posemb", "scripts", "nn", "train")
 """Folders whose files take longest come first: what runs last, while the other process has nothing left to do, should be short."""
 
 
