@@ -122,9 +122,6 @@ class Embedder:
             raise ConfigError(f"an array of strings or objects has one axis, a row each, not the shape {inputs.shape}")
         if array and inputs.ndim != 4 and "images" in self.preprocess.spec:
             raise ConfigError(f"an array of images has the shape (n, H, W, c), not {inputs.shape}; write [image] for a single one")
-        strange = () if array or "images" not in self.preprocess.spec else (type(None), bytes, bytearray)
-        if wrong := [type(x).__name__ for x in inputs if strange and isinstance(x, strange)]:
-            raise ConfigError(f"an image is a file name, an array or a Pillow image, not a {wrong[0]}")
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
         inputs = self.preprocess.prompted(inputs, prompt) if prompt else inputs

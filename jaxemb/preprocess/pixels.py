@@ -40,6 +40,8 @@ def to_pixels(item: Any, channels: int, size: int) -> UInt8[np.ndarray, "H W c"]
     if isinstance(item, Image.Image):
         check_size(item.width, item.height, "an image")
         return _from_pillow(item, channels)
+    if item is None or isinstance(item, (bytes, bytearray)):  # NumPy would make an array without axes of it
+        raise DataError(f"an image is a file name, an array or a Pillow image, not a {type(item).__name__}")
     return shrink(_with_channels(_to_uint8(np.asarray(item)), channels), HEADROOM * size)
 
 

@@ -5,6 +5,7 @@ import pytest
 from flax import linen as nn
 
 from jaxemb.config import ConfigError
+from jaxemb.data.base import DataError
 from jaxemb.io.embedder import Embedder
 from jaxemb.preprocess.images import ImagePreprocess
 from jaxemb.preprocess.text import TextPreprocess
@@ -53,5 +54,5 @@ def test_what_is_no_list_of_inputs_is_named(model, inputs, message):
 @pytest.mark.parametrize("wrong", [b"a", None])
 def test_what_is_no_image_is_named(wrong):
     model = Embedder(Adds(), {}, ImagePreprocess(size=8))
-    with pytest.raises(ConfigError, match=f"an image is a file name, an array .* not a {type(wrong).__name__}"):
+    with pytest.raises(DataError, match=f"an image is a file name, an array .* not a {type(wrong).__name__}"):
         model.encode([np.zeros((8, 8, 3), np.uint8), wrong])
