@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.layers.feedforward import FeedForward as FeedForward
     from jaxemb.layers.norms import BatchNorm as BatchNorm
     from jaxemb.layers.norms import LayerNorm as LayerNorm
+    from jaxemb.layers.norms import NoNorm as NoNorm
     from jaxemb.layers.norms import Norm as Norm
     from jaxemb.layers.norms import RMSNorm as RMSNorm
     from jaxemb.layers.projector import Projector as Projector

@@ -43,6 +43,7 @@ def _gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": gelu,  # by erf: what published checkpoints mean
     "gelu_tanh": lambda x: nn.gelu(x, approximate=True),  # makes a training step on CPU 1.25x shorter
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),  # of the first CLIP
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,

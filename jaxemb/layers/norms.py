@@ -61,6 +61,13 @@ class RMSNorm(Norm):
         return (y * (1 + scale if self.plus_one else scale)).astype(x.dtype)
 
 
+class NoNorm(Norm):
+    """x as it is, where a family of models leaves a norm out."""
+
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        return x
+
+
 class BatchNorm(nn.Module):
     """(x - mean) / sqrt(var + eps) * scale + bias, over all axes of the global batch but the last in training, running statistics
     otherwise (Ioffe & Szegedy 2015). Parameters: scale, bias (d); `batch_stats`: mean, var (d).

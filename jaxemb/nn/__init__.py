@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.decoder import Branch as Branch
     from jaxemb.nn.decoder import Decoder as Decoder
     from jaxemb.nn.mlp import MLP as MLP
+    from jaxemb.nn.pooled import Pooled as Pooled
     from jaxemb.nn.predictor import Predictor as Predictor
     from jaxemb.nn.presets import micro as micro
     from jaxemb.nn.presets import vit as vit

@@ -33,6 +33,8 @@ class Attention(nn.Module):
     """Features of a head (e); None: width / heads."""
     bias: bool = True
     """Of the queries, keys and values."""
+    key_bias: bool | None = None
+    """Of the keys alone; None: as `bias`."""
     out_bias: bool | None = None
     """Of the output; None: as `bias`."""
     qk_norm: Norm | None = None
@@ -94,7 +96,8 @@ class Attention(nn.Module):
     def _heads(self, name: str, heads: int, width: int, together: int) -> ToHeads:
         # MAE's code and timm's draw q, k and v as one matrix, which "xavier" then takes for wider than each.
         others = together - heads * width
-        return ToHeads(heads, width, self.bias, self.kernel_init, drawn_with=others, name=name)
+        bias = self.key_bias if name == "k" and self.key_bias is not None else self.bias
+        return ToHeads(heads, width, bias, self.kernel_init, drawn_with=others, name=name)
 
 
 def _weights(posemb: PosEmb, q: Array, k: Array, shared: Any, allow: Allow, how: dict[str, Any]) -> Float[Array, "b n h m"]:

@@ -49,6 +49,8 @@ class Block(nn.Module):
     drop_path: float = 0.0
     """Stochastic depth (Huang et al. 2016): chance to skip a branch, rising linearly from 0 in the first layer
     to this in the last."""
+    first: Norm | None = None
+    """In place of the attention's `norm`: `NoNorm()` in the first layer of ModernBERT. None: as `norm`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,17 +67,21 @@ class Block(nn.Module):
         """`share`: of `drop_path` that this layer gets, None in evaluation; `shared`: see `Attention`."""
         rate = None if share is None or not self.drop_path else share * self.drop_path
 
+        def norm(x: Array, i: int, after: str = "") -> Array:
+            part = self.first if i == 1 and self.first is not None else self.norm
+            return part.copy(name=f"norm{i}{after}")(x)
+
         def add(x: Array, branch: Array, i: int) -> Array:
             if self.order == "sandwich":
-                branch = self.norm.copy(name=f"norm{i}_after")(branch)
+                branch = norm(branch, i, "_after")
             x = whole_gradient(x + self._weighed(branch, f"scale{i}", rate))
-            return self.norm.copy(name=f"norm{i}")(x) if self.order == "post" else x
+            return norm(x, i) if self.order == "post" else x
 
         if self.order == "parallel":
-            y = self.norm.copy(name="norm1")(x)
+            y = norm(x, 1)
             return add(add(x, self.attention(y, shared, allow, train), 1), self.mlp(y, train), 2)
         for i, branch in ((1, lambda y: self.attention(y, shared, allow, train)), (2, lambda y: self.mlp(y, train))):
-            x = add(x, branch(x if self.order == "post" else self.norm.copy(name=f"norm{i}")(x)), i)
+            x = add(x, branch(x if self.order == "post" else norm(x, i)), i)
         return x
 
     def _weighed(self, branch: Array, name: str, rate: Array | None) -> Array:

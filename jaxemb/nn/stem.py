@@ -88,6 +88,10 @@ class Tokens(Stem):
     """Kinds of tokens, such as BERT's two sentences; each has a vector that is added. 0: none."""
     std: float = 0.02
     """Spread of the tables at the start. Beside sine-cosine positions, whose entries are about .7, it should be near 1."""
+    scale: float | None = None
+    """Of the rows, before anything is added: sqrt(d) in Gemma."""
+    pad: int | None = None
+    """Positions count the tokens that are not this id, as in RoBERTa; those that are stand at -1. None: they count all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +111,8 @@ class Tokens(Stem):
         if types is not None and not self.types:
             raise ConfigError("types were given, and Tokens.types=0 has no vectors for them: set it to their number")
         tokens = self._rows("embedding", self.vocabulary, width, inputs, keep).astype(dtype)
+        if self.scale is not None:
+            tokens = tokens * jnp.asarray(self.scale, tokens.dtype)
         if self.types:
             kinds = jnp.zeros_like(inputs) if types is None else types
             tokens = tokens + self._rows("type_embedding", self.types, width, kinds, keep).astype(dtype)
@@ -119,7 +125,11 @@ class Tokens(Stem):
         return jnp.take(table, ids, axis=0, mode="fill", fill_value=jnp.nan)
 
     def positions(self, inputs: Array, keep: Int[Array, "b k"] | None = None) -> Int[Array, "#b k 1"]:
-        return (jnp.arange(inputs.shape[1])[None] if keep is None else keep)[:, :, None]
+        if self.pad is None:
+            return (jnp.arange(inputs.shape[1])[None] if keep is None else keep)[:, :, None]
+        real = inputs != self.pad
+        place = jnp.where(real, jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, -1)
+        return (place if keep is None else jnp.take_along_axis(place, keep, axis=1))[:, :, None]
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int]:
         return (shape[0],)

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int, Num
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.layers.dense import INITS
+from jaxemb.layers.dense import INITS, Dense
 from jaxemb.layers.norms import LayerNorm, Norm
 from jaxemb.nn.base import Encoder, Stem
 from jaxemb.nn.block import Layers
@@ -27,13 +27,18 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 class Transformer(Layers, Encoder):
     """stem -> + positions -> depth x block -> norm: of images with `Patches` (Dosovitskiy et al. 2021), of ids with `Tokens`.
 
-    Parameters: stem, pos, class_token and registers (1, p, d), block_i (or blocks/block_j, with scan), norm.
+    Parameters: stem, pos, class_token and registers (1, p, d), stem_norm, stem_proj (kernel, bias), block_i (or blocks/block_j,
+    with scan), norm. Where "intermediates" may change, `first` is left there: what the first block gets.
     """
 
     stem: Stem = field(default_factory=lambda: Patches(8))
     pos: PosEmb = field(default_factory=lambda: SinCos(axes=2))
     norm: Norm | None = field(default_factory=LayerNorm)
     """Of the output; None where the blocks' own comes last (order="post")."""
+    stem_norm: Norm | None = None
+    """Of the first vectors, positions and extra tokens included, as in BERT."""
+    stem_width: int | None = None
+    """Features of stem and positions, where they are not the width: a linear layer comes after them, as in ELECTRA."""
     class_token: bool = False
     registers: int = 0
     """Extra learned tokens that carry no output of their own (Darcet et al. 2024). Like the class token they see all tokens, and
@@ -48,6 +53,8 @@ class Transformer(Layers, Encoder):
         choices(self, dtype=DTYPES)
         if self.registers < 0:
             raise ConfigError(f"Transformer.registers must not be negative, is {self.registers}")
+        if self.stem_width is not None and self.stem_width < 1:
+            raise ConfigError(f"Transformer.stem_width must be at least 1, is {self.stem_width}")
         self._refuse_blind(Allow(causal=self.causal))
 
     @nn.compact
@@ -68,7 +75,7 @@ class Transformer(Layers, Encoder):
         if self.causal and not allow.causal:
             allow = dataclasses.replace(allow, causal=True)
         self._refuse_blind(allow)
-        x = self.stem(inputs, width=self.width, keep=keep, types=types, dtype=self.dtype)
+        x = self.stem(inputs, width=self.stem_width or self.width, keep=keep, types=types, dtype=self.dtype)
         b, n, _ = x.shape
         known = {"picture": self.stem.picture(inputs), "allow": allow, "rows": b, "train": train}
         given = Places(self._positions(inputs, pos, keep, allow), grid=self._grid(inputs, allow), **known)
@@ -78,6 +85,11 @@ class Transformer(Layers, Encoder):
         extra = self.class_token + self.registers
         if extra:
             x = jnp.concatenate([self._prefix(x), x], axis=1)
+        x = x if self.stem_norm is None else self.stem_norm(x)
+        if self.stem_width is not None:
+            x = Dense(self.width, name="stem_proj")(x)
+        if self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "first", x)
         asked = {"given": given, "allow": allow.after(extra), "layers": layers, "prefix": extra}
         x, outputs = self.run_blocks(x, places, self.pos, **asked)
         x = x if self.norm is None else self.norm(x)
@@ -116,7 +128,7 @@ class Transformer(Layers, Encoder):
         """The class token, then the registers."""
         shapes = {"class_token": int(self.class_token), "registers": self.registers}
         tokens = [
-            self.param(name, INITS["normal"], (1, count, self.width), jnp.float32).astype(x.dtype)
+            self.param(name, INITS["normal"], (1, count, x.shape[-1]), jnp.float32).astype(x.dtype)
             for name, count in shapes.items()
             if count
         ]

@@ -39,6 +39,8 @@ class Learned(PosEmb):
     `posemb/rescale.py` and `posemb/reuse.py`, whose classes wrap this one."""
     std: float = 0.02
     """Spread of the table at the start."""
+    first: int = 0
+    """Row of position 0, along every axis: RoBERTa's table begins with rows that no token reads."""
     tail: str = "clamp"
     """Beyond the last row at real-valued positions (up to one): "clamp" repeats it, "extrapolate" follows the last slope."""
 
@@ -46,6 +48,8 @@ class Learned(PosEmb):
         super().__post_init__()
         if not self.shape or min(self.shape) < 1:
             raise ConfigError(f"Learned.shape={self.shape} must have a number of at least 1 for each axis")
+        if not 0 <= self.first < min(self.shape) or (self.first and self.extend is not None):
+            raise ConfigError(f"Learned.first={self.first} must be a row of shape={self.shape}, and 0 where a table is resized")
         choices(self, extend=EXTENSIONS, tail=TAILS)
 
     @nn.compact
@@ -68,15 +72,16 @@ class Learned(PosEmb):
                 "the embedding of a text would depend on those beside it; set extend=None with a longer shape, or wrap it in "
                 "Interpolated(original=...)"
             )
-        if grid is not None and grid != shape:
+        if grid is not None and (grid != shape or self.first):
             if self.extend == "resample":
                 table, shape = resample(table, shape, grid), grid
-            elif any(g > s for g, s in zip(grid, shape, strict=True)):
+            elif any(g > s - self.first for g, s in zip(grid, shape, strict=True)):
                 size = " x ".join(map(str, grid))
                 raise ConfigError(
                     f"Learned(shape={shape}) has no rows for an input of {size} positions; name an extension: "
                     'extend="resample", or wrap it in Interpolated, Grouped or Recurrent'
                 )
+        pos = pos + self.first if self.first else pos
         whole = jnp.issubdtype(pos.dtype, jnp.integer)
         return x + (lookup(table, pos, shape) if whole else interpolate(table, pos, shape, self.tail)).astype(x.dtype)
 

@@ -1,0 +1,51 @@
+"""An encoder with what makes one vector of its tokens: what is loaded, embedded with and trained on from."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from flax import linen as nn
+from jax import Array
+from jaxtyping import Float
+
+from jaxemb.nn.base import Encoder
+from jaxemb.nn.transformer import Transformer
+from jaxemb.ops.allow import Allow
+from jaxemb.pooling.base import Pooling
+from jaxemb.pooling.mean import Mean
+from jaxemb.types import Batch, Features
+
+
+class Pooled(nn.Module):
+    """encoder -> pooling -> heads.
+
+    A batch holds `images`, or `tokens` (b n, ids) with `mask` (b n, False where one is padding), and where a model wants them
+    `types` (b n, kinds of tokens) and `pooled` (b n, False where a token is seen by the others but left out of the pooling, as
+    those of an instruction). Parameters: encoder, pooling, heads_0, heads_1, ...
+    """
+
+    encoder: Encoder = field(default_factory=Transformer)
+    pooling: Pooling = field(default_factory=Mean)
+    heads: tuple[nn.Module, ...] = ()
+    """From vector to vector, one after the other."""
+
+    def __call__(self, batch: Batch) -> Float[Array, "b d"]:
+        return self.encode(batch)
+
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
+        """The embedding of each row; `role` changes nothing here, prompts are part of the tokens."""
+        f = self.features(batch)
+        if "pooled" in batch:
+            f = f._replace(mask=f.mask & batch["pooled"])
+        z = self.pooling(f)
+        for head in self.heads:
+            z = head(z)
+        return z
+
+    def features(self, batch: Batch, role: str = "document") -> Features:
+        """The tokens behind it."""
+        if "tokens" not in batch:
+            return self.encoder(batch["images"])
+        how: dict[str, Any] = {"types": batch["types"]} if "types" in batch else {}
+        return self.encoder(batch["tokens"], allow=Allow(batch.get("mask")), **how)

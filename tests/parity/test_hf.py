@@ -1,0 +1,101 @@
+"""Folders that transformers wrote: the output of every layer, for whatever architectures, sizes and options are there."""
+
+import json
+import os
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiled import apply
+from safetensors.numpy import load_file
+
+from jaxemb.nn.hf.base import Part, Port, Take, families, port
+from jaxemb.ops.allow import Allow
+
+ROOT = pathlib.Path(os.environ.get("JAXEMB_GOLDEN", pathlib.Path(__file__).parents[3] / "shared" / "golden")) / "hf"
+FOLDERS = sorted(f.parent for f in ROOT.glob("*/outputs.npz")) if ROOT.is_dir() else []
+CONFIGS = [f for folder in FOLDERS for f in sorted(folder.glob("config*.json"))]
+# One that stands for the folder in tests where the architecture makes no difference.
+kinds = {f: json.loads(f.read_text()).get("model_type") for f in CONFIGS}
+
+
+def test_there_are_models_to_compare_with():
+    if not FOLDERS:
+        pytest.skip(f"no models: {ROOT} is not a folder (name its parent in the environment variable JAXEMB_GOLDEN)")
+    assert set(kinds.values()) <= set(families())
+
+
+def text_cases():
+    for file in CONFIGS:
+        with np.load(file.parent / "outputs.npz") as z:
+            if any(name.startswith("batch0__input_ids") for name in z.files) and not any("__text__" in name for name in z.files):
+                yield file
+
+
+@pytest.mark.parametrize("file", list(text_cases()), ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_text_encoders(file):
+    values = json.loads(file.read_text())
+    outputs = dict(np.load(file.parent / "outputs.npz"))
+    tolerances = json.loads((file.parent / "tolerances.json").read_text())
+    modes = {name.split("__")[1] for name in outputs if name.count("__") == 2 and name.endswith("last_hidden_state")} or {""}
+    for mode in sorted(modes):
+        causal = {"": None, "native": None, "causal": True, "bidirectional": False}[mode]
+        found = port(values, causal=causal, where=str(file))
+        assert isinstance(found, Port)
+        variables = {"params": read(found.encoder, file.parent, found.prefixes)}
+        for batch in sorted({name.split("__")[0] for name in outputs if name.startswith("batch")}):
+            at = f"{batch}__{mode}__" if mode else f"{batch}__"
+            ids, mask = outputs[f"{batch}__input_ids"], outputs[f"{batch}__attention_mask"].astype(bool)
+            types = outputs.get(f"{batch}__token_type_ids")
+            how = {} if types is None else {"types": jnp.asarray(types)}
+            every = tuple(range(found.encoder.module.depth))
+            f, left = apply(
+                found.encoder.module,
+                variables,
+                jnp.asarray(ids),
+                allow=Allow(jnp.asarray(mask)),
+                layers=every,
+                **how,
+                mutable=["intermediates"],
+            )
+            states = [left["intermediates"]["first"][0], *f.layers[:-1], f.tokens]
+            expected = outputs[f"{at}hidden_states"]
+            assert len(states) == len(expected)
+            close([np.asarray(x)[mask] for x in states], expected[:, mask], tolerances[f"{at}hidden_states"], f"{at}hidden_states")
+            close(f.tokens[mask], outputs[f"{at}last_hidden_state"][mask], tolerances[f"{at}last_hidden_state"], "last")
+            if f"{at}pooler_output" in outputs:
+                assert found.pooler is not None
+                pooler = {"params": read(found.pooler, file.parent, found.prefixes)}
+                close(
+                    apply(found.pooler.module, pooler, f), outputs[f"{at}pooler_output"], tolerances[f"{at}pooler_output"], "pooler"
+                )
+
+
+def close(got, expected, tolerance, what):
+    np.testing.assert_allclose(np.asarray(got), expected, rtol=0, atol=tolerance["atol"], err_msg=what)
+
+
+def read(part: Part, folder: pathlib.Path, prefixes) -> dict:
+    tensors = {}
+    for file in folder.glob("*.safetensors"):
+        tensors |= load_file(file)
+    tensors = {
+        n.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): x for n, x in tensors.items()
+    }
+
+    def one(take: Take):
+        x = next(tensors[p + take.name] for p in prefixes if p + take.name in tensors)
+        x = x if take.rows is None else x[slice(*take.rows)]
+        x = x if take.shape is None else x.reshape(take.shape)
+        return x if take.order is None else x.transpose(take.order)
+
+    tree: dict = {}
+    for path, source in part.names.items():
+        takes = (source,) if isinstance(source, Take) else source
+        *parents, last = path.split("/")
+        node = tree
+        for p in parents:
+            node = node.setdefault(p, {})
+        node[last] = jnp.asarray(sum(one(t) for t in takes))
+    return tree
