@@ -127,6 +127,10 @@ class PosEmb(nn.Module):
         """Convolutional kinds: change the tokens after layer 0, 1, ... (without class and register tokens)."""
         return x
 
+    def reach(self, window: int | None) -> int | None:
+        """The longest input, in tokens, of a model that takes `window` without an extension; None: any."""
+        return window
+
 
 def overrides(posemb: PosEmb, hook: str) -> bool:
     """Whether a member, or what it wraps, has its own version of a hook."""

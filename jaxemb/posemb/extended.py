@@ -91,6 +91,9 @@ class Extended(PosEmb):
         table = jnp.concatenate([old.astype(new.dtype), new])[order]
         return x + lookup(table, places.pos, (len(order),)).astype(x.dtype)
 
+    def reach(self, window: int | None) -> int | None:
+        return self.original * self.factor
+
     def variables_from(self, table: Float[Array, "r d"]) -> dict[str, dict[str, Array]]:
         """The variables that start from a trained table, e.g. the `table` of `Learned`."""
         if len(table) != self.original:

@@ -58,6 +58,9 @@ class _Scaled(_Wrapper):
         pos = pos.astype(jnp.result_type(float)) if jnp.issubdtype(pos.dtype, jnp.integer) else pos
         return pos / scale.astype(pos.dtype)
 
+    def reach(self, window: int | None) -> int | None:
+        return None if self.factor is None else longer(self.of.reach(window), self.factor, self.original)
+
 
 class Interpolated(_Scaled):
     """Position interpolation: p -> p / s, so that a longer input takes up the range of the training inputs.
@@ -124,6 +127,9 @@ class NTK(_Spectrum):
             stretch = of_axis(self.factor, axis) ** (width / max(width - 2, 1))
         return rebased(theta, jnp.full((1, 1), stretch, theta.dtype)), 1.0
 
+    def reach(self, window: int | None) -> int | None:
+        return None if self.factor is None else longer(window, self.factor)  # how far a tuned lambda goes, nobody says
+
 
 class DynamicNTK(_Spectrum):
     """NTK scaling that grows with the input: base * (s n / Lo - (s - 1))^(d / (d - 2)) for n > Lo positions, else base.
@@ -148,6 +154,9 @@ class DynamicNTK(_Spectrum):
         s = of_axis(self.factor, axis)
         grown = s * length.astype(theta.dtype) / of_axis(self.original, axis) - (s - 1)
         return rebased(theta, jnp.maximum(grown, 1.0) ** (width / max(width - 2, 1))), 1.0
+
+    def reach(self, window: int | None) -> int | None:
+        return None
 
 
 class YaRN(_Spectrum):
@@ -184,6 +193,9 @@ class YaRN(_Spectrum):
         ramp = jnp.clip((j - low) / (high - low if high != low else 0.001), 0, 1)
         return ramp * theta / s + (1 - ramp) * theta, self.attention_factor(axis)
 
+    def reach(self, window: int | None) -> int | None:
+        return longer(window, self.factor, self.original)
+
     def attention_factor(self, axis: int = 0) -> float:
         """What cosines and sines are multiplied by."""
         s = of_axis(self.factor, axis)
@@ -197,6 +209,12 @@ class YaRN(_Spectrum):
 
         low, high = math.floor(turning(self.fast)), math.ceil(turning(self.slow))
         return min(max(low, 0), width - 1), min(max(high, 0), width - 1)
+
+
+def longer(window: int | None, factor: Factor, original: int | tuple[int, ...] | None = None) -> int | None:
+    """What a window becomes when its first `original` positions, or all, are stretched; of an image's axes the first."""
+    window = window if original is None else of_axis(original, 0)
+    return None if window is None else int(window * of_axis(factor, 0))
 
 
 def rebased(theta: Float[Array, "1 1 k"], stretch: Float[Array, "#b #n"]) -> Float[Array, "#b #n k"]:

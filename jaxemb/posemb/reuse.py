@@ -59,3 +59,6 @@ class Recurrent(_Wrapper):
         pos = places.pos
         period = jnp.asarray(per_axis("Recurrent.original", self.original, pos.shape[-1]), pos.dtype)[None, None]
         return self.of.locate(self.told(places).at(pos % period))
+
+    def reach(self, window: int | None) -> int | None:
+        return None

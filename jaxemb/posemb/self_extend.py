@@ -126,6 +126,11 @@ class SelfExtend(_Wrapper):
         out = jnp.moveaxis(jax.lax.map(lambda part: jax.checkpoint(rows)(*part), tuple(cut)), 0, 2)  # b h chunks c e
         return out.reshape(*out.shape[:2], -1, out.shape[-1])[:, :, :n].swapaxes(1, 2)
 
+    def reach(self, window: int | None) -> int | None:
+        """Where the farthest relative position, floor(n/g) + w - floor(w/g), is still one of training."""
+        window = window if self.original is None else self.original
+        return None if window is None else max(window, self.group * (window - self.window + self.window // self.group))
+
 
 def _cut(x: Array, axis: int, size: int) -> Array:
     """Pieces of this size along an axis, the pieces in front; the last one is filled up with zeros."""

@@ -78,3 +78,6 @@ class _Wrapper(PosEmb):
 
     def after_block(self, x: Float[Array, "b n d"], layer: int, places: Places) -> Float[Array, "b n d"]:
         return self.of.after_block(x, layer, self.told(places))
+
+    def reach(self, window: int | None) -> int | None:
+        return self.of.reach(window)

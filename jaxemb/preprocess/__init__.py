@@ -13,5 +13,6 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.preprocess.text import TextPreprocess as TextPreprocess
     from jaxemb.preprocess.text import Tokenizer as Tokenizer
     from jaxemb.preprocess.tokens import TokenIds as TokenIds
+    from jaxemb.preprocess.windows import ParallelWindows as ParallelWindows
 else:
     __getattr__, __dir__ = attach(__name__)

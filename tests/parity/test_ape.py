@@ -1,7 +1,4 @@
-"""Longer tables of absolute positions against the formulas of LongEmbed (text_ape.npz).
-
-Not compared: `pcw_chunks_*`, where parallel context windows cut a text: that is a way to encode texts in parts, which is not here.
-"""
+"""Longer tables of absolute positions, and where texts are cut into windows, against the formulas of LongEmbed (text_ape.npz)."""
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +11,7 @@ from jaxemb.posemb.extended import Extended, extend_table, new_rows
 from jaxemb.posemb.learned import Learned
 from jaxemb.posemb.rescale import Interpolated
 from jaxemb.posemb.reuse import Grouped, Recurrent
+from jaxemb.preprocess.windows import bounds
 
 
 @pytest.fixture
@@ -86,3 +84,10 @@ def test_gradients_reach_the_new_rows_alone(ape, precision):
         grads[new] = jax.grad(total)(variables["params"])["rows"]
         precision.check(grads, ape[f"ft_grad_masked_{name}"], name)
         np.testing.assert_allclose(ape["ft_grad_full"][new], ape[f"ft_grad_masked_{name}"][new])  # the file agrees with itself
+
+
+def test_where_texts_are_cut_into_windows(ape):
+    cases = {int(name.removeprefix("pcw_chunks_len")): chunks for name, chunks in ape.items() if name.startswith("pcw_chunks_len")}
+    assert cases
+    for tokens, chunks in cases.items():
+        np.testing.assert_array_equal(bounds(tokens, len(ape["E_orig"])), chunks, err_msg=str(tokens))

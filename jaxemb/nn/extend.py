@@ -1,0 +1,107 @@
+"""A trained encoder read at longer inputs: its positional embedding wrapped in an extension, its parameters as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxemb.config import ConfigError
+from jaxemb.nn.base import Encoder
+from jaxemb.nn.block import Block
+from jaxemb.nn.transformer import Transformer
+from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.extended import Extended
+from jaxemb.posemb.learned import Learned
+from jaxemb.posemb.none import NoPos
+from jaxemb.posemb.rotary import Rotary
+from jaxemb.posemb.wrapper import _Wrapper
+
+WINDOWS = "ParallelWindows"
+ANY = ("Interpolated", "Grouped", "Recurrent", "LogitScale", WINDOWS)
+TABLE = ("Interpolated", "Grouped", "Recurrent", "Extended", "LogitScale", WINDOWS)
+ROTARY = ("Interpolated", "NTK", "DynamicNTK", "YaRN", "SelfExtend", "Grouped", "Recurrent", "LogitScale", WINDOWS)
+
+
+def extended(encoder: Encoder, extend: Any) -> Transformer:
+    """The encoder with `extend` around its positions: what `extend` wraps is replaced by the encoder's own embedding.
+
+        extended(bert, Grouped(factor=None, original=512))           learned positions: a factor for each text, from its own length
+        extended(llama, LogitScale(of=SelfExtend(group=9, window=64, original=512), original=512))
+
+    Where blocks have positions of their own, each of these is wrapped, but in blocks of local attention, where no distance is
+    longer than in training. Wrappers have no parameters, so those of the encoder fit; `Extended` has, see `extended_variables`.
+    """
+    if not isinstance(encoder, Transformer):
+        raise ConfigError(
+            f"positions are extended in a Transformer, and {type(encoder).__name__} is none: {WINDOWS} fits any model"
+        )
+    if not isinstance(extend, _Wrapper | Extended):
+        raise ConfigError(f"extend={type(extend).__name__} is no extension; valid: {', '.join(sorted({*TABLE, *ROTARY}))}")
+    own = [b.attention.pos for b in encoder.blocks]
+    blocks = tuple(_extended_block(b, extend) for b in encoder.blocks)
+    if isinstance(encoder.pos, NoPos):
+        if blocks == encoder.blocks:
+            what = "local attention" if any(p is not None for p in own) else "positions that nothing tells"
+            raise ConfigError(f"extend={type(extend).__name__} would change nothing in an encoder with {what}; it takes: {WINDOWS}")
+        return encoder.clone(blocks=blocks)
+    return encoder.clone(pos=_around(extend, encoder.pos), blocks=blocks)
+
+
+def extended_variables(extend: Any, variables: Mapping[str, Any], path: tuple[str, ...] = ("encoder",)) -> dict[str, Any]:
+    """The variables of a model whose encoder, under `path`, is now `extended` by `extend`: of `Extended` the table is cut into the
+    rows that are trained and those that stay as they are; otherwise `variables` themselves."""
+    if not isinstance(extend, Extended):
+        return dict(variables)
+    parts = extend.variables_from(_at(variables["params"], (*path, "pos"))["table"])
+    params = _put(variables["params"], (*path, "pos"), parts["params"])
+    constants = _put(variables.get("constants", {}), (*path, "pos"), parts["constants"])
+    return {**variables, "params": params, "constants": constants}
+
+
+def _extended_block(block: Block, extend: PosEmb) -> Block:
+    attention = block.attention
+    if attention.pos is None or isinstance(attention.pos, NoPos) or attention.window is not None:
+        return block
+    return block.clone(attention=attention.clone(pos=_around(extend, attention.pos)))
+
+
+def _around(extend: PosEmb, own: PosEmb) -> PosEmb:
+    """`extend` around the positions of a model; refused where it does not fit, with what does."""
+    try:
+        return _wrapped(extend, own)
+    except ConfigError as e:
+        raise ConfigError(f"{e}; the positions of this model are {_takes(own)}") from e
+
+
+def _wrapped(extend: PosEmb, own: PosEmb) -> PosEmb:
+    if isinstance(extend, Extended):
+        if not isinstance(own, Learned) or own.shape != (extend.original,):
+            raise ConfigError(f"Extended(original={extend.original}) grows a learned table of so many rows")
+        return extend
+    assert isinstance(extend, _Wrapper)
+    of = _wrapped(extend.of, own) if isinstance(extend.of, _Wrapper | Extended) else own
+    around = extend.clone(of=of, name=None)  # without the name that it got inside another wrapper: all are named anew
+    original = getattr(extend, "original", None)
+    if isinstance(own, Learned) and isinstance(original, int) and original > own.shape[0]:
+        raise ConfigError(f"{type(extend).__name__}.original={original} is more than the {own.shape[0]} rows of the table")
+    return around
+
+
+def _takes(own: PosEmb) -> str:
+    names = TABLE if isinstance(own, Learned) else ROTARY if isinstance(own, Rotary) else ANY
+    shown = f"{type(own).__name__}(shape={own.shape})" if isinstance(own, Learned) else type(own).__name__
+    around = f" around {type(own.of).__name__}" if isinstance(own, _Wrapper) else ""
+    return f"{shown}{around}, which takes: {', '.join(names)}"
+
+
+def _at(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    for name in path:
+        if name not in tree:
+            raise ConfigError(f"Extended grows the table {'/'.join(path)}/table, and the parameters have no {name!r} there")
+        tree = tree[name]
+    return tree
+
+
+def _put(tree: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    first, *rest = path
+    return {**tree, first: _put(tree.get(first, {}), tuple(rest), value) if rest else value}
