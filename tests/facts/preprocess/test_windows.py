@@ -68,7 +68,7 @@ def test_windows_that_cannot_be(fields, window, before, message):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"reduce": "sum"}, "ParallelWindows.reduce='sum'; valid: mean, max"), ({"original": 0}, "original=0 must be at least 1")],
+    [({"reduce": "sum"}, "ParallelWindows.reduce='sum'; valid: max, mean"), ({"original": 0}, "original=0 must be at least 1")],
 )
 def test_bad_fields(fields, message):
     with pytest.raises(ConfigError, match=message):
