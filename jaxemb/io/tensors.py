@@ -109,15 +109,17 @@ class TensorFiles:
         except (OSError, ValueError) as e:
             raise WeightsError(f"{printable(tensor.file)} cannot be read: {e}") from e
 
-    def read(
-        self, name: str, index: tuple[Any, ...] = (), *, view: Callable[[np.ndarray], np.ndarray] | None = None, dtype: Any = None
-    ) -> np.ndarray:
-        """A part of a tensor, copied: `index` of what `view` makes of it (a reshape, a transposition), in `dtype` (its own)."""
+    def copy(self, name: str, out: np.ndarray, index: tuple[Any, ...] = (), view: Callable[..., Any] | None = None) -> None:
+        """Fills `out` with a part of a tensor: `index` of what `view` makes of it (a reshape, a transposition)."""
         with self.mapped(name) as whole:
-            part = (whole if view is None else view(whole))[index]
-            found = aligned(part.shape, np.dtype(part.dtype if dtype is None else dtype))
-            np.copyto(found, part, casting="unsafe")
-            del part, whole
+            np.copyto(out, (whole if view is None else view(whole))[index], casting="unsafe")
+            del whole
+
+    def read(self, name: str, dtype: Any = None) -> np.ndarray:
+        """A whole tensor, in `dtype` (None: its own)."""
+        tensor = self[name]
+        found = np.empty(tensor.shape, np.dtype(DTYPES.get(tensor.dtype, "f4") if dtype is None else dtype))
+        self.copy(name, found)
         return found
 
     # ---- the files ---------------------------------------------------------------------------------------------------------------

