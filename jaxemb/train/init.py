@@ -17,6 +17,10 @@ from jaxemb.run.folder import Run
 Say = Callable[[str], None]
 
 
+class SourceError(ValueError):
+    """What an experiment starts from is not here, or cannot be read."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Init(abc.ABC):
     """First values of arrays of the state. What it leaves out stays as initialised."""

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxemb.ops.paths import by_path, map_paths
 from jaxemb.run.checkpoint import CheckpointError, Checkpoints
 from jaxemb.run.folder import RunError
-from jaxemb.train.init import check
+from jaxemb.train.init import SourceError, check
 from jaxemb.train.setup import new_state, state_shapes
 from jaxemb.train.state import TrainState, items_of, state_of
 
@@ -61,6 +61,6 @@ def untrained(experiment: Experiment, mesh: Mesh, say: Callable[[str], None] = p
     """`first_state` for a run that is looked at; a copied run may have left behind what it started from, which is then said."""
     try:
         return first_state(experiment, mesh, say)
-    except (RunError, CheckpointError) as e:
+    except (RunError, CheckpointError, SourceError) as e:
         say(f"untrained here means the random initialisation, since what the run started from is not here: {e}")
         return new_state(experiment, mesh)

@@ -1,0 +1,65 @@
+"""Where a pretrained model is: a folder of this machine, or one of the Hugging Face hub, downloaded once into its cache."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from jaxemb.files import exists, is_folder, printable
+from jaxemb.io.tensors import WeightsError
+
+ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""How the hub names a model: org/name."""
+WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+"""Configs, weights, tokenizers; other frameworks' copies of the weights stay there."""
+UNWANTED = ("onnx/*", "openvino/*", "original/*", "*.msgpack", "*.h5", "*.bin")
+
+
+class HubError(WeightsError):
+    """A model that is neither a folder here nor can be had from the hub."""
+
+
+def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """The folder of a model: the folder itself where there is one, else that of the hub id "org/name", at a `revision` (a branch, a
+    tag or a commit). With HF_HUB_OFFLINE=1 only the hub's cache is looked at."""
+    if is_folder(model):
+        if revision is not None:
+            raise HubError(f"revision={revision!r} is for models of the hub, and {printable(model)} is a folder")
+        return Path(model)
+    if exists(model):
+        raise HubError(f"{printable(model)} is a file; name the folder that holds config.json and the weights")
+    if not ID.fullmatch(name := os.fspath(model)):
+        raise HubError(f"there is no folder {printable(name)}, and it is no id of the Hugging Face hub, which are written org/name")
+    return Path(_download(name, revision))
+
+
+def _download(name: str, revision: str | None) -> str:
+    try:
+        import huggingface_hub as hub
+    except ImportError as e:
+        raise HubError(
+            f"there is no folder {name}; to have it from the Hugging Face hub, `pip install 'jaxemb[hub]'` (huggingface_hub)"
+        ) from e
+    shown = f"{name} at revision {revision}" if revision else name
+    try:
+        return hub.snapshot_download(name, revision=revision, allow_patterns=[*WANTED], ignore_patterns=[*UNWANTED])
+    except hub.errors.GatedRepoError as e:
+        raise HubError(
+            f"{shown}: the hub gives it only to those who accepted its terms: do so on its page, then `hf auth login`"
+        ) from e
+    except hub.errors.RevisionNotFoundError as e:
+        raise HubError(f"there is no folder {name}, and the hub has no revision {revision!r} of it") from e
+    except hub.errors.RepositoryNotFoundError as e:
+        raise HubError(f"there is no folder {name} here and no such model on the hub (or it is private: `hf auth login`)") from e
+    except (hub.errors.LocalEntryNotFoundError, hub.errors.OfflineModeIsEnabled, OSError) as e:
+        raise HubError(_offline(hub, name, shown, e)) from e
+
+
+def _offline(hub: Any, name: str, shown: str, e: Exception) -> str:
+    why = "HF_HUB_OFFLINE is set" if hub.constants.HF_HUB_OFFLINE else f"the hub cannot be reached: {str(e).splitlines()[0][:200]}"
+    return (
+        f"there is no folder {name}, {shown} is not in the cache of the hub ({hub.constants.HF_HUB_CACHE}), and {why}. Where there "
+        f"is a connection, `hf download {name} --local-dir FOLDER` makes a folder that you can copy here and name instead"
+    )
