@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxemb.config import ConfigError
 from jaxemb.nn.base import Encoder
 from jaxemb.nn.block import Block
@@ -52,7 +54,10 @@ def extended_variables(extend: Any, variables: Mapping[str, Any], path: tuple[st
     rows that are trained and those that stay as they are; otherwise `variables` themselves."""
     if not isinstance(extend, Extended):
         return dict(variables)
-    parts = extend.variables_from(_at(variables["params"], (*path, "pos"))["table"])
+    table = _at(variables["params"], (*path, "pos"))["table"]
+    parts = extend.variables_from(
+        jnp.asarray(table)[max(len(table) - extend.original, 0) :]
+    )  # `Learned.first` rows that no token reads
     params = _put(variables["params"], (*path, "pos"), parts["params"])
     constants = _put(variables.get("constants", {}), (*path, "pos"), parts["constants"])
     return {**variables, "params": params, "constants": constants}
@@ -75,21 +80,26 @@ def _around(extend: PosEmb, own: PosEmb) -> PosEmb:
 
 def _wrapped(extend: PosEmb, own: PosEmb) -> PosEmb:
     if isinstance(extend, Extended):
-        if not isinstance(own, Learned) or own.shape != (extend.original,):
+        if not isinstance(own, Learned) or rows(own) != extend.original:
             raise ConfigError(f"Extended(original={extend.original}) grows a learned table of so many rows")
         return extend
     assert isinstance(extend, _Wrapper)
     of = _wrapped(extend.of, own) if isinstance(extend.of, _Wrapper | Extended) else own
     around = extend.clone(of=of, name=None)  # without the name that it got inside another wrapper: all are named anew
     original = getattr(extend, "original", None)
-    if isinstance(own, Learned) and isinstance(original, int) and original > own.shape[0]:
-        raise ConfigError(f"{type(extend).__name__}.original={original} is more than the {own.shape[0]} rows of the table")
+    if isinstance(own, Learned) and isinstance(original, int) and original > rows(own):
+        raise ConfigError(f"{type(extend).__name__}.original={original} is more than the {rows(own)} rows of the table")
     return around
+
+
+def rows(own: Learned) -> int:
+    """How many positions along the first axis a table has rows for."""
+    return own.shape[0] - own.first
 
 
 def _takes(own: PosEmb) -> str:
     names = TABLE if isinstance(own, Learned) else ROTARY if isinstance(own, Rotary) else ANY
-    shown = f"{type(own).__name__}(shape={own.shape})" if isinstance(own, Learned) else type(own).__name__
+    shown = f"Learned, {rows(own)} rows" if isinstance(own, Learned) else type(own).__name__
     around = f" around {type(own.of).__name__}" if isinstance(own, _Wrapper) else ""
     return f"{shown}{around}, which takes: {', '.join(names)}"
 

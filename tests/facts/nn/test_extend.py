@@ -84,6 +84,10 @@ def test_tuned_rows_begin_as_the_interpolated_table(variables):
     expected = tokens(extended(BERT, Interpolated(factor=2, original=6)), variables[BERT], IDS[:, :12])
     np.testing.assert_allclose(tokens(longer, own, IDS[:, :12]), expected, atol=1e-5)
     np.testing.assert_array_equal(tokens(longer, own, IDS[:, :6]), tokens(BERT, variables[BERT], IDS[:, :6]))
+    two = np.concatenate([np.zeros((2, 8), np.float32), variables[BERT]["params"]["pos"]["table"]])
+    roberta = extended_variables(grown, {"params": {"pos": {"table": two}}}, ())  # whose table begins with rows that no token reads
+    np.testing.assert_array_equal(roberta["constants"]["pos"]["table"], own["constants"]["pos"]["table"])
+    assert isinstance(extended(encoder(Learned(shape=(8,), first=2)), grown).pos, Extended)
     assert extended_variables(Grouped(), variables[BERT]) == variables[BERT]
     nested = extended_variables(grown, {"params": {"encoder": variables[BERT]["params"]}})
     np.testing.assert_array_equal(nested["constants"]["encoder"]["pos"]["table"], own["constants"]["pos"]["table"])
@@ -155,7 +159,12 @@ def test_self_extend_reaches_the_last_distance_of_training():
             "YaRN changes the frequencies of Rotary, it cannot wrap Learned; .*Recurrent, Extended, LogitScale, Parallel",
         ),
         (LLAMA, Extended(original=6), "Extended.original=6. grows a learned table of so many rows; .* are Rotary, which takes:"),
-        (BERT, Extended(original=7), r"Extended.original=7. grows .*; the positions of this model are Learned\(shape=\(6,\)\)"),
+        (BERT, Extended(original=7), r"Extended.original=7. grows .*; the positions of this model are Learned, 6 rows"),
+        (
+            encoder(Learned(shape=(8,), first=2)),
+            Grouped(factor=2, original=7),
+            "Grouped.original=7 is more than the 6 rows of the table",
+        ),
         (BERT, Grouped(factor=2, original=7), "Grouped.original=7 is more than the 6 rows of the table"),
         (encoder(ALiBi()), NTK(), "cannot wrap ALiBi; the positions of this model are ALiBi, which takes: Interpolated, Grouped"),
         (encoder(YaRN()), SelfExtend(), "it cannot wrap YaRN, only Rotary; the positions of this model are YaRN around Rotary"),
