@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.posemb.fourier import LearnableFourier as LearnableFourier
     from jaxemb.posemb.irpe import IRPE as IRPE
     from jaxemb.posemb.learned import Learned as Learned
+    from jaxemb.posemb.llama3 import Llama3 as Llama3
     from jaxemb.posemb.logit_scale import LogitScale as LogitScale
     from jaxemb.posemb.loope import LOOPE as LOOPE
     from jaxemb.posemb.loope import Offsets as Offsets

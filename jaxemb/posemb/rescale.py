@@ -179,10 +179,16 @@ class YaRN(_Spectrum):
     """Waves that turn more often than this within Lo are not interpolated,"""
     slow: float = 1.0
     """those that turn less often than this entirely."""
+    multiplier: float | None = None
+    """Of cosines and sines; None: 0.1 ln s + 1."""
+    whole: bool = True
+    """The bounds of the ramp are rounded to whole numbers, outwards."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_factor("YaRN", self.factor, self.original)
+        if self.multiplier is not None and self.multiplier <= 0:
+            raise ConfigError(f"YaRN.multiplier must be above 0, is {self.multiplier}")
         if not 0 < self.slow < self.fast:
             raise ConfigError(f"YaRN needs 0 < slow < fast, not slow={self.slow}, fast={self.fast}")
 
@@ -198,17 +204,21 @@ class YaRN(_Spectrum):
 
     def attention_factor(self, axis: int = 0) -> float:
         """What cosines and sines are multiplied by."""
+        if self.multiplier is not None:
+            return self.multiplier
         s = of_axis(self.factor, axis)
         return 0.1 * math.log(s) + 1 if s > 1 else 1.0
 
-    def bounds(self, width: int, axis: int = 0) -> tuple[int, int]:
+    def bounds(self, width: int, axis: int = 0) -> tuple[float, float]:
         """(low, high): the frequencies between which the ramp rises, for an axis of this many features."""
 
         def turning(turns: float) -> float:
             return width * math.log(of_axis(self.original, axis) / (turns * 2 * math.pi)) / (2 * math.log(self.of.base))
 
-        low, high = math.floor(turning(self.fast)), math.ceil(turning(self.slow))
-        return min(max(low, 0), width - 1), min(max(high, 0), width - 1)
+        low, high = turning(self.fast), turning(self.slow)
+        if self.whole:
+            low, high = math.floor(low), math.ceil(high)
+        return float(min(max(low, 0), width - 1)), float(min(max(high, 0), width - 1))
 
 
 def longer(window: int | None, factor: Factor, original: int | tuple[int, ...] | None = None) -> int | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxemb.config import ConfigError, suggest
+from jaxemb.config import ConfigError, from_json, suggest, to_json
 from jaxemb.pooling.base import Pooling
 
 
@@ -139,7 +139,19 @@ def port(values: Mapping[str, Any], *, causal: bool | None = None, where: str = 
     if causal is not None and not getattr(module, "DECODERS", False):
         raise ConfigError(f"causal={causal} is for decoders, and {kind!r} is none")
     config = Config(values, where)
-    return module.build(config) if causal is None else module.build(config, causal)
+    return _own_objects(module.build(config) if causal is None else module.build(config, causal))
+
+
+def _own_objects(found: Port | Towers) -> Port | Towers:
+    """The same with no module in two fields, which linen would give one set of parameters."""
+    if isinstance(found, Towers):
+        return found._replace(text=_own_objects(found.text), image=_own_objects(found.image))
+    own = {
+        name: part._replace(module=from_json(to_json(part.module)))
+        for name, part in found._asdict().items()
+        if isinstance(part, Part)
+    }
+    return found._replace(**own)
 
 
 def families() -> dict[str, str]:
@@ -187,3 +199,11 @@ def below(prefix: str, names: Mapping[str, Source]) -> dict[str, Source]:
 def pooled(module: Pooling) -> Part:
     """A pooling without parameters."""
     return Part(module, {})
+
+
+def period(kinds: Sequence[Any]) -> Sequence[Any]:
+    """The shortest beginning that repeats: what `Transformer.blocks` wants of layers of several kinds."""
+    for n in range(1, len(kinds)):
+        if all(kind == kinds[i % n] for i, kind in enumerate(kinds)):
+            return kinds[:n]
+    return kinds
