@@ -41,13 +41,17 @@ class Features(NamedTuple):
     tokens: Array
     """b n d: one row a token, aligned with the positions that went in (no class or register tokens)."""
     mask: Array
-    """b n, bool: False where a token is padding."""
+    """b n, bool: False where a token is padding, and for a pooling also where it does not count, such as those of a prompt."""
     layers: tuple = ()
     """The outputs of the layers that were asked for, each b n d, before the final norm."""
     prefix: Array | None = None
     """b p d: the class token (first, if there is one) and the register tokens; None without either."""
     ids: Array | None = None
     """b n: the token ids, where the inputs were such."""
+    seen: Array | None = None
+    """b n, bool: False where a token is padding alone, where `mask` leaves out others as well; None: `mask` says it."""
+    chunks: Array | None = None
+    """b n, int: the part of its text that a token belongs to (0, 1, ...; -1: none), where parts get vectors of their own."""
 
 
 class Now(NamedTuple):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jaxemb.layers.cross import CrossBlock
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.layers.projector import Projector
 from jaxemb.masks.fixed_blocks import FixedBlocks
@@ -24,6 +25,9 @@ from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.objectives.vicreg import VICReg
+from jaxemb.pooling.chunk_means import ChunkMeans
+from jaxemb.pooling.latent_attention import LatentAttention, LatentAttentionPaper
+from jaxemb.pooling.trainable import MultiLayer, TrainablePooling
 from jaxemb.posemb.extended import Extended
 from jaxemb.posemb.seqpe import SeqPE
 from jaxemb.views.crops import CropViews
@@ -57,6 +61,11 @@ TINY: dict[type, dict[str, Any]] = {
     NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
     SimCLR: {"encoder": ENCODER, "projector": PROJECTOR},
     VICReg: {"encoder": ENCODER, "projector": PROJECTOR},
+    ChunkMeans: {"chunks": 3},
+    LatentAttention: {"latents": 4, "block": CrossBlock(2)},
+    LatentAttentionPaper: {"latents": 4, "heads": 2},
+    MultiLayer: {"latents": 4, "block": CrossBlock(2)},
+    TrainablePooling: {"latents": 4, "block": CrossBlock(2)},
     Extended: {"original": 8},
     SeqPE: {"width": 16, "heads": 2, "depth": 1, "limit": 12, "pivots": 2, "candidates": 3, "windows": 2, "samples": 3},
 }

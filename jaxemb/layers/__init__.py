@@ -6,6 +6,7 @@ from jaxemb.lazy import attach
 
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.layers.conv import Conv as Conv
+    from jaxemb.layers.cross import CrossBlock as CrossBlock
     from jaxemb.layers.dense import Dense as Dense
     from jaxemb.layers.dense import FromHeads as FromHeads
     from jaxemb.layers.dense import ToHeads as ToHeads

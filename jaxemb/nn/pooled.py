@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.nn.base import Encoder
+from jaxemb.nn.block import Layers
 from jaxemb.nn.transformer import Transformer
 from jaxemb.ops.allow import Allow
 from jaxemb.pooling.base import Pooling
@@ -22,7 +23,8 @@ class Pooled(nn.Module):
 
     A batch holds `images`, or `tokens` (b n, ids) with `mask` (b n, False where one is padding), and where a model wants them
     `types` (b n, kinds of tokens) and `pooled` (b n, False where a token is seen by the others but left out of the pooling, as
-    those of an instruction). Parameters: encoder, pooling, heads_0, heads_1, ...
+    those of an instruction) and `chunks` (b n, the part of its text that a token belongs to, for `ChunkMeans`). Parameters:
+    encoder, pooling, heads_0, heads_1, ...
     """
 
     encoder: Encoder = field(default_factory=Transformer)
@@ -30,14 +32,15 @@ class Pooled(nn.Module):
     heads: tuple[nn.Module, ...] = ()
     """From vector to vector, one after the other."""
 
-    def __call__(self, batch: Batch) -> Float[Array, "b d"]:
+    def __call__(self, batch: Batch) -> Float[Array, "b *m d"]:
         return self.encode(batch)
 
-    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b *m d"]:
         """The embedding of each row; `role` changes nothing here, prompts are part of the tokens."""
-        f = self.features(batch)
+        f = self._features(batch, self.pooling.wants(self.encoder.depth) if isinstance(self.encoder, Layers) else ())
         if "pooled" in batch:
-            f = f._replace(mask=f.mask & batch["pooled"])
+            f = f._replace(mask=f.mask & batch["pooled"], seen=f.mask)
+        f = f._replace(chunks=batch.get("chunks"))
         z = self.pooling(f)
         for head in self.heads:
             z = head(z)
@@ -45,7 +48,12 @@ class Pooled(nn.Module):
 
     def features(self, batch: Batch, role: str = "document") -> Features:
         """The tokens behind it."""
+        return self._features(batch)
+
+    def _features(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+        how: dict[str, Any] = {"layers": layers} if layers else {}
         if "tokens" not in batch:
-            return self.encoder(batch["images"])
-        how: dict[str, Any] = {"types": batch["types"]} if "types" in batch else {}
+            return self.encoder(batch["images"], **how)
+        if "types" in batch:
+            how["types"] = batch["types"]
         return self.encoder(batch["tokens"], allow=Allow(batch.get("mask")), **how)

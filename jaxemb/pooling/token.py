@@ -12,15 +12,23 @@ from jaxemb.types import Features
 
 
 class Token(Pooling):
-    """The class token; `Token(last=True)` the last valid token instead, as in decoders."""
+    """The class token that the encoder adds; `Token(last=True)` the last token that counts instead, as in decoders.
+
+    `First` is the first one that counts. Nothing counts: zeros for the last.
+    """
 
     last: bool = False
-    """Take the last token that is not padding, for encoders without a class token."""
+    """Take the last token that counts, for encoders without a class token."""
 
     def __call__(self, f: Features) -> Float[Array, "b d"]:
         if self.last:
-            at = f.mask.shape[1] - 1 - f.mask[:, ::-1].argmax(1)
-            return f.tokens[jnp.arange(at.shape[0]), at]
+            return last(f.tokens, f.mask)
         if f.prefix is None:
-            raise ConfigError("Token pooling needs an encoder with class_token=True (or Token(last=True))")
+            raise ConfigError("Token pooling needs an encoder with class_token=True (or First(), or Token(last=True))")
         return f.prefix[:, 0]
+
+
+def last(tokens: Float[Array, "b n d"], mask: Array) -> Float[Array, "b d"]:
+    """The last token of each row where the mask is True; zeros where there is none."""
+    at = mask.shape[1] - 1 - mask[:, ::-1].argmax(1)
+    return jnp.where(mask.any(1)[:, None], tokens[jnp.arange(at.shape[0]), at], 0)

@@ -23,3 +23,7 @@ def test_last_is_the_last_valid_one():
 def test_without_a_class_token_it_says_so():
     with pytest.raises(ConfigError, match="class_token=True"):
         Token().apply({}, Features(TOKENS, jnp.ones((1, 4), bool)))
+
+
+def test_last_of_nothing_is_zero():
+    np.testing.assert_array_equal(Token(last=True).apply({}, Features(TOKENS, jnp.zeros((1, 4), bool))), [[0, 0, 0]])
