@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import logging
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -14,15 +18,25 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError, suggest
+from jaxemb.io.feeding import Piece, Tally, ahead, pieces
+from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress
+from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights
-from jaxemb.ops.similarity import unit
+from jaxemb.ops.closeness import SIMILARITIES, Similarity, all_pairs, row_by_row
+from jaxemb.ops.quantize import Precision
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
-from jaxemb.train.encode import Bound, Encoder, length
+from jaxemb.train.encode import Bound, Encoder, compiled, length
 from jaxemb.train.recipe import trained
-from jaxemb.train.setup import zeros_of
-from jaxemb.train.sharding import make_mesh
+from jaxemb.train.sharding import batch_sharding, make_mesh, replicated, row_shards
+
+OUTPUTS = {"sentence_embedding": "encode", "token_embeddings": "features"}
+"""The method of a model behind each `output_value`."""
+AHEAD = 2
+"""Batches that are on the devices at a time."""
+
+log = logging.getLogger("jaxemb")
 
 
 class Embedder:
@@ -38,14 +52,27 @@ class Embedder:
         model: Any,
         variables: Mapping[str, Any],
         preprocess: Preprocess,
-        prompts: Mapping[str, str] = MappingProxyType({}),
+        prompts: Mapping[str, str] | None = None,
         mesh: Mesh | None = None,
+        *,
+        default_prompt_name: str | None = None,
+        similarity_fn_name: Similarity = "cosine",
+        truncate_dim: int | None = None,
     ):
-        """`variables` are what `model.apply` takes; `prompts` go before text, by name: {"query": "query: "}; None as `mesh`: all
-        devices side by side."""
-        self.model, self.preprocess, self.prompts = model, preprocess, dict(prompts)
+        """`variables` are what `model.apply` takes; `prompts` go before text, by name: {"query": "query: "}, None: those that the
+        preprocessing was made with; None as `mesh`: all devices side by side."""
+        self.model, self.preprocess = model, preprocess
+        self.prompts = dict(getattr(preprocess, "prompts", {}) if prompts is None else prompts)
         self.mesh = make_mesh({"data": -1}) if mesh is None else mesh
         self.variables = variables
+        if default_prompt_name is not None and default_prompt_name not in self.prompts:
+            raise ConfigError(
+                f"default_prompt_name={default_prompt_name!r}: no such prompt{suggest(default_prompt_name, self.prompts)}"
+            )
+        self.default_prompt_name = default_prompt_name
+        choose("similarity_fn_name", similarity_fn_name, SIMILARITIES)
+        self.similarity_fn_name: Similarity = similarity_fn_name
+        self.truncate_dim = truncate_dim
         self._encoders: dict[int, Encoder] = {}
 
     @classmethod
@@ -69,48 +96,96 @@ class Embedder:
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        output_value: str = "sentence_embedding",
+        precision: Precision = "float32",
+        ranges: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
-        show_progress_bar: bool | None = None,
-    ) -> Float[np.ndarray, "*n d"]:
+        report: bool = False,
+    ) -> Any:
         """The embeddings of inputs, a row each: strings for a model of text, in a list, a tuple or an array; file names, Pillow
         images or arrays in a list, or one array n H W c, for a model of images (uint8 or floats in [0, 1], of any size).
 
         A single string or file name gives a single vector. `prompt` goes before each text, or the one of `prompts` that
-        `prompt_name` names. `normalize_embeddings`: rows of length 1. `truncate_dim`: only the first entries (before normalising).
-        `batch_size`: inputs prepared and encoded at a time. `show_progress_bar`, None: where somebody is looking on.
+        `prompt_name` names, or the one that `default_prompt_name` does. `batch_size`: inputs prepared and encoded at a time; of
+        texts those of 128 tokens, so that a batch has as many tokens whatever their length. `show_progress_bar`, None: where
+        somebody is looking on.
+
+        `output_value="token_embeddings"`: a list of arrays, a vector a token. `truncate_dim`: only the first entries, before
+        `normalize_embeddings`, rows of length 1. `precision`: "int8", "uint8" (dimensions cut in 255 steps between their `ranges`
+        (2 d), or between the smallest and largest of these embeddings), "binary", "ubinary" (a bit a dimension). `report=True`:
+        (embeddings, what was done: rows cut, tokens lost, padding, prompt, pooling, speed).
         """
-        prompt = self._prompt(prompt_name, prompt)
-        return self._encode(inputs, "document", prompt, batch_size, normalize_embeddings, truncate_dim, show_progress_bar)
+        how = locals()
+        return self._encode("document", **{k: v for k, v in how.items() if k != "self"})
 
-    def encode_query(self, inputs: Any, **options: Any) -> Float[np.ndarray, "*n d"]:
+    def encode_query(self, inputs: Any, **options: Any) -> Any:
         """`encode` for the questions of a search: in the role "query", with the prompt "query" where there is one."""
-        return self._in_role("query", inputs, **options)
+        return self._in_role("query", ("query",), inputs, options)
 
-    def encode_document(self, inputs: Any, **options: Any) -> Float[np.ndarray, "*n d"]:
-        """`encode` for what is searched: in the role "document", with the prompt "document" where there is one."""
-        return self._in_role("document", inputs, **options)
+    def encode_document(self, inputs: Any, **options: Any) -> Any:
+        """`encode` for what is searched: in the role "document", with the prompt "document", else "passage" or "corpus"."""
+        return self._in_role("document", ("document", "passage", "corpus"), inputs, options)
 
-    def _in_role(self, role: str, inputs: Any, *, prompt_name: str | None = None, prompt: str | None = None, **options: Any) -> Any:
-        if prompt_name is None and prompt is None and role in self.prompts:
-            prompt_name = role
-        defaults = {"batch_size": 32, "normalize_embeddings": False, "truncate_dim": None, "show_progress_bar": None}
+    def _in_role(self, role: str, names: Sequence[str], inputs: Any, options: dict[str, Any]) -> Any:
+        defaults = {name: p.default for name, p in inspect.signature(self.encode).parameters.items() if name != "inputs"}
         if wrong := [name for name in options if name not in defaults]:
             raise TypeError(f"encode_{role} has no argument {wrong[0]!r}")
-        return self._encode(inputs, role, self._prompt(prompt_name, prompt), *(defaults | options).values())
+        options = defaults | options
+        if options["prompt_name"] is None and options["prompt"] is None:
+            options["prompt_name"] = next((name for name in names if name in self.prompts), None)
+        return self._encode(role, inputs, **options)
 
     def _prompt(self, name: str | None, prompt: str | None) -> str:
+        if name is not None and prompt is not None:
+            raise ConfigError(f"two prompts: prompt_name={name!r} and prompt={prompt!r}; give one")
+        name = self.default_prompt_name if name is None and prompt is None else name
         if name is not None and name not in self.prompts:
             raise ConfigError(f"prompt_name={name!r}: there is no such prompt{suggest(name, self.prompts)}")
+        if prompt is not None and not isinstance(prompt, str):
+            raise ConfigError(f"prompt is a string, not a {type(prompt).__name__}")
         return prompt if prompt is not None else self.prompts[name] if name is not None else ""
 
     def _encode(
-        self, inputs: Any, role: str, prompt: str, batch_size: int, normal: bool, truncate_dim: int | None, shown: bool | None
-    ) -> Float[np.ndarray, "*n d"]:
+        self,
+        role: str,
+        inputs: Any,
+        prompt_name: str | None,
+        prompt: str | None,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        output_value: str,
+        precision: Precision,
+        ranges: Any,
+        normalize_embeddings: bool,
+        truncate_dim: int | None,
+        report: bool,
+    ) -> Any:
+        began, text = time.perf_counter(), self._prompt(prompt_name, prompt)
+        items, single = self._items(inputs)
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+        choose("output_value", output_value, OUTPUTS)
+        finish = Finish(precision, ranges, normalize_embeddings, self.truncate_dim if truncate_dim is None else truncate_dim)
+        if single and finish.finds_ranges:
+            raise ConfigError(f"precision={precision!r} of a single input needs `ranges`: it has none of its own")
+        method, tally = OUTPUTS[output_value], Tally()
+        shown = not single and (sys.stderr.isatty() if show_progress_bar is None else show_progress_bar)
+        found = self._run(items, role, text, batch_size, method, tally, finish, shown)
+        z = collect(found, len(items))
+        z = finish.none(self._width(method)) if z is None else finish.whole(z)
+        if tally.cut:
+            self._say_cut(tally)
+        z = z[0] if single else z
+        return (z, self._report(tally, text, finish, time.perf_counter() - began)) if report else z
+
+    def _items(self, inputs: Any) -> tuple[Any, bool]:
+        """(inputs in a row, whether it was a single one)."""
         if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "UO" and inputs.ndim < 2:
             inputs = inputs.tolist()  # strings, file names or images; without an axis a single one
         if isinstance(inputs, (str, Path)):
-            return self._encode([inputs], role, prompt, batch_size, normal, truncate_dim, False)[0]
+            return [inputs], True
         array = isinstance(inputs, np.ndarray)
         if not isinstance(inputs, (Sequence, np.ndarray)) or isinstance(inputs, (bytes, bytearray)) or (array and inputs.ndim < 2):
             shape = f" of shape {inputs.shape} and type {inputs.dtype}" if array else ""
@@ -122,21 +197,71 @@ class Embedder:
             raise ConfigError(f"an array of strings or objects has one axis, a row each, not the shape {inputs.shape}")
         if array and inputs.ndim != 4 and "images" in self.preprocess.spec:
             raise ConfigError(f"an array of images has the shape (n, H, W, c), not {inputs.shape}; write [image] for a single one")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
-        inputs = self.preprocess.prompted(inputs, prompt) if prompt else inputs
-        model = self._encoder(batch_size)
-        pieces = [model.encode(batch, role=role) for batch in self._prepared(inputs, role, batch_size, shown)]
-        z = np.concatenate(pieces) if pieces else model.encode(zeros_of(self.preprocess.spec, 0), role=role)
-        if truncate_dim is not None:
-            if not 1 <= truncate_dim <= z.shape[-1]:
-                raise ConfigError(f"truncate_dim must lie in 1 to {z.shape[-1]}, the width of the embeddings, not {truncate_dim}")
-            z = z[:, :truncate_dim]
-        return unit(z) if normal else z
+        return inputs, False
 
-    def similarity(self, a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-        """Cosines of all pairs of rows."""
-        return unit(a) @ unit(b).T
+    def _run(
+        self, items: Any, role: str, prompt: str, size: int, method: str, tally: Tally, finish: Finish, shown: bool
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """(rows, what the method gives for them), in any order. Batches are made ahead, and fetched while the next is computed."""
+        run = compiled(self.model, method, role, replicated(self.mesh))
+        place = batch_sharding(self.mesh)
+        made = ahead(pieces(self.preprocess, items, role, prompt, size, row_shards(self.mesh), tally))
+        running: deque[tuple[Piece, Any]] = deque()
+        with contextlib.closing(made), progress(len(items), shown) as advance:
+            for piece in made:
+                running.append((piece, run(self.variables, jax.tree.map(lambda x: placed(x, place), piece.arrays))))
+                if len(running) > AHEAD:
+                    advance(len(running[0][0].rows))
+                    yield fetched(*running.popleft(), finish)
+            for piece, out in running:
+                yield fetched(piece, out, finish)
+                advance(len(piece.rows))
+
+    def _width(self, method: str) -> int:
+        """Of an embedding, without computing one."""
+        example = {n: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for n, s in self.preprocess.spec.items()}
+        out = jax.eval_shape(lambda v, b: self.model.apply(v, b, method=method), self.variables, example)
+        return (out.tokens if method == "features" else out).shape[-1]
+
+    def _say_cut(self, tally: Tally) -> None:
+        log.warning(
+            "%d of %d texts were longer than %d tokens and were cut: %d of %d tokens are not in the embeddings",
+            tally.cut,
+            tally.rows,
+            self.max_length,
+            tally.lost,
+            tally.lost + tally.tokens,
+        )
+
+    def _report(self, tally: Tally, prompt: str, finish: Finish, seconds: float) -> Report:
+        return Report(
+            rows=tally.rows,
+            rows_cut=tally.cut,
+            tokens=tally.tokens,
+            tokens_lost=tally.lost,
+            padding=1 - tally.tokens / tally.places if tally.places else 0.0,
+            max_length=self.max_length,
+            prompt=prompt,
+            prompt_tokens=tally.prompt_tokens,
+            pooling=brief(getattr(self.model, "pooling", None)),
+            dtype=str(getattr(getattr(self.model, "encoder", None), "dtype", "float32")),
+            width=finish.width,
+            precision=finish.precision,
+            seconds=seconds,
+        )
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens of a text at most; None where inputs are none."""
+        return getattr(self.preprocess, "length", None)
+
+    def similarity(self, a: Any, b: Any) -> Float[np.ndarray, "n m"]:
+        """Of all pairs of rows, by `similarity_fn_name`: "cosine", "dot", "euclidean" or "manhattan" (negative: -|a - b|)."""
+        return all_pairs(a, b, self.similarity_fn_name)
+
+    def similarity_pairwise(self, a: Any, b: Any) -> Float[np.ndarray, " n"]:
+        """Of the first row of each, of the second, and so on."""
+        return row_by_row(a, b, self.similarity_fn_name)
 
     def features(self, arrays: dict[str, np.ndarray], role: str = "document") -> Any:
         """The token features (see `jaxemb.types.Features`) of preprocessed arrays, as `preprocess` gives them."""
@@ -157,16 +282,6 @@ class Embedder:
         if batch not in self._encoders:
             self._encoders[batch] = Encoder(self.model, self.mesh, batch)
         return self._encoders[batch].bind(self.variables)
-
-    def _prepared(self, inputs: Any, role: str, size: int, shown: bool | None) -> Iterator[dict[str, np.ndarray]]:
-        """Batches of preprocessed inputs: only one is in memory."""
-        starts: Any = range(0, len(inputs), size)
-        if sys.stderr.isatty() if shown is None else shown:
-            from rich.progress import track
-
-            starts = track(starts, "encoding")
-        for start in starts:
-            yield self.preprocess(inputs[start : start + size], role)
 
 
 def load(run: Where, *, step: int | None = None, weights: str = "ema", say: Callable[[str], None] = print) -> Embedder:

@@ -1,7 +1,7 @@
 """The files that say what sentence-transformers makes of a model: its modules, prompts and similarity.
 
-modules.json is a chain: a Transformer, what pools its tokens, layers after it. Releases differ in the paths of classes, of which only
-the last part counts, and in the names of fields.
+modules.json is a chain: a Transformer, what pools its tokens, layers after it. Releases differ in the paths of classes, of which
+only the last part counts, and in the names of fields.
 """
 
 from __future__ import annotations

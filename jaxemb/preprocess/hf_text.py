@@ -33,6 +33,16 @@ class Cut(NamedTuple):
     lost: Int[np.ndarray, " n"]
     """Tokens of each text that are not."""
 
+    def rows(self, rows: Int[np.ndarray, " k"]) -> Cut:
+        """Some of the texts. Their ids are not copied."""
+        return Cut(self.ids, self.starts[rows], self.lengths[rows], self.lost[rows])
+
+    def after(self, other: Cut) -> Cut:
+        """These texts after those of another one."""
+        starts = np.concatenate([other.starts, self.starts + len(other.ids)])
+        both = (np.concatenate(pair) for pair in ((other.lengths, self.lengths), (other.lost, self.lost)))
+        return Cut(np.concatenate([other.ids, self.ids]), starts, *both)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainedText(Preprocess):
@@ -82,23 +92,24 @@ class PretrainedText(Preprocess):
         longest = int(cut.lengths.max(initial=0)) + sum(map(len, self._around[:2]))
         return self.padded(cut, np.arange(len(items)), self.bucket(longest), self.prompt_length(prompt))
 
-    # ---- from strings to ids ---------------------------------------------------------------------------------------------------------
+    # ---- from strings to ids -----------------------------------------------------------------------------------------------------
 
-    def cut(self, items: Items, prompt: str = "", first: int = 0) -> Cut:
-        """The ids of texts with a prompt before them. Errors count rows from `first`."""
-        texts = _strings(items, first)
+    def cut(self, items: Items, prompt: str = "", rows: Sequence[int] | np.ndarray | None = None) -> Cut:
+        """The ids of texts with a prompt before them. `rows`: what errors call them, where they are not 0, 1, 2, ..."""
+        name = range(len(items)) if rows is None else rows
+        texts = strings(items, name)
         if prompt or self.lower:
             texts = [(prompt + text).lower() if self.lower else prompt + text for text in texts]
         try:
             found = self._opened.encode_batch_fast(texts, add_special_tokens=False)
         except (UnicodeEncodeError, TypeError, ValueError) as e:
-            raise DataError(_broken(texts, first) or f"the tokenizer does not take these texts: {e}") from e
+            raise DataError(_broken(texts, name) or f"the tokenizer does not take these texts: {e}") from e
         whole = np.fromiter(map(len, found), np.int64, len(found))
         room = self.length - sum(map(len, self._around[:2]))
         kept = np.minimum(whole, room)
         if self.strict and (long := np.flatnonzero(whole > room)).size:
             raise DataError(
-                f"row {first + long[0]} has {whole[long[0]] + self.length - room} tokens, more than length={self.length}, and "
+                f"row {name[long[0]]} has {whole[long[0]] + self.length - room} tokens, more than length={self.length}, and "
                 "strict=True refuses to cut it"
             )
         ids = np.fromiter(
@@ -107,9 +118,10 @@ class PretrainedText(Preprocess):
             int(kept.sum()),
         )
         if self.vocabulary is not None and ids.size and ids.max() >= self.vocabulary:
-            row = first + int(np.searchsorted(np.cumsum(kept), int((ids >= self.vocabulary).argmax()), side="right"))
+            at = int((ids >= self.vocabulary).argmax())
+            row = name[int(np.searchsorted(np.cumsum(kept), at, side="right"))]
             raise DataError(
-                f"the tokenizer gives row {row} the id {ids.max()}, but the model's table has {self.vocabulary} rows: the tokenizer "
+                f"the tokenizer gives row {row} the id {ids[at]}, but the model's table has {self.vocabulary} rows: the tokenizer "
                 "belongs to other weights"
             )
         return Cut(ids, np.cumsum(kept) - kept, kept, whole - kept)
@@ -127,7 +139,7 @@ class PretrainedText(Preprocess):
         last = after[-1] if len(after) else int(cut.ids[-1]) if cut.ids.size else -1
         return len(before) + int(cut.lengths[0]) + len(after) - int(last in special)
 
-    # ---- from ids to arrays ----------------------------------------------------------------------------------------------------------
+    # ---- from ids to arrays ------------------------------------------------------------------------------------------------------
 
     def bucket(self, length: int) -> int:
         """The smallest length that fits, of those that are compiled: multiples of 8 up to 64, then four an octave."""
@@ -157,7 +169,7 @@ class PretrainedText(Preprocess):
             arrays["pooled"] = mask & (place >= prompt)
         return arrays
 
-    # ---- the tokenizer ---------------------------------------------------------------------------------------------------------------
+    # ---- the tokenizer -----------------------------------------------------------------------------------------------------------
 
     @property
     def _opened(self) -> Any:
@@ -171,7 +183,7 @@ class PretrainedText(Preprocess):
             raise DataError(f"this preprocessing was saved without its tokenizer: {FILE} is missing")
         return special_tokens(self.learned)
 
-    # ---- a family's own --------------------------------------------------------------------------------------------------------------
+    # ---- a family's own ----------------------------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> tuple[list[str], list[str]]:
         """The lines of a text file that are not empty; they have no names."""
@@ -184,7 +196,7 @@ class PretrainedText(Preprocess):
         return lines, []
 
     def prompted(self, items: Items, prompt: str) -> Items:
-        return [f"{prompt}{item}" for item in _strings(items, 0)]
+        return [f"{prompt}{item}" for item in strings(items, range(len(items)))]
 
     def state(self) -> dict[str, bytes]:
         return {} if self.learned is None else {FILE: self.learned.encode()}
@@ -231,14 +243,14 @@ def say_cut(length: int, text: str) -> None:
     log.warning("%s: this model takes %d tokens, and its vector knows nothing of the rest", text, length)
 
 
-def _strings(items: Any, first: int) -> Sequence[str]:
+def strings(items: Any, names: Sequence[int] | np.ndarray) -> Sequence[str]:
     """The items, if all are strings; else says which is not."""
     texts = items.tolist() if isinstance(items, np.ndarray) else items
     if set(map(type, texts)) <= {str}:
         return texts
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise DataError(f"row {first + i} is {_shown(text)}; a text is a string")
+            raise DataError(f"row {names[i]} is {_shown(text)}; a text is a string")
     return [str(text) for text in texts]  # NumPy's
 
 
@@ -249,12 +261,12 @@ def _shown(x: Any) -> str:
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _broken(texts: Sequence[str], first: int) -> str:
+def _broken(texts: Sequence[str], names: Sequence[int] | np.ndarray) -> str:
     """What is wrong with a text that is no Unicode."""
     for i, text in enumerate(texts):
         if found := SURROGATE.search(text):
             return (
-                f"row {first + i} has half of a surrogate pair (U+{ord(found[0]):04X}) at character {found.start()}: it was cut or "
+                f"row {names[i]} has half of a surrogate pair (U+{ord(found[0]):04X}) at character {found.start()}: it was cut or "
                 "decoded wrongly; text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') mends it"
             )
     return ""

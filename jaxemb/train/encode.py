@@ -57,9 +57,7 @@ class Encoder:
         if not callable(getattr(self._objective, method, None)):
             raise ConfigError(f"{type(self._objective).__name__} has no {method!r}: this evaluation cannot be run on it")
         if (method, role) not in self._compiled:
-            asked = inspect.signature(getattr(self._objective, method)).parameters
-            roles = (role,) if "role" in asked else ()
-            self._compiled[method, role] = _whole_method(self._objective, method, roles, self._whole)
+            self._compiled[method, role] = compiled(self._objective, method, role, self._whole)
         return self._compiled[method, role]
 
     def _batch_of(self, rows: Rows) -> int:
@@ -73,6 +71,12 @@ class Encoder:
         if len(x) < size:
             x = np.pad(x, [(0, size - len(x))] + [(0, 0)] * (x.ndim - 1))
         return jax.make_array_from_callback(x.shape, self._rows, lambda index: x[index])
+
+
+def compiled(objective: Any, method: str, role: str, whole: NamedSharding) -> Callable:
+    """f(variables, batch): a method of the objective in a role, where it knows roles, whole on every device."""
+    asked = inspect.signature(getattr(objective, method)).parameters
+    return _whole_method(objective, method, (role,) if "role" in asked else (), whole)
 
 
 @remembered
