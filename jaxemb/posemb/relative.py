@@ -7,6 +7,7 @@ import math
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 from jaxtyping import Float, Int, Num
@@ -23,8 +24,8 @@ class RelativeBuckets(PosEmb):
     """Adds a trained bias to the logits by distance: each of the near ones has its own, far ones share buckets that grow.
 
     With c buckets on a side (half of them, one for each direction; all with `causal`), distances below c/2 have a bucket each;
-    the others go to c/2 + floor(log(distance / (c/2)) / log(max_distance / (c/2)) (c/2)), at most c - 1. In causal form all
-    keys ahead share bucket 0. Sequences alone; positions may be real numbers.
+    the others go to c/2 + floor(log(distance / (c/2)) / log(max_distance / (c/2)) (c/2)), at most c - 1; of odd numbers the half is
+    rounded down, to its right too. In causal form all keys ahead share bucket 0. Sequences alone; positions may be real numbers.
     Parameters: `table` (buckets, h), one for all layers as in T5, drawn with std .02 (a choice). T5's logits are not divided by
     sqrt(e); ours are, the bias is not.
     """
@@ -43,8 +44,8 @@ class RelativeBuckets(PosEmb):
     def __post_init__(self) -> None:
         super().__post_init__()
         least = 2 if self.causal else 4
-        if self.buckets < least or self.buckets % least:
-            raise ConfigError(f"RelativeBuckets.buckets={self.buckets} must be a multiple of {least}")
+        if self.buckets < least:
+            raise ConfigError(f"RelativeBuckets.buckets must be at least {least}, is {self.buckets}")
         if self.max_distance <= self.side // 2:
             raise ConfigError(f"RelativeBuckets.max_distance={self.max_distance} must be above {self.side // 2}")
 
@@ -64,13 +65,23 @@ class RelativeBuckets(PosEmb):
     def bucket(self, offset: Num[Array, "*n"]) -> Int[Array, "*n"]:
         """The bucket of key minus query."""
         offset = offset.astype(jnp.result_type(float))
-        near = self.side // 2
-        # Where each bucket starts, as whole distances: counting them needs no logarithm, which could fall on the wrong side.
-        growth = (self.max_distance / near) ** (1 / (self.side - near))
-        starts = [*range(1, near + 1), *(math.ceil(near * growth**i - 1e-6) for i in range(1, self.side - near))]
         distance = jnp.maximum(-offset, 0) if self.causal else jnp.abs(offset)
-        bucket = jnp.searchsorted(jnp.asarray(starts, offset.dtype), distance, side="right").astype(jnp.int32)
+        bucket = jnp.searchsorted(jnp.asarray(self._starts(), offset.dtype), distance, side="right").astype(jnp.int32)
         return bucket if self.causal else bucket + jnp.where(offset > 0, self.side, 0).astype(jnp.int32)
+
+    def _starts(self) -> list[int]:
+        """The first whole distance of each bucket but 0. The logarithms are those of published code, in float32: at powers, their
+        rounding decides on which side a distance falls."""
+        near, single = self.side // 2, np.float32
+        distance = np.arange(near, self.max_distance + 1)
+        growth = log32(distance / near) / single(math.log(self.max_distance / near))
+        bucket = near + (growth * single(self.side - near)).astype(np.int64)
+        return [*range(1, near + 1), *(near + np.searchsorted(bucket, np.arange(near + 1, self.side))).tolist()]
+
+
+def log32(x: Any) -> np.ndarray:
+    """The logarithm of x as float32, rounded once, as that of torch: NumPy's own is off by one in the last place now and then."""
+    return np.log(np.asarray(x, np.float32).astype(np.float64)).astype(np.float32)
 
 
 class Lookup(NamedTuple):

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from jaxemb.nn.hf.base import Part, Port, Take, families, port
 from jaxemb.ops.allow import Allow
+from jaxemb.posemb.relative import RelativeBuckets
 
 ROOT = pathlib.Path(os.environ.get("JAXEMB_GOLDEN", pathlib.Path(__file__).parents[3] / "shared" / "golden")) / "hf"
 FOLDERS = sorted(f.parent for f in ROOT.glob("*/outputs.npz")) if ROOT.is_dir() else []
@@ -70,6 +71,21 @@ def test_text_encoders(file):
                 close(
                     apply(found.pooler.module, pooler, f), outputs[f"{at}pooler_output"], tolerances[f"{at}pooler_output"], "pooler"
                 )
+
+
+def bucket_cases():
+    for file in CONFIGS:
+        with np.load(file.parent / "outputs.npz") as z:
+            if "relative_buckets" in z.files:
+                yield file
+
+
+@pytest.mark.parametrize("file", list(bucket_cases()), ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_buckets_of_distance(file):
+    offset, bucket = np.load(file.parent / "outputs.npz")["relative_buckets"]
+    encoder = port(json.loads(file.read_text()), where=str(file)).encoder.module
+    (found,) = (p for p in (encoder.pos, encoder.blocks[0].attention.pos) if isinstance(p, RelativeBuckets))
+    np.testing.assert_array_equal(found.bucket(jnp.asarray(offset)), bucket)
 
 
 def close(got, expected, tolerance, what):

@@ -35,6 +35,17 @@ def test_buckets_are_those_of_the_published_rule(buckets, longest):
     np.testing.assert_array_equal(before.bucket(jnp.asarray(distance)), 0)
 
 
+def test_buckets_at_powers_are_those_of_float32():
+    """Where the exact value is whole, what the logarithms of published code are rounded to decides (numbers of torch 2.13):
+    15 = 9 (25/9)^(5/10) is still in the bucket before. Odd halves are rounded down."""
+    bucket = RelativeBuckets(buckets=38, max_distance=25).bucket
+    expected = [8, 9, 10, 10, 11, 12, 13, 13, 14, 15, 15, 16, 16, 17, 17, 18, 18, 18, 18]
+    np.testing.assert_array_equal(bucket(-jnp.arange(8, 27)), expected)
+    odd = RelativeBuckets(buckets=10, max_distance=16).bucket
+    np.testing.assert_array_equal(odd(-jnp.arange(17)), [0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4])
+    assert odd(jnp.asarray(1)) == 5 + 1
+
+
 def test_some_buckets_by_hand():
     """16 a side: 0 ... 7 exactly, then 8 + floor(2 log2(distance / 8))."""
     offset = jnp.array([0, -7, -8, -11, -12, -16, -32, -64, -127, -128, -10_000, 1, 8, 200])
@@ -54,8 +65,10 @@ def test_bias_is_the_row_of_the_bucket(key):
 
 
 def test_wrong_buckets_and_positions_are_named():
-    with pytest.raises(ConfigError, match="buckets=30 must be a multiple of 4"):
-        RelativeBuckets(buckets=30)
+    with pytest.raises(ConfigError, match="buckets must be at least 4, is 3"):
+        RelativeBuckets(buckets=3)
+    with pytest.raises(ConfigError, match="buckets must be at least 2, is 1"):
+        RelativeBuckets(buckets=1, causal=True)
     with pytest.raises(ConfigError, match="max_distance=8 must be above 8"):
         RelativeBuckets(max_distance=8)
     with pytest.raises(ConfigError, match="positions of 2 numbers; it is for sequences"):
