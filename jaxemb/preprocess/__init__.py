@@ -7,6 +7,7 @@ from jaxemb.lazy import attach
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.preprocess.base import ArraySpec as ArraySpec
     from jaxemb.preprocess.base import Preprocess as Preprocess
+    from jaxemb.preprocess.hf_text import PretrainedText as PretrainedText
     from jaxemb.preprocess.images import ImagePreprocess as ImagePreprocess
     from jaxemb.preprocess.text import BPE as BPE
     from jaxemb.preprocess.text import Bytes as Bytes
