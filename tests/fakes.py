@@ -1,4 +1,9 @@
-"""What stands for a model where an evaluation is tested."""
+"""What stands for a model, and for a collection of texts, where an evaluation is tested."""
+
+import json
+import zlib
+
+import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.data.split import Split
@@ -20,3 +25,28 @@ class Fake:
         if method not in self.methods:
             raise ConfigError(f"Fake has no {method!r}")
         return self.methods[method](rows[:] if isinstance(rows, Split) else rows)
+
+
+class Words:
+    """A model of texts: a text is the sum of the fixed random vectors of its words. It notes what it was asked."""
+
+    def __init__(self, width=64):
+        self.width, self.asked = width, []
+
+    def encode_texts(self, texts, *, role, prompt):
+        self.asked.append((role, prompt, len(texts)))
+        return np.stack([sum((self.word(w) for w in t.split()), np.zeros(self.width)) for t in texts]).astype(np.float32)
+
+    def word(self, word):
+        return np.random.default_rng(zlib.crc32(word.encode())).normal(size=self.width)
+
+
+def write_collection(folder, documents, queries, qrels, split="test"):
+    """A folder in BEIR's layout: texts by id, and the lines of the judgements."""
+    folder.mkdir(exist_ok=True)
+    for name, texts in (("corpus", documents), ("queries", queries)):
+        lines = [json.dumps(text if isinstance(text, dict) else {"_id": i, "text": text}) for i, text in texts.items()]
+        (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (folder / "qrels").mkdir(exist_ok=True)
+    (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{qrels}")
+    return str(folder)

@@ -7,6 +7,7 @@ from jaxemb.lazy import attach
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.evals.accuracy import Accuracy as Accuracy
     from jaxemb.evals.base import Eval as Eval
+    from jaxemb.evals.clustering import Clustering as Clustering
     from jaxemb.evals.collapse import Collapse as Collapse
     from jaxemb.evals.dense import DensePatches as DensePatches
     from jaxemb.evals.extrapolate import Extrapolate as Extrapolate
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.evals.labels import Labelled as Labelled
     from jaxemb.evals.lidar import LiDAR as LiDAR
     from jaxemb.evals.linear import LinearSGD as LinearSGD
+    from jaxemb.evals.pair_classification import PairClassification as PairClassification
     from jaxemb.evals.perplexity import Perplexity as Perplexity
     from jaxemb.evals.probe import FewShot as FewShot
     from jaxemb.evals.probe import Logistic as Logistic
@@ -21,6 +23,9 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.evals.probe import RidgeSolver as RidgeSolver
     from jaxemb.evals.rankme import RankMe as RankMe
     from jaxemb.evals.raw import RawInputs as RawInputs
+    from jaxemb.evals.retrieval import Retrieval as Retrieval
+    from jaxemb.evals.sts import STS as STS
+    from jaxemb.evals.text_classification import TextClassification as TextClassification
     from jaxemb.evals.throughput import Throughput as Throughput
 else:
     __getattr__, __dir__ = attach(__name__)

@@ -72,6 +72,10 @@ class Eval(abc.ABC):
     def run(self, model: Any, data: Data, *, seed: int = 0) -> dict[str, float]:
         """The figures by name, e.g. {"top1": 0.41}. `data` is never None: the caller resolves the default."""
 
+    def conditions(self) -> dict[str, Any]:
+        """What a figure depends on beside the fields, such as how ties are broken; it is written beside the figures."""
+        return {}
+
 
 def rows_of(data: Data, split: str, limit: int | None, seed: int) -> Split:
     """At most `limit` rows of a split, drawn with the seed."""

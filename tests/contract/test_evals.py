@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from fakes import Fake
+from fakes import Fake, write_collection
 
 from jaxemb.config import from_json, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.data.key_value import KeyValue
+from jaxemb.data.text import Text
 from jaxemb.data.textures import Textures
 from jaxemb.discover import members
 from jaxemb.evals.base import Encodes, Scores
@@ -23,18 +24,35 @@ from jaxemb.views.crops import CropViews
 SMALL = {"train": 60, "test": 30, "k": 3, "shots": 2, "draws": 3, "epochs": 2, "samples": 40, "examples": 8, "rounds": 2}
 OWN = {"LiDAR": {"samples": 70, "views": CropViews(count=2)}}
 """For members that these numbers are too small for: LiDAR needs more images than features."""
+TEXTS = ("Retrieval", "STS", "PairClassification", "Clustering", "TextClassification")
+"""They bring texts of their own, and need of the data how a model reads them."""
 DATA = {
     "Perplexity": KeyValue(length=16, count_test=30),
     "DensePatches": Textures(size=16, count_train=80, count_test=40),
+    **dict.fromkeys(TEXTS, Text(length=16)),
 }
 """What a member is measured on, where that is not `Digits()`."""
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """name -> the fields of an evaluation of texts."""
+    folder = tmp_path_factory.mktemp("texts")
+    labelled, pairs = folder / "labelled.csv", folder / "pairs.csv"
+    labelled.write_text("".join(f"{word} {i},{word}\n" for i in range(4) for word in ("wing", "cell")))
+    pairs.write_text("a wing,the wing,1\na wing,a cell,0\nthe cell,a cell,1\n")
+    write_collection(folder, {"1": "a wing", "2": "a cell"}, {"q": "wing"}, "q\t1\t1\n")
+    given = dict.fromkeys(TEXTS[1:4], {"path": str(pairs)})
+    labels = {"path": str(labelled)}
+    return given | {TEXTS[0]: {"path": str(folder)}, TEXTS[3]: labels, TEXTS[4]: labels | {"train_path": str(labelled)}}
+
+
 @pytest.fixture(params=members("evals"), ids=lambda m: m.name)
-def evaluation(request):
+def evaluation(request, texts):
     """A member with small numbers in the fields it has."""
     small = SMALL | OWN.get(request.param.name, {})
-    return request.param.cls(**{name: value for name, value in small.items() if name in request.param.defaults})
+    fits = {name: value for name, value in small.items() if name in request.param.defaults}
+    return request.param.cls(**fits, **texts.get(request.param.name, {}))
 
 
 class Encode(Fake):
@@ -145,7 +163,7 @@ def test_it_looks_at_the_split_that_is_asked_for(evaluation):
 
     data = data_of(evaluation)
     told = Told(**{f.name: getattr(data, f.name) for f in dataclasses.fields(data)})
-    if isinstance(evaluation, (Throughput, Extrapolate, RawInputs)):
+    if isinstance(evaluation, (Throughput, Extrapolate, RawInputs)) or type(evaluation).__name__ in TEXTS:
         pytest.skip("has no rows of its own")
     dataclasses.replace(evaluation, split="valid").run(Encode(), told)
     assert "valid" in asked and "test" not in asked

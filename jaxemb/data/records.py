@@ -1,0 +1,102 @@
+"""Rows of text files as they are published: CSV, TSV and JSON lines, with the line of what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxemb import files
+from jaxemb.preprocess.base import DataError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+LONGEST = 2**24
+"""Characters of a field of a CSV file."""
+Row = tuple[str, dict[str, Any]]
+"""Where it stands ("file.csv, line 3"), and its values by name."""
+
+
+def read_rows(path: str, names: Sequence[str], *, header: bool) -> Iterator[Row]:
+    """The columns `names` of each row of a .csv, .tsv or .jsonl file. Without a `header` they are the first columns of a CSV or
+    TSV, in this order; JSON lines always name their values."""
+    file = Path(path)
+    kind = file.suffix.lower()
+    if kind not in (*DELIMITERS, ".jsonl"):
+        raise DataError(f"{files.printable(path)}: rows are read from .csv, .tsv and .jsonl files")
+    if not files.is_regular(file):
+        raise DataError(f"there is no file {files.printable(path)}")
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            found = json_lines(stream, path, names) if kind == ".jsonl" else _delimited(stream, path, names, header)
+            yield from found
+    except UnicodeDecodeError as e:
+        raise DataError(f"{files.printable(path)} is no UTF-8: byte {e.start}: {e.reason}") from e
+    except OSError as e:
+        raise DataError(f"{files.printable(path)} cannot be read: {e.strerror}") from e
+
+
+def json_lines(stream: Any, path: str, names: Sequence[str]) -> Iterator[Row]:
+    """An object a line, with at least these names."""
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        where = f"{files.printable(path)}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as e:
+            raise DataError(f"{where}: this is no JSON: {e}") from e
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: a line holds an object, {{{', '.join(map(repr, names))}}}, not a {type(row).__name__}")
+        if missing := [name for name in names if name not in row]:
+            raise DataError(f"{where}: {missing[0]!r} is missing; there are {', '.join(map(repr, row)) or 'none'}")
+        yield where, row
+
+
+def _delimited(stream: Any, path: str, names: Sequence[str], header: bool) -> Iterator[Row]:
+    kind = Path(path).suffix.lower()
+    csv.field_size_limit(LONGEST)
+    quoting = csv.QUOTE_MINIMAL if kind == ".csv" else csv.QUOTE_NONE  # a quotation mark in a TSV is one
+    reader = csv.reader(stream, delimiter=DELIMITERS[kind], quoting=quoting)
+    places: list[int] | None = None if header else list(range(len(names)))
+    try:
+        for row in reader:
+            where = f"{files.printable(path)}, line {reader.line_num}"
+            if not row:
+                continue
+            if places is None:
+                if missing := [name for name in names if name not in row]:
+                    raise DataError(f"{where}: the header has no column {missing[0]!r}; there are {', '.join(map(repr, row))}")
+                places = [row.index(name) for name in names]
+                continue
+            if len(row) <= max(places):
+                raise DataError(f"{where}: {len(row)} columns; {', '.join(names)} need {max(places) + 1}")
+            yield where, {name: row[place] for name, place in zip(names, places, strict=True)}
+    except csv.Error as e:
+        raise DataError(f"{files.printable(path)}, line {reader.line_num}: {e}") from e
+
+
+def text_of(row: dict[str, Any], name: str, where: str) -> str:
+    """A value that is text, and can be written as UTF-8."""
+    value = row[name]
+    if not isinstance(value, str):
+        raise DataError(f"{where}: {name!r} must be text, not {files.printable(repr(value))}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: {name!r} holds half of a character (a lone surrogate), which no file can") from None
+    return value
+
+
+def number_of(row: dict[str, Any], name: str, where: str) -> float:
+    """A value that is a finite number, or text that says one."""
+    value = row[name]
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not math.isfinite(number):
+        raise DataError(f"{where}: {name!r} must be a number, not {files.printable(repr(value))}")
+    return number

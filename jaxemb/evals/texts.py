@@ -1,0 +1,70 @@
+"""What evaluations that bring texts of their own ask a model for: a vector a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxemb.config import ConfigError
+from jaxemb.data.base import Data
+from jaxemb.evals.accuracy import finite
+from jaxemb.evals.base import Encodes
+from jaxemb.ops.similarity import unit
+
+PIECE = 1024
+"""Texts preprocessed at a time."""
+SIMILARITIES = ("cosine", "dot")
+
+
+@runtime_checkable
+class EncodesTexts(Protocol):
+    """Cuts texts and sorts them by length itself, and has prompts of its own, as an `Embedder` does."""
+
+    def encode_texts(self, texts: Sequence[str], *, role: str | None, prompt: str | None) -> np.ndarray:
+        """A vector a text. Without a role the texts are alike, such as two sentences; without a prompt it has its own."""
+        ...
+
+
+Model = Encodes | EncodesTexts
+
+
+def embed(
+    model: Model, data: Data | None, texts: Sequence[str], *, role: str | None = None, prompt: str | None = None
+) -> Float[np.ndarray, "n d"]:
+    """A vector a text, float32; texts that are equal are encoded once, so theirs are equal too.
+
+    A model that reads rows gets those of `data.preprocess`, texts of about one length together.
+    """
+    distinct = list(dict.fromkeys(texts))
+    found = model.encode_texts(distinct, role=role, prompt=prompt) if isinstance(model, EncodesTexts) else None
+    if found is None:
+        found = _by_length(model, data, distinct, role or "document", prompt)
+    z = finite(np.asarray(found), "embeddings")
+    if z.ndim != 2:
+        raise ConfigError(f"this evaluation compares one vector a text; the model gives arrays of shape {z.shape[1:]} a text")
+    place = {text: i for i, text in enumerate(distinct)}
+    return z if len(distinct) == len(texts) else z[[place[text] for text in texts]]
+
+
+def _by_length(model: Any, data: Data | None, texts: Sequence[str], role: str, prompt: str | None) -> np.ndarray:
+    by = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    if data is None:
+        raise ConfigError("a model that reads rows needs data, whose preprocessing makes rows of texts")
+    preprocess = data.preprocess
+    pieces = []
+    for start in range(0, len(by), PIECE):
+        piece = [texts[i] or " " for i in by[start : start + PIECE]]  # a document may be empty; a model reads at least a token
+        rows = preprocess(preprocess.prompted(piece, prompt) if prompt else piece, role)
+        pieces.append(model.encode(rows, role=role))
+    z = np.concatenate(pieces)
+    restored = np.empty_like(z)
+    restored[by] = z
+    return restored
+
+
+def compared(z: Float[np.ndarray, "n d"], similarity: str) -> Float[np.ndarray, "n d"]:
+    """Vectors whose products are the similarities."""
+    return unit(z) if similarity == "cosine" else z
