@@ -208,7 +208,7 @@ def _sources(whole: Port | Towers | None) -> Iterator[Source]:
 
 def _prefix(files: TensorFiles, names: Iterable[str], ports: Sequence[Port]) -> str:
     """Under which prefix most of the names are there; of several the one that the family knows, then the shortest."""
-    names = set(names) | {other for name in names for other in TIED.get(name, ())}
+    names = set(names)
     known = tuple(p for port in ports for p in port.prefixes)
     votes = Counter({"": 0})
     for name in files:
