@@ -28,6 +28,7 @@ from jaxemb.objectives.vicreg import VICReg
 from jaxemb.pooling.chunk_means import ChunkMeans
 from jaxemb.pooling.latent_attention import LatentAttention, LatentAttentionPaper
 from jaxemb.pooling.trainable import MultiLayer, TrainablePooling
+from jaxemb.posemb.disentangled import Disentangled
 from jaxemb.posemb.extended import Extended
 from jaxemb.posemb.seqpe import SeqPE
 from jaxemb.views.crops import CropViews
@@ -66,6 +67,7 @@ TINY: dict[type, dict[str, Any]] = {
     LatentAttentionPaper: {"latents": 4, "heads": 2},
     MultiLayer: {"latents": 4, "block": CrossBlock(2)},
     TrainablePooling: {"latents": 4, "block": CrossBlock(2)},
+    Disentangled: {"span": 4, "longest": 9},
     Extended: {"original": 8},
     SeqPE: {"width": 16, "heads": 2, "depth": 1, "limit": 12, "pivots": 2, "candidates": 3, "windows": 2, "samples": 3},
 }

@@ -8,6 +8,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.aggregation import Aggregation as Aggregation
     from jaxemb.nn.aggregation import ClassBlock as ClassBlock
     from jaxemb.nn.attention import Attention as Attention
+    from jaxemb.nn.attention import DisentangledAttention as DisentangledAttention
     from jaxemb.nn.base import Encoder as Encoder
     from jaxemb.nn.base import Stem as Stem
     from jaxemb.nn.block import Block as Block

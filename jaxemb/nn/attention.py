@@ -16,6 +16,7 @@ from jaxemb.layers.feedforward import dropped
 from jaxemb.layers.norms import Norm
 from jaxemb.ops.allow import Allow
 from jaxemb.posemb.base import PosEmb
+from jaxemb.posemb.disentangled import Distances
 from jaxemb.posemb.none import NoPos
 
 
@@ -78,8 +79,9 @@ class Attention(nn.Module):
         """`shared` is what the positional embedding prepared for all layers (see `PosEmb.prepare`)."""
         h, g, e = self.heads, self.kv_heads or self.heads, self.width_of_head(x.shape[-1])
         together = (h + 2 * g) * e
-        q = self._heads("q", h, e, together)(x)
-        k, v = (self._heads(name, g, e, together)(x) for name in ("k", "v"))
+        to_q, to_k, to_v = (self._heads(name, count, e, together) for name, count in (("q", h), ("k", g), ("v", g)))
+        q, k, v = to_q(x), to_k(x), to_v(x)
+        shared = self._of_layer(shared, to_q, to_k)
         if self.qk_norm is not None:
             q, k = self.qk_norm.copy(name="q_norm")(q), self.qk_norm.copy(name="k_norm")(k)
         if g < h:
@@ -93,11 +95,31 @@ class Attention(nn.Module):
         out = self.bias if self.out_bias is None else self.out_bias
         return dropped(FromHeads(x.shape[-1], out, self.kernel_init, name="out")(y), self.dropout, train)
 
+    def _of_layer(self, shared: Any, to_q: ToHeads, to_k: ToHeads) -> Any:
+        """What this layer makes of what all share, by its projections."""
+        return shared
+
     def _heads(self, name: str, heads: int, width: int, together: int) -> ToHeads:
         # MAE's code and timm's draw q, k and v as one matrix, which "xavier" then takes for wider than each.
         others = together - heads * width
         bias = self.key_bias if name == "k" and self.key_bias is not None else self.bias
         return ToHeads(heads, width, bias, self.kernel_init, drawn_with=others, name=name)
+
+
+class DisentangledAttention(Attention):
+    """Attention that makes keys and queries of distances by the projections that make those of its tokens: for the positional
+    embedding `Disentangled`, as in DeBERTa with `share_att_key`. Parameters: as `Attention`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("kv_heads", "qk_norm"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"DisentangledAttention.{name} must be None, as distances have keys and queries of every head")
+
+    def _of_layer(self, shared: Any, to_q: ToHeads, to_k: ToHeads) -> Any:
+        if not isinstance(shared, Distances):
+            raise ConfigError("DisentangledAttention is for the positional embedding Disentangled, of the encoder or in `pos`")
+        return shared._replace(keys=to_k(shared.table), queries=to_q(shared.table))
 
 
 def _weights(posemb: PosEmb, q: Array, k: Array, shared: Any, allow: Allow, how: dict[str, Any]) -> Float[Array, "b n h m"]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.posemb.curve import Curve as Curve
     from jaxemb.posemb.digit_encoder import DigitBlock as DigitBlock
     from jaxemb.posemb.digit_encoder import DigitEncoder as DigitEncoder
+    from jaxemb.posemb.disentangled import Disentangled as Disentangled
+    from jaxemb.posemb.disentangled import Table as Table
     from jaxemb.posemb.extended import Extended as Extended
     from jaxemb.posemb.fire import FIRE as FIRE
     from jaxemb.posemb.fourier import LearnableFourier as LearnableFourier

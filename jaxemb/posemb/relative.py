@@ -81,7 +81,7 @@ class RelativeBuckets(PosEmb):
 
 def log32(x: Any) -> np.ndarray:
     """The logarithm of x as float32, rounded once, as that of torch: NumPy's own is off by one in the last place now and then."""
-    return np.log(np.asarray(x, np.float32).astype(np.float64)).astype(np.float32)
+    return np.asarray(np.log(np.asarray(x, np.float32).astype(np.float64)), np.float32)
 
 
 class Lookup(NamedTuple):
