@@ -18,8 +18,10 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError, suggest
+from jaxemb.io.assemble import Wishes, assemble
 from jaxemb.io.feeding import Piece, Tally, ahead, pieces
 from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress
+from jaxemb.io.hub import resolve
 from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights
 from jaxemb.ops.closeness import SIMILARITIES, Similarity, all_pairs, row_by_row
@@ -88,6 +90,33 @@ class Embedder:
         preprocess = folder.preprocess()
         found = read_weights(folder, experiment, weights=weights, say=say)
         return cls(experiment.objective, jax.block_until_ready(found.variables), preprocess, mesh=found.mesh)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder_or_id: Where,
+        *,
+        causal: bool | None = None,
+        extend: Any = None,
+        pooling: Any = None,
+        dtype: str = "float32",
+        max_length: int | None = None,
+        revision: str | None = None,
+        mesh: Mesh | None = None,
+    ) -> Embedder:
+        """A sentence-transformers or Hugging Face folder, or an id "org/name" of the hub, with the same vectors as there.
+
+        `causal`: of decoders, whether a token sees those before it alone (None: as the model was trained). `extend`: a positional
+        extension that reads longer texts, `Interpolated(factor=4.0)`; then `max_length` may go beyond the model's own. `pooling`: a
+        mode ("mean", "cls", "lasttoken", ..., "pooler") or a `Pooling`, in the place of the folder's. `dtype`: of weights and
+        computation. `revision`: of a hub id.
+        """
+        mesh = make_mesh({"data": -1}) if mesh is None else mesh
+        wishes = Wishes(causal, extend, pooling, dtype, max_length)
+        found = assemble(resolve(folder_or_id, revision), wishes, mesh)
+        s = found.settings
+        own = {"default_prompt_name": s.default_prompt_name, "similarity_fn_name": s.similarity, "truncate_dim": s.truncate_dim}
+        return cls(found.model, found.variables, found.preprocess, s.prompts, mesh, **own)
 
     def encode(
         self,

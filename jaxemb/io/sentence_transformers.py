@@ -13,12 +13,12 @@ from typing import Any
 
 from jaxemb import files
 from jaxemb.config import ConfigError, suggest
+from jaxemb.ops.closeness import SIMILARITIES
+from jaxemb.pooling.concat import MODES
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 LENGTHS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 """sentence_<one of these>_config.json: what a release called its Transformer's file."""
-POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
-"""In the order in which several are put side by side."""
 FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -27,9 +27,8 @@ FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-ACTIVATIONS = {"Identity": "identity", "Tanh": "tanh", "GELU": "gelu", "ReLU": "relu", "SiLU": "silu", "Sigmoid": "sigmoid"}
+ACTIVATIONS = {"Identity": None, "Tanh": "tanh", "GELU": "gelu", "ReLU": "relu", "SiLU": "silu"}
 """Of torch.nn, by the name of the class."""
-SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 SUPPORTED = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
 
 
@@ -42,7 +41,7 @@ class DenseLayer:
     inputs: int
     outputs: int
     bias: bool
-    activation: str
+    activation: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +146,8 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     if "pooling_mode" in doc:
         modes = doc["pooling_mode"]
         modes = (modes,) if isinstance(modes, str) else tuple(modes)
-        if unknown := [m for m in modes if m not in POOLING_MODES]:
-            raise ConfigError(f"{shown}: pooling_mode={unknown[0]!r}{suggest(str(unknown[0]), POOLING_MODES)}")
+        if unknown := [m for m in modes if m not in MODES]:
+            raise ConfigError(f"{shown}: pooling_mode={unknown[0]!r}{suggest(str(unknown[0]), MODES)}")
     else:
         on = [name for name, value in doc.items() if name.startswith("pooling_mode_") and value]
         if unknown := [name for name in on if name not in FLAGS]:
