@@ -57,9 +57,9 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
     if isinstance(whole, Towers):
         raise ConfigError(f"{printable(folder)}: models of images and texts are not embedded with yet")
     settings = read_settings(folder)
-    pooling, heads = _pooling(whole, chain, wishes.pooling)
+    pooling, heads = _pooling(whole, chain, wishes.pooling), [] if chain is None else [_head(layer) for layer in chain.heads]
     encoder = whole.encoder.module.clone(dtype=wishes.dtype)
-    model = Pooled(encoder, pooling.module, tuple(module for _, module, _ in heads))
+    model = Pooled(encoder, pooling.part.module, tuple(head.part.module for head in heads))
     preprocess = read_text_preprocess(
         home,
         window=whole.window,
@@ -74,12 +74,13 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
     )
     example = zeros_of(preprocess.spec, 1)
     shapes = parameter_shapes(model, example, dtype=wishes.dtype, mesh=mesh)
-    own = {path: s for path, s in shapes.items() if not path.startswith("heads_")}
-    params = load(TensorFiles(home), {"encoder": whole.encoder, "pooling": pooling}, own, whole=whole, say=log.info)
-    for i, (place, _, part) in enumerate(heads):
-        if place is not None:
-            inside = {path: s for path, s in shapes.items() if path.startswith(f"heads_{i}/")}
-            params |= load(TensorFiles(place), {f"heads_{i}": part}, inside, say=log.info)
+    placed = {"encoder": Placed(whole.encoder), "pooling": pooling, **{f"heads_{i}": head for i, head in enumerate(heads)}}
+    params: dict[str, Any] = {}
+    for place in dict.fromkeys(p.folder for p in placed.values()):
+        parts = {key: p.part for key, p in placed.items() if p.folder == place}
+        own = {path: s for path, s in shapes.items() if path.partition("/")[0] in parts}
+        files = TensorFiles(home if place is None else place)
+        params |= load(files, parts, own, whole=whole if place is None else None, say=log.info)
     variables: dict[str, Any] = {"params": params}
     if wishes.extend is not None:
         model = model.clone(encoder=extended(encoder, wishes.extend))
@@ -87,44 +88,44 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
     return Assembled(model, variables, preprocess, settings)
 
 
-Head = tuple[Path | None, Any, Part]
-"""Where its weights are, the module, their names."""
+class Placed(NamedTuple):
+    """A module of a chain."""
+
+    part: Part
+    folder: Path | None = None
+    """Where its weights are; None: beside the encoder's, or there are none."""
 
 
-def _pooling(whole: Port, chain: Chain | None, wished: Pooling | str | None) -> tuple[Part, list[Head]]:
-    """How tokens become a vector, and what comes after."""
-    heads = [] if chain is None else [_head(layer) for layer in chain.heads]
+def _pooling(whole: Port, chain: Chain | None, wished: Pooling | str | None) -> Placed:
+    """How tokens become a vector."""
     if isinstance(wished, Pooling):
-        return Part(wished, {}), heads
+        return Placed(Part(wished, {}))
     if wished == "pooler":
         if whole.pooler is None:
             raise ConfigError("pooling='pooler': this architecture has no trained pooler")
-        return whole.pooler, heads
+        return Placed(whole.pooler)
     if wished is not None:
-        return Part(of_modes([wished]), {}), heads
+        return Placed(Part(of_modes([wished]), {}))
     if chain is None:
-        return whole.pooling, heads
-    if chain.pooling is not None:
-        if chain.tokenwise:
-            raise ConfigError("modules.json: layers between the Transformer and its Pooling are not supported")
-        return Part(of_modes(chain.pooling), {}), heads
-    return _late(chain), heads
+        return Placed(whole.pooling)
+    return _late(chain) if chain.pooling is None else Placed(Part(of_modes(chain.pooling), {}))
 
 
-def _late(chain: Chain) -> Part:
-    """A vector a token: at most one Dense without bias and activation, then Normalize."""
-    projections = [layer for layer in chain.tokenwise if layer is not None]
-    plain = all(not layer.bias and layer.activation is None for layer in projections)
-    if projections and (not plain or len(projections) > 1 or chain.tokenwise[0] is None):
+def _late(chain: Chain) -> Placed:
+    """A vector a token: at most one Dense without bias and activation, then perhaps Normalize."""
+    kinds = [None if layer is None else (layer.bias, layer.activation) for layer in chain.tokenwise]
+    if kinds not in ([], [None], [(False, None)], [(False, None), None]):
         raise ConfigError("modules.json: without a Pooling, one Dense without bias and activation is supported, then Normalize")
-    raise ConfigError("modules.json: a chain without a Pooling gives a vector a token; give pooling=LateInteraction(...)")
+    normalize = None in kinds
+    first = next((layer for layer in chain.tokenwise if layer is not None), None)
+    if first is None:
+        return Placed(Part(LateInteraction(normalize=normalize), {}))
+    return Placed(Part(LateInteraction(first.outputs, normalize), dense("proj", "linear", bias=False)), first.folder)
 
 
-def _head(layer: DenseLayer | None) -> Head:
+def _head(layer: DenseLayer | None) -> Placed:
     if layer is None:
-        return None, Unit(), Part(None, {})
-    return (
-        layer.folder,
-        DenseHead(layer.outputs, layer.bias, layer.activation),
-        Part(None, dense("dense", "linear", bias=layer.bias)),
+        return Placed(Part(Unit(), {}))
+    return Placed(
+        Part(DenseHead(layer.outputs, layer.bias, layer.activation), dense("dense", "linear", bias=layer.bias)), layer.folder
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +18,9 @@ CHARACTERS, TEXTS = 2**20, 2**14
 """Of a window: what is tokenised at once."""
 TOKENS = 128
 """Tokens of the text that `batch_size` counts: of texts half as long a batch holds twice as many."""
-SPREAD = 0.75
+SPREAD = 0.5
 """A batch ends where texts are shorter than this share of its longest,"""
-FEW = 512
+FEW = 1024
 """unless all that are left fill no more places than this."""
 
 
@@ -126,11 +126,9 @@ def compact(cut: Cut, rows: np.ndarray) -> Cut:
 
 
 def round_up(count: int, shards: int, most: int) -> int:
-    """A number of rows of which few are ever compiled: 1, 2, 3, 4, 6, 8, 12, ... for each of the devices."""
+    """A number of rows of which few are ever compiled: 1, 2, 4, 8, ... for each of the devices."""
     each = -(-count // shards)
-    octave = 2 ** (each.bit_length() - 1)
-    good = next(n for n in (octave, octave * 3 // 2, octave * 2) if n >= each)
-    return min(good * shards, most)
+    return min(2 ** (each - 1).bit_length() * shards, most)
 
 
 def filled(x: np.ndarray, rows: int) -> np.ndarray:
@@ -138,7 +136,7 @@ def filled(x: np.ndarray, rows: int) -> np.ndarray:
     return x if len(x) == rows else np.concatenate([x, np.repeat(x[-1:], rows - len(x), axis=0)])
 
 
-def ahead(items: Iterator[Any], count: int = 2) -> Iterator[Any]:
+def ahead(items: Iterator[Any], count: int = 2) -> Generator[Any, None, None]:
     """The same items, made by a thread that is `count` ahead. Its errors are raised here."""
     done: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(count)
     stop = threading.Event()
@@ -176,8 +174,3 @@ def ahead(items: Iterator[Any], count: int = 2) -> Iterator[Any]:
 
 
 END: Any = object()
-
-
-def strings_of(items: Any) -> Sequence[Any]:
-    """Arrays of strings or objects as lists."""
-    return items.tolist() if isinstance(items, np.ndarray) and items.dtype.kind in "UO" else items
