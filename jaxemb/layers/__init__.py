@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.layers.dense import FromHeads as FromHeads
     from jaxemb.layers.dense import ToHeads as ToHeads
     from jaxemb.layers.feedforward import FeedForward as FeedForward
+    from jaxemb.layers.heads import DenseHead as DenseHead
+    from jaxemb.layers.heads import Unit as Unit
     from jaxemb.layers.norms import BatchNorm as BatchNorm
     from jaxemb.layers.norms import LayerNorm as LayerNorm
     from jaxemb.layers.norms import NoNorm as NoNorm
