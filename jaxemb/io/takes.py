@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -147,11 +147,11 @@ def _part(files: TensorFiles, filled: Filled, bounds: tuple[slice, ...], dtype: 
 
 def _fill(files: TensorFiles, takes: tuple[Take, ...], out: np.ndarray, index: tuple[slice, ...]) -> None:
     if len(takes) == 1:
-        files.copy(takes[0].name, out, index, viewer(takes[0]))
+        files.copy(takes[0].name, out, index, takes[0].of)
         return
     total, term = np.zeros(out.shape, np.float64), np.empty(out.shape, np.float64)
     for take in takes:
-        files.copy(take.name, term, index, viewer(take))
+        files.copy(take.name, term, index, take.of)
         total += term
     out[...] = total.astype(out.dtype)  # rounded once
 
@@ -159,20 +159,11 @@ def _fill(files: TensorFiles, takes: tuple[Take, ...], out: np.ndarray, index: t
 # ---- a take ----------------------------------------------------------------------------------------------------------------------
 
 
-def viewer(take: Take) -> Callable[[np.ndarray], np.ndarray]:
-    """What a take makes of a tensor, as a view."""
-
-    def view(x: np.ndarray) -> np.ndarray:
-        x = x if take.rows is None else x[slice(*take.rows)]
-        x = x if take.shape is None else x.reshape(take.shape)
-        return x if take.order is None else x.transpose(take.order)
-
-    return view
-
-
 def taken(take: Take, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """The shape of what a take makes of a tensor of this shape; None where it cannot."""
     if take.rows is not None:
+        while len(shape) > 1 and shape[0] == 1:
+            shape = shape[1:]
         if not shape or take.rows[1] > shape[0]:
             return None
         shape = (take.rows[1] - take.rows[0], *shape[1:])

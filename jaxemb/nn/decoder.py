@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Int
 
+from jaxemb.config import ConfigError
 from jaxemb.layers.dense import INITS, Dense
 from jaxemb.layers.norms import LayerNorm, Norm
 from jaxemb.nn.attention import Attention
@@ -39,7 +40,7 @@ class Decoder(Layers):
     Tokens know where they are, so they keep the order [class token ; visible ; hidden] and nothing is shuffled back. A mask token
     is one shared learned vector plus its position.
 
-    Parameters: embed, mask_token (1, 1, width), pos, and under the name of each branch block_i, norm, out (width, q).
+    Parameters: embed, mask_token (1, 1, width), pos, with `class_row` that (1, 1, width), and under the name of each branch block_i, norm, out (width, q).
     """
 
     width: int = 512
@@ -49,6 +50,9 @@ class Decoder(Layers):
     norm: Norm = field(default_factory=LayerNorm)
     kernel_init: str = "normal"
     """Of the first linear layer and of the branches' last ones."""
+    class_row: bool = False
+    """A learned vector that is added to the class token, the first of the tokens without a place: the row that a public decoder's
+    table of positions has for it, zeros in those of MAE."""
 
     @nn.compact
     def __call__(
@@ -68,6 +72,11 @@ class Decoder(Layers):
         x = Dense(self.width, kernel_init=self.kernel_init, name="embed")(tokens)
         token = self.param("mask_token", INITS["normal"], (1, 1, self.width), jnp.float32)
         first, x, where, start = x[:, :prefix], x[:, prefix:], visible, prefix
+        if self.class_row:
+            if not prefix:
+                raise ConfigError("Decoder(class_row=True) adds a vector to the class token, and the encoder has none")
+            row = self.param("class_row", nn.initializers.zeros, (1, 1, self.width), jnp.float32).astype(x.dtype)
+            first = jnp.concatenate([first[:, :1] + row, first[:, 1:]], axis=1)
         if hidden is not None:
             start = prefix + x.shape[1]
             x = jnp.concatenate([x, jnp.broadcast_to(token.astype(x.dtype), (b, hidden.shape[1], self.width))], axis=1)

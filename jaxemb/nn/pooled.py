@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxemb.nn.base import Encoder
 from jaxemb.nn.block import Layers
+from jaxemb.nn.stem import own_grids
 from jaxemb.nn.transformer import Transformer
 from jaxemb.ops.allow import Allow
 from jaxemb.pooling.base import Pooling
@@ -22,9 +23,10 @@ class Pooled(nn.Module):
     """encoder -> pooling -> heads.
 
     A batch holds `images`, or `tokens` (b n, ids) with `mask` (b n, False where one is padding), and where a model wants them
-    `types` (b n, kinds of tokens) and `pooled` (b n, False where a token is seen by the others but left out of the pooling, as
-    those of an instruction) and `chunks` (b n, the part of its text that a token belongs to, for `ChunkMeans`). Parameters:
-    encoder, pooling, heads_0, heads_1, ...
+    `types` (b n, kinds of tokens; of patches, 1: masked), `pooled` (b n, False where a token is seen by the others but left out
+    of the pooling, as those of an instruction) and `chunks` (b n, the part of its text that a token belongs to, for `ChunkMeans`).
+    Images of several sizes are patches that were cut before (b n p), with a `mask` and `shapes` (b 2, rows and columns of
+    patches). Parameters: encoder, pooling, heads_0, heads_1, ...
     """
 
     encoder: Encoder = field(default_factory=Transformer)
@@ -51,9 +53,12 @@ class Pooled(nn.Module):
         return self._features(batch)
 
     def _features(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+        inputs = batch["tokens"] if "tokens" in batch else batch["images"]
         how: dict[str, Any] = {"layers": layers} if layers else {}
-        if "tokens" not in batch:
-            return self.encoder(batch["images"], **how)
+        if "tokens" in batch or "mask" in batch:
+            how["allow"] = Allow(batch.get("mask"))
         if "types" in batch:
             how["types"] = batch["types"]
-        return self.encoder(batch["tokens"], allow=Allow(batch.get("mask")), **how)
+        if "shapes" in batch:
+            how["pos"] = own_grids(batch["shapes"], inputs.shape[1])
+        return self.encoder(inputs, **how)

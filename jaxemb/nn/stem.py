@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -19,7 +19,7 @@ class Patches(Stem):
     """Square patches, flattened (row, column, channel) and projected: a convolution whose stride is its kernel, as one matmul.
 
     Parameters: `proj/kernel` (size size c, d), `proj/bias` (d); with norm="dual" also `norm_before` (size size c) and `norm_after`
-    (d), `scale` and `bias` each. Positions are (row, column) of the patch.
+    (d), `scale` and `bias` each; `mask_token` (d). Positions are (row, column) of the patch.
     """
 
     size: int = 16
@@ -28,42 +28,57 @@ class Patches(Stem):
     norm: Literal["patch", "dual"] | None = None
     """What TrAct is compared with. "patch": every patch has mean 0 and deviation 1 (PatchNorm); "dual": a LayerNorm before and one
     after the projection (DualPatchNorm, Kumar et al. 2023). The eps of 1e-6 is our choice."""
+    bias: bool = True
+    channels: Literal["last", "first"] = "last"
+    """Where they stand in a flattened patch: "first" as in the weights of PyTorch's convolutions, (channel, row, column)."""
+    mask_token: bool = False
+    """A learned vector that stands for the patches whose `types` are 1, as in DINOv2: positions are added to it as to others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choices(self, norm=(None, "patch", "dual"), kernel_init=INITS)
+        choices(self, norm=(None, "patch", "dual"), kernel_init=INITS, channels=("last", "first"))
         if self.size < 1:
             raise ConfigError(f"Patches.size must be at least 1, is {self.size}")
 
     @nn.compact
     def __call__(
         self,
-        inputs: Float[Array, "b H W c"],
+        inputs: Float[Array, "b ..."],
         *,
         width: int,
         keep: Int[Array, "b k"] | None = None,
-        types: Array | None = None,
+        types: Int[Array, "b n"] | None = None,
         dtype: str = "float32",
-    ) -> Float[Array, "b n d"]:
-        if types is not None:
-            raise ConfigError("types are of token ids, and Patches reads images")
-        self.grid(inputs.shape[1:3])
-        patches = patchify(inputs, self.size)
+    ) -> Float[Array, "b k d"]:
+        if types is not None and not self.mask_token:
+            raise ConfigError("types of patches say which are masked (1), and Patches(mask_token=False) has no vector for these")
+        patches = self.cut(inputs)
         if keep is not None:  # gathering pixels first: what is masked costs nothing from here on
             patches = jnp.take_along_axis(patches, keep[:, :, None], axis=1)
-        return self._project(patches.astype(dtype), width)
+        tokens = self._project(patches.astype(dtype), width)
+        if self.mask_token:
+            token = self.param("mask_token", INITS["normal"], (width,), jnp.float32).astype(tokens.dtype)
+            if types is not None:
+                types = types if keep is None else jnp.take_along_axis(types, keep, axis=1)
+                tokens = jnp.where(types[:, :, None] == 1, token[None, None], tokens)
+        return tokens
 
     def _project(self, patches: Float[Array, "b n p"], width: int) -> Float[Array, "b n d"]:
         if self.norm == "patch":
             patches = normalise(patches, 1e-6).astype(patches.dtype)
         if self.norm == "dual":
             patches = LayerNorm(name="norm_before")(patches)
-        tokens = Dense(width, name="proj", kernel_init=self.kernel_init)(patches)
+        tokens = Dense(width, self.bias, name="proj", kernel_init=self.kernel_init)(patches)
         return LayerNorm(name="norm_after")(tokens) if self.norm == "dual" else tokens
 
     def positions(self, inputs: Array, keep: Int[Array, "b k"] | None = None) -> Int[Array, "#b n 2"]:
         rows, columns = self.grid(inputs.shape[1:])
         return patch_positions(jnp.arange(rows * columns)[None] if keep is None else keep, columns)
+
+    def cut(self, inputs: Float[Array, "b H W c"]) -> Float[Array, "b n p"]:
+        """The patches of the inputs, flattened."""
+        self.grid(inputs.shape[1:])
+        return patchify(inputs, self.size, self.channels)
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns of patches of an image of this height and width."""
@@ -74,6 +89,28 @@ class Patches(Stem):
 
     def picture(self, inputs: Array) -> Array:
         return inputs
+
+
+class CutPatches(Patches):
+    """Patches that were cut before, b n p, padded at the end: images of several sizes in one batch, as in SigLIP 2.
+
+    They do not say where they are: pass pos=own_grids(shapes, n), and `allow` says which are padding. Parameters as `Patches`, which
+    it is for images.
+    """
+
+    def cut(self, inputs: Float[Array, "b ..."]) -> Float[Array, "b n p"]:
+        return inputs if inputs.ndim == 3 else super().cut(inputs)
+
+    def positions(self, inputs: Array, keep: Int[Array, "b k"] | None = None) -> Int[Array, "#b n 2"]:
+        if inputs.ndim == 3:
+            raise ConfigError("patches that were cut before need their positions: pass pos=own_grids(shapes, n)")
+        return super().positions(inputs, keep)
+
+    def grid(self, shape: tuple[int, ...]) -> Any:
+        return None if len(shape) == 2 else super().grid(shape)
+
+    def picture(self, inputs: Array) -> Array | None:
+        return None if inputs.ndim == 3 else inputs
 
 
 class Tokens(Stem):
@@ -135,13 +172,22 @@ class Tokens(Stem):
         return (shape[0],)
 
 
-def patchify(images: Float[Array, "b H W c"], size: int) -> Float[Array, "b n p"]:
-    """Cuts images into patches, row by row; a patch is flattened as (row, column, channel)."""
+def patchify(images: Float[Array, "b H W c"], size: int, channels: str = "last") -> Float[Array, "b n p"]:
+    """Cuts images into patches, row by row; a patch is flattened as (row, column, channel), or with the channels first."""
     b, height, width, c = images.shape
     cut = images.reshape(b, height // size, size, width // size, size, c)
-    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(b, (height // size) * (width // size), size * size * c)
+    order = (0, 1, 3, 2, 4, 5) if channels == "last" else (0, 1, 3, 5, 2, 4)
+    return cut.transpose(order).reshape(b, (height // size) * (width // size), size * size * c)
 
 
 def patch_positions(ids: Int[Array, "*n"], columns: int) -> Int[Array, "*n 2"]:
     """(row, column) of patch ids that count row by row."""
     return jnp.stack([ids // columns, ids % columns], axis=-1)
+
+
+def own_grids(shapes: Int[Array, "b 2"], n: int) -> Int[Array, "b n 4"]:
+    """(row, column, rows, columns) of n patches of images whose grids of patches are (rows, columns); padding stands at (0, 0)."""
+    i, rows, columns = jnp.arange(n)[None], shapes[:, :1], shapes[:, 1:]
+    i = jnp.where(i < rows * columns, i, 0)
+    sizes = (jnp.broadcast_to(x, i.shape) for x in (rows, columns))
+    return jnp.stack([i // columns, i % columns, *sizes], axis=-1)

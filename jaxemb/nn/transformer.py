@@ -28,7 +28,8 @@ class Transformer(Layers, Encoder):
     """stem -> + positions -> depth x block -> norm: of images with `Patches` (Dosovitskiy et al. 2021), of ids with `Tokens`.
 
     Parameters: stem, pos, class_token and registers (1, p, d), stem_norm, stem_proj (kernel, bias), block_i (or blocks/block_j,
-    with scan), norm. Where "intermediates" may change, `first` is left there: what the first block gets.
+    with scan), norm. Where "intermediates" may change, `first` is left there, what the first block gets, and as `states` the outputs
+    of the layers that were asked for with the class and register tokens in front.
     """
 
     stem: Stem = field(default_factory=lambda: Patches(8))
@@ -92,6 +93,8 @@ class Transformer(Layers, Encoder):
             self.sow("intermediates", "first", x)
         asked = {"given": given, "allow": allow.after(extra), "layers": layers, "prefix": extra}
         x, outputs = self.run_blocks(x, places, self.pos, **asked)
+        if layers and self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "states", outputs)
         x = x if self.norm is None else self.norm(x)
         ids = inputs if jnp.issubdtype(inputs.dtype, jnp.integer) and inputs.ndim == 2 else None
         if ids is not None and keep is not None:

@@ -62,7 +62,7 @@ class _OfPatches(Objective):
     def _grid(self, images: Any) -> tuple[int, int]:
         """Rows and columns of patches."""
         stem: Any = self.encoder.stem
-        return stem.grid(images.shape[1:3])
+        return stem.grid(images.shape[1:])
 
     def _check_target_layers(self, count: int) -> None:
         """Raises ConfigError where the encoder has not so many last layers to make targets of."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -13,10 +12,11 @@ from jaxtyping import Float, Num
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.ops.grid import cell_ids
+from jaxemb.ops.resize import WAYS, resize, weights
 from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.types import Paper
 
-EXTENSIONS = (None, "resample")
+EXTENSIONS = (None, *WAYS)
 TAILS = ("clamp", "extrapolate")
 
 
@@ -25,6 +25,8 @@ class Learned(PosEmb):
 
     Parameters: `table` (prod(shape), d), cells counted row by row. At a real-valued position the embedding is
     that between its neighbours, linearly along each axis: (1 - t) row_i + t row_i+1 at i + t.
+    A position of twice as many numbers, as (row, column, rows, columns), is a cell of a grid that each image has of its own, to which
+    `extend` resizes the table.
     Where the grid of the input is known, one that exceeds `shape` is refused unless `extend` says what to do. Positions are data,
     so that an id outside the table cannot be refused while tracing: its embedding is NaN (JAX would silently take the last row)
     and the loop stops at the first loss.
@@ -35,7 +37,8 @@ class Learned(PosEmb):
     shape: tuple[int, ...] = (16, 16)
     """Positions along each axis: (n,) for sequences, (rows, columns) for images."""
     extend: str | None = None
-    """"resample": for an input of another grid the table is resized to it (bicubic, antialiased); not for padded texts. See also
+    """For an input of another grid the table is resized to it: "resample" (bicubic, antialiased), "bicubic" (as PyTorch does it
+    without antialiasing: ViT, DINOv2) or "bilinear" (antialiased: SigLIP 2), see `ops/resize.py`; not for padded texts. See also
     `posemb/rescale.py` and `posemb/reuse.py`, whose classes wrap this one."""
     std: float = 0.02
     """Spread of the table at the start."""
@@ -55,26 +58,29 @@ class Learned(PosEmb):
     @nn.compact
     def add(self, x: Float[Array, "b n d"], places: Places) -> Float[Array, "b n d"]:
         pos, grid = places.pos, places.grid
-        if pos.shape[-1] != len(self.shape):
+        own = self.extend is not None and pos.shape[-1] == 2 * len(self.shape)
+        if pos.shape[-1] != len(self.shape) and not own:
             raise ConfigError(f"Learned(shape={self.shape}) was given positions of {pos.shape[-1]} numbers")
         rows = 1
         for side in self.shape:
             rows *= side
         table = self.param("table", nn.initializers.normal(self.std), (rows, x.shape[-1]), jnp.float32)
         shape = self.shape
+        if own:
+            return x + in_own_grid(table, pos, shape, str(self.extend)).astype(x.dtype)
         if grid is None and self.extend is not None:
             raise ConfigError(
                 f"Learned(extend={self.extend!r}) resizes its table to the grid of the input, which is not known here"
             )
-        if self.extend == "resample" and len(shape) == 1 and places.allow.valid is not None:
+        if self.extend is not None and len(shape) == 1 and places.allow.valid is not None:
             raise ConfigError(
-                f"Learned(shape={shape}, extend='resample') resizes its table to the length of the row, padding included: "
+                f"Learned(shape={shape}, extend={self.extend!r}) resizes its table to the length of the row, padding included: "
                 "the embedding of a text would depend on those beside it; set extend=None with a longer shape, or wrap it in "
                 "Interpolated(original=...)"
             )
         if grid is not None and (grid != shape or self.first):
-            if self.extend == "resample":
-                table, shape = resample(table, shape, grid), grid
+            if self.extend is not None:
+                table, shape = resample(table, shape, grid, self.extend), grid
             elif any(g > s - self.first for g, s in zip(grid, shape, strict=True)):
                 size = " x ".join(map(str, grid))
                 raise ConfigError(
@@ -112,7 +118,17 @@ def interpolate(
     return jnp.where(outside[..., None], jnp.asarray(jnp.nan, total.dtype), total)
 
 
-def resample(table: Float[Array, "r d"], shape: tuple[int, ...], grid: tuple[int, ...]) -> Float[Array, "s d"]:
-    """A table of cells resized to another grid, bicubic (Keys, a = -1/2) and antialiased where the grid is coarser."""
-    cells = table.reshape(*shape, -1)
-    return jax.image.resize(cells, (*grid, table.shape[-1]), "cubic", antialias=True).reshape(-1, table.shape[-1])
+def resample(
+    table: Float[Array, "r d"], shape: tuple[int, ...], grid: tuple[int, ...], how: str = "resample"
+) -> Float[Array, "s d"]:
+    """A table of cells resized to another grid."""
+    return resize(table.reshape(*shape, -1), grid, how).reshape(-1, table.shape[-1])
+
+
+def in_own_grid(table: Float[Array, "r d"], pos: Num[Array, "b n c"], shape: tuple[int, ...], how: str) -> Float[Array, "b n d"]:
+    """The table resized to the grid of each image, at its cells: `pos` holds the place along each axis, then the cells of each."""
+    share = jnp.ones((*pos.shape[:2], 1), table.dtype)
+    for axis, side in enumerate(shape):
+        along = weights(pos[..., axis], side, pos[..., len(shape) + axis], how).astype(table.dtype)
+        share = (share[..., None] * along[:, :, None]).reshape(*pos.shape[:2], -1)
+    return jnp.matmul(share, table, precision="highest")

@@ -101,10 +101,7 @@ def read(part: Part, folder: pathlib.Path, prefixes) -> dict:
     }
 
     def one(take: Take):
-        x = next(tensors[p + take.name] for p in prefixes if p + take.name in tensors)
-        x = x if take.rows is None else x[slice(*take.rows)]
-        x = x if take.shape is None else x.reshape(take.shape)
-        return x if take.order is None else x.transpose(take.order)
+        return take.of(next(tensors[p + take.name] for p in prefixes if p + take.name in tensors))
 
     tree: dict = {}
     for path, source in part.names.items():

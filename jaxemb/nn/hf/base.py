@@ -24,11 +24,20 @@ class Take(NamedTuple):
     name: str
     """Of the tensor, without the prefix that all names of a file may have."""
     rows: tuple[int, int] | None = None
-    """From which of its rows on, and before which; None: all."""
+    """From which of its rows on, and before which; None: all. Of a table with axes of one number in front, (1, n, d), the n."""
     shape: tuple[int, ...] | None = None
     """Of these rows, in the order of the file; None: as they are."""
     order: tuple[int, ...] | None = None
     """Which of those axes comes where, as in `numpy.transpose`."""
+
+    def of(self, tensor: Any) -> Any:
+        """What it makes of the tensor, as a view."""
+        if self.rows is not None:
+            while tensor.ndim > 1 and tensor.shape[0] == 1:
+                tensor = tensor[0]
+            tensor = tensor[slice(*self.rows)]
+        tensor = tensor if self.shape is None else tensor.reshape(self.shape)
+        return tensor if self.order is None else tensor.transpose(self.order)
 
 
 Source = Take | tuple[Take, ...]
@@ -55,6 +64,8 @@ class Port(NamedTuple):
     """What the names of a file may all begin with."""
     ignored: tuple[str, ...] = ()
     """Regular expressions of tensors that may be in the file and are of no use here: heads, buffers."""
+    decoder: Part | None = None
+    """Of a masked autoencoder, what its objective calls `decoder`."""
     window: int | None = None
     """The most tokens of an input; None: no table ends."""
 
@@ -101,6 +112,20 @@ class Config:
         if (given := self.get(name, values[0])) not in values:
             known = ", ".join(map(repr, values))
             raise ConfigError(f"{self.where}: {name}={given!r} is not supported in a model of type {self.type!r}; only {known}")
+
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the patches of an image in training."""
+        size, patch = self.need("image_size"), self.patch()
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        return height // patch, width // patch
+
+    def patch(self) -> int:
+        """Pixels along the side of a patch."""
+        size = self.need("patch_size")
+        sides = set(size) if isinstance(size, list | tuple) else {size}
+        if len(sides) > 1:
+            raise ConfigError(f"{self.where}: patch_size={size} is not supported; only squares")
+        return sides.pop()
 
     def activation(self, *names: str, default: str = "gelu") -> str:
         """The name here of an activation function there."""
@@ -189,6 +214,33 @@ def from_heads(ours: str, theirs: str, heads: int, width: int, inner: int, *, bi
     """Back from heads to tokens: there (width, heads inner)."""
     found: dict[str, Source] = {f"{ours}/kernel": Take(f"{theirs}.weight", None, (width, heads, inner), (1, 2, 0))}
     return found | ({f"{ours}/bias": Take(f"{theirs}.bias")} if bias else {})
+
+
+def attention(
+    ours: str,
+    theirs: str,
+    names: Sequence[str],
+    heads: int,
+    width: int,
+    *,
+    bias: bool = True,
+    key_bias: bool | None = None,
+    out_bias: bool = True,
+) -> dict[str, Source]:
+    """An attention layer whose heads share the width, by what its queries, keys, values and output are called there; `bias` is of
+    the first three."""
+    inner, (*parts, out) = width // heads, names
+    biases = (bias, bias if key_bias is None else key_bias, bias)
+    found = from_heads(f"{ours}/out", f"{theirs}.{out}", heads, width, inner, bias=out_bias)
+    for part, name, has in zip("qkv", parts, biases, strict=True):
+        found |= to_heads(f"{ours}/{part}", f"{theirs}.{name}", heads, width, inner, bias=has)
+    return found
+
+
+def patches(theirs: str, width: int, channels: int, size: int, *, bias: bool = True) -> dict[str, Source]:
+    """A convolution whose stride is its kernel, for `Patches(channels="first")`: there (width, channels, size, size)."""
+    kernel = Take(f"{theirs}.weight", None, (width, channels * size * size), (1, 0))
+    return {"stem/proj/kernel": kernel} | ({"stem/proj/bias": Take(f"{theirs}.bias")} if bias else {})
 
 
 def below(prefix: str, names: Mapping[str, Source]) -> dict[str, Source]:
