@@ -94,8 +94,8 @@ class Patches(Stem):
 class CutPatches(Patches):
     """Patches that were cut before, b n p, padded at the end: images of several sizes in one batch, as in SigLIP 2.
 
-    They do not say where they are: pass pos=own_grids(shapes, n), and `allow` says which are padding. Parameters as `Patches`, which
-    it is for images.
+    They do not say where they are: pass pos=own_grids(shapes, n), and `allow` says which are padding. Of images it is `Patches`,
+    whose parameters it has.
     """
 
     def cut(self, inputs: Float[Array, "b ..."]) -> Float[Array, "b n p"]:

@@ -28,8 +28,8 @@ class Transformer(Layers, Encoder):
     """stem -> + positions -> depth x block -> norm: of images with `Patches` (Dosovitskiy et al. 2021), of ids with `Tokens`.
 
     Parameters: stem, pos, class_token and registers (1, p, d), stem_norm, stem_proj (kernel, bias), block_i (or blocks/block_j,
-    with scan), norm. Where "intermediates" may change, `first` is left there, what the first block gets, and as `states` the outputs
-    of the layers that were asked for with the class and register tokens in front.
+    with scan), norm. Where "intermediates" may change, `first` is left there, what the first block gets, and as `states` the
+    outputs of the layers that were asked for, with the class and register tokens in front.
     """
 
     stem: Stem = field(default_factory=lambda: Patches(8))

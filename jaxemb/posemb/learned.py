@@ -25,8 +25,8 @@ class Learned(PosEmb):
 
     Parameters: `table` (prod(shape), d), cells counted row by row. At a real-valued position the embedding is
     that between its neighbours, linearly along each axis: (1 - t) row_i + t row_i+1 at i + t.
-    A position of twice as many numbers, as (row, column, rows, columns), is a cell of a grid that each image has of its own, to which
-    `extend` resizes the table.
+    A position of twice as many numbers, as (row, column, rows, columns), is a cell of a grid that each image has of its own, to
+    which `extend` resizes the table.
     Where the grid of the input is known, one that exceeds `shape` is refused unless `extend` says what to do. Positions are data,
     so that an id outside the table cannot be refused while tracing: its embedding is NaN (JAX would silently take the last row)
     and the loop stops at the first loss.

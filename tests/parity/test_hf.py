@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from compiled import apply
 from safetensors.numpy import load_file
 
 from jaxemb.nn.hf.base import Part, Port, Take, families, port
+from jaxemb.objectives.mae import MAE
 from jaxemb.ops.allow import Allow
 from jaxemb.posemb.relative import RelativeBuckets
+from jaxemb.types import Now
 
 ROOT = pathlib.Path(os.environ.get("JAXEMB_GOLDEN", pathlib.Path(__file__).parents[3] / "shared" / "golden")) / "hf"
 FOLDERS = sorted(f.parent for f in ROOT.glob("*/outputs.npz")) if ROOT.is_dir() else []
@@ -86,6 +89,65 @@ def test_buckets_of_distance(file):
     encoder = port(json.loads(file.read_text()), where=str(file)).encoder.module
     (found,) = (p for p in (encoder.pos, encoder.blocks[0].attention.pos) if isinstance(p, RelativeBuckets))
     np.testing.assert_array_equal(found.bucket(jnp.asarray(offset)), bucket)
+
+
+def vision_cases():
+    for file in CONFIGS:
+        with np.load(file.parent / "outputs.npz") as z:
+            if "batch0__pixel_values" in z.files and not any("__text__" in name for name in z.files):
+                yield file
+
+
+@pytest.mark.parametrize("file", list(vision_cases()), ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_vision_encoders(file):
+    outputs, tolerances = dict(np.load(file.parent / "outputs.npz")), json.loads((file.parent / "tolerances.json").read_text())
+    found = port(json.loads(file.read_text()), where=str(file))
+    assert isinstance(found, Port)
+    encoder, variables = found.encoder.module, {"params": read(found.encoder, file.parent, found.prefixes)}
+    for batch in sorted({name.split("__")[0] for name in outputs}):
+        images = jnp.asarray(outputs[f"{batch}__pixel_values"].transpose(0, 2, 3, 1))
+        how = {}
+        if f"{batch}__bool_masked_pos" in outputs:
+            how["types"] = jnp.asarray(outputs[f"{batch}__bool_masked_pos"].astype(np.int32))
+        if f"{batch}__noise" in outputs:
+            order = np.argsort(outputs[f"{batch}__noise"], axis=1)
+            how["keep"] = jnp.asarray(order[:, : int((outputs[f"{batch}__mask"][0] == 0).sum())])
+        every = tuple(range(encoder.depth))
+        f, left = apply(encoder, variables, images, layers=every, **how, mutable=["intermediates"])
+        if f"{batch}__hidden_states" in outputs:
+            states = [left["intermediates"]["first"][0], *left["intermediates"]["states"][0]]
+            expected = outputs[f"{batch}__hidden_states"]
+            assert len(states) == len(expected)
+            close(np.stack(states), expected, tolerances[f"{batch}__hidden_states"], f"{batch}__hidden_states")
+        last = f.tokens if f.prefix is None else np.concatenate([f.prefix, f.tokens], axis=1)
+        close(last, outputs[f"{batch}__last_hidden_state"], tolerances[f"{batch}__last_hidden_state"], f"{batch}__last")
+        if f"{batch}__pooler_output" in outputs:
+            assert found.pooler is not None
+            pooler = {"params": read(found.pooler, file.parent, found.prefixes)}
+            z = apply(found.pooler.module, pooler, f)
+            close(z, outputs[f"{batch}__pooler_output"], tolerances[f"{batch}__pooler_output"], f"{batch}__pooler_output")
+        if f"{batch}__decoder_logits" in outputs:
+            assert found.decoder is not None
+            decodes(found, variables["params"], file.parent, images, order, outputs, tolerances, batch)
+
+
+def decodes(found, encoder, folder, images, order, outputs, tolerances, batch):
+    """The objective that goes on from a masked autoencoder: what it says of the hidden patches, and its loss."""
+    config = json.loads((folder / "config.json").read_text())
+    model = MAE(encoder=found.encoder.module, decoder=found.decoder.module, norm_pixels=config.get("norm_pix_loss", False))
+    variables = {"params": {"encoder": encoder, "decoder": read(found.decoder, folder, found.prefixes)}}
+    kept = int((outputs[f"{batch}__mask"][0] == 0).sum())
+    sampled = {"images": images, "context": jnp.asarray(order[:, None, :kept]), "targets": jnp.asarray(order[:, None, kept:])}
+    logits = outputs[f"{batch}__decoder_logits"]
+    expected = np.take_along_axis(logits, order[:, kept:, None], axis=1)
+    close(apply(model, variables, sampled, method="predict"), expected, tolerances[f"{batch}__decoder_logits"], "decoder_logits")
+    now = Now(jnp.asarray(0), 1, jax.random.key(0))
+    close(
+        apply(model, variables, sampled, None, now, method="loss").value,
+        outputs[f"{batch}__loss"],
+        tolerances[f"{batch}__loss"],
+        "loss",
+    )
 
 
 def close(got, expected, tolerance, what):
