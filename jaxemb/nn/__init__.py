@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.presets import vit_s as vit_s
     from jaxemb.nn.presets import vit_ti as vit_ti
     from jaxemb.nn.resnet import ResNet as ResNet
+    from jaxemb.nn.stem import CutPatches as CutPatches
     from jaxemb.nn.stem import Patches as Patches
     from jaxemb.nn.stem import Tokens as Tokens
     from jaxemb.nn.transformer import Transformer as Transformer

@@ -40,7 +40,8 @@ class Decoder(Layers):
     Tokens know where they are, so they keep the order [class token ; visible ; hidden] and nothing is shuffled back. A mask token
     is one shared learned vector plus its position.
 
-    Parameters: embed, mask_token and, if wanted, class_row (1, 1, width), pos, and under the name of each branch block_i, norm, out (width, q).
+    Parameters: embed, mask_token and, if wanted, class_row (1, 1, width), pos, and under the name of each branch block_i, norm, out
+    (width, q).
     """
 
     width: int = 512

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.posemb.reuse import Grouped as Grouped
     from jaxemb.posemb.reuse import Recurrent as Recurrent
     from jaxemb.posemb.rotary import Rotary as Rotary
+    from jaxemb.posemb.rotary_centred import RotaryCentred as RotaryCentred
     from jaxemb.posemb.rotary_mixed import MixedRotary as MixedRotary
     from jaxemb.posemb.self_extend import SelfExtend as SelfExtend
     from jaxemb.posemb.seqpe import Prefix as Prefix

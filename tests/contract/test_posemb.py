@@ -97,6 +97,7 @@ PACKED = jax.jit(lambda module, params, *arrays: nn.apply(packed, module)(params
 CANNOT = {
     "Conditional": r"Conditional cannot do texts packed into one row \(segments\)",
     "Curve": "Curve needs the grid of the input",
+    "RotaryCentred": "RotaryCentred needs the grid of the input",
     "LOOPE": r"LOOPE cannot do texts packed into one row \(segments\)",
 }
 CASES = [(m, axes) for m in members("posemb") for axes in position_axes(build(m))]

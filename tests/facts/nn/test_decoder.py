@@ -65,3 +65,16 @@ def test_a_class_token_is_seen(params):
 def test_heads_must_divide_the_width():
     with pytest.raises(ConfigError, match="width 10 is not divisible by heads 4"):
         Decoder(width=10, blocks=(Block(Attention(4)),))
+
+
+def test_the_row_of_the_class_token_is_added_to_it_alone(params):
+    decoder, row = DECODER.copy(class_row=True), normal(5, 1, 1, 12)
+    fields = {"outputs": 5, "branches": ("a",), "grid": (4, 4)}
+    own = {"params": {**params["params"], "class_row": row}}
+    out = decoder.apply(own, seen(1), VISIBLE, HIDDEN, **fields)[0]
+    assert np.abs(out - run(params, seen(1), VISIBLE, HIDDEN, ("a",))[0]).max() > 1e-4
+    kernel = params["params"]["embed"]["kernel"]
+    moved = seen(1)._replace(prefix=seen(1).prefix + (row[0] @ jnp.linalg.pinv(kernel))[None])  # the same, before the first layer
+    np.testing.assert_allclose(out, run(params, moved, VISIBLE, HIDDEN, ("a",))[0], rtol=1e-3, atol=1e-4)
+    with pytest.raises(ConfigError, match=r"Decoder\(class_row=True\) adds a vector to the class token, and the encoder has none"):
+        decoder.init(jax.random.key(1), seen(), VISIBLE, HIDDEN, **fields)

@@ -6,7 +6,7 @@ from arrays import normal
 from flax import linen as nn
 
 from jaxemb.config import ConfigError
-from jaxemb.nn.stem import Patches, Tokens, patchify
+from jaxemb.nn.stem import CutPatches, Patches, Tokens, own_grids, patchify
 
 IMAGES = normal(0, 2, 8, 12, 3)
 
@@ -34,6 +34,40 @@ def test_keep_computes_the_kept_alone():
     program = jax.jit(lambda x: stem.apply(params, x, width=5, keep=keep)).lower(IMAGES).as_text()
     products = [line for line in program.splitlines() if "dot_general" in line]
     assert len(products) == 1 and "(tensor<4x48xf32>, tensor<48x5xf32>)" in products[0], "only the four kept patches are projected"
+
+
+def test_channels_first_is_the_order_of_a_convolution_of_pytorch():
+    kernel = normal(3, 5, 3, 4, 4)  # there (out, in, rows, columns)
+    flat = {"params": {"proj": {"kernel": kernel.reshape(5, -1).T}}}
+    got = Patches(4, channels="first", bias=False).apply(flat, IMAGES, width=5)
+    last = {"params": {"proj": {"kernel": kernel.transpose(2, 3, 1, 0).reshape(-1, 5)}}}
+    np.testing.assert_allclose(got, Patches(4, bias=False).apply(last, IMAGES, width=5), rtol=1e-5, atol=1e-5)
+
+
+def test_a_masked_patch_is_the_mask_token():
+    stem = Patches(4, mask_token=True)
+    params = stem.init(jax.random.key(1), IMAGES, width=5)
+    masked = jnp.zeros((2, 6), jnp.int32).at[0, 2].set(1)
+    whole, got = stem.apply(params, IMAGES, width=5), stem.apply(params, IMAGES, width=5, types=masked)
+    np.testing.assert_array_equal(got[0, 2], params["params"]["mask_token"])
+    np.testing.assert_array_equal(np.delete(got[0], 2, 0), np.delete(whole[0], 2, 0))
+    kept = stem.apply(params, IMAGES, width=5, types=masked, keep=jnp.array([[2, 0], [1, 2]]))
+    np.testing.assert_array_equal(kept[0, 0], params["params"]["mask_token"])
+    with pytest.raises(ConfigError, match=r"Patches\(mask_token=False\) has no vector for these"):
+        Patches(4).init(jax.random.key(1), IMAGES, width=5, types=masked)
+
+
+def test_patches_that_were_cut_before_need_their_positions():
+    stem = CutPatches(4)
+    params = stem.init(jax.random.key(1), IMAGES, width=5)
+    cut = patchify(IMAGES, 4)
+    np.testing.assert_allclose(stem.apply(params, cut, width=5), stem.apply(params, IMAGES, width=5), rtol=1e-6)
+    assert stem.grid(cut.shape[1:]) is None and stem.picture(cut) is None and stem.grid(IMAGES.shape[1:]) == (2, 3)
+    with pytest.raises(ConfigError, match="need their positions: pass pos=own_grids"):
+        stem.positions(cut)
+    places = own_grids(jnp.array([[1, 3], [2, 2]]), 4)
+    np.testing.assert_array_equal(places[0], [[0, 0, 1, 3], [0, 1, 1, 3], [0, 2, 1, 3], [0, 0, 1, 3]])
+    np.testing.assert_array_equal(places[1, :, :2], [[0, 0], [0, 1], [1, 0], [1, 1]])
 
 
 def test_images_that_do_not_divide_are_named():

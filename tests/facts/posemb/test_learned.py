@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.allow import Allow
@@ -79,6 +80,16 @@ def test_a_larger_grid_is_refused_or_resampled():
     np.testing.assert_allclose(add(resampled, jnp.ones((12, 2)), [[6, 3]], grid=(7, 5)), 1.0, rtol=1e-6)  # a constant stays one
 
 
+def test_images_of_one_batch_may_have_grids_of_their_own():
+    table = normal(0, 12, 2)
+    module = Learned(shape=(3, 4), extend="bilinear")
+    together = add(module, table, [[1, 2, 5, 3], [0, 0, 5, 3], [4, 1, 5, 3]])
+    np.testing.assert_allclose(together, add(module, table, [[1, 2], [0, 0], [4, 1]], grid=(5, 3)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(add(module, table, [[2, 1, 3, 4]]), table[None, 9], rtol=1e-6)  # its own grid: the table itself
+    with pytest.raises(ConfigError, match="was given positions of 4 numbers"):
+        add(Learned(shape=(3, 4)), table, [[1, 2, 5, 3]])
+
+
 @pytest.mark.parametrize("n", [3, 6])
 def test_a_table_is_not_resampled_to_padded_texts(n):
     """It would be resized to the longest text of the batch."""
@@ -103,7 +114,7 @@ def test_resampling_a_linear_slope_keeps_it_inside():
     [
         ({"shape": ()}, "must have a number of at least 1 for each axis"),
         ({"shape": (0, 3)}, "must have a number of at least 1 for each axis"),
-        ({"extend": "stretch"}, "Learned.extend='stretch'; valid: None, resample"),
+        ({"extend": "stretch"}, "Learned.extend='stretch'; valid: None, bicubic, bilinear, resample"),
         ({"tail": "wrap"}, "Learned.tail='wrap'; valid: clamp, extrapolate"),
     ],
 )
