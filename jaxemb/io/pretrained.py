@@ -57,9 +57,9 @@ def parameter_shapes(
     """The parameters of a module by path, in `dtype` (None: as initialised) and in their places on the devices (`mesh`, None: all
     devices side by side); `batch` is any input of the right kinds. Nothing is computed."""
     mesh = make_mesh({"data": -1}) if mesh is None else mesh
-    shapes = jax.eval_shape(lambda: module.init({"params": jax.random.key(0), "dropout": jax.random.key(0)}, batch)).get(
-        "params", {}
-    )
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
+    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
+    shapes = jax.eval_shape(lambda b: module.init(keys, b), batch).get("params", {})
     placed = by_path(shardings(shapes, sharding, mesh, scanned_paths(module, batch))) if jax.tree.leaves(shapes) else {}
     return {path: jax.ShapeDtypeStruct(x.shape, dtype or x.dtype, sharding=placed[path]) for path, x in by_path(shapes).items()}
 
