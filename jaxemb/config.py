@@ -234,7 +234,11 @@ def override(x: Any, assignments: Sequence[str]) -> Any:
 
     A value is JSON or a Python literal, else a string. `module:Class` or `module:Class(field=value)` makes an object.
     """
-    doc = to_json(x)
+    return from_json(assigned(to_json(x), assignments))
+
+
+def assigned(doc: Any, assignments: Sequence[str]) -> Any:
+    """The JSON form of an object tree after `a.b.c=value` in it, in order."""
     for text in assignments:
         path, sep, value = text.partition("=")
         if not sep or not path.strip():
@@ -242,7 +246,7 @@ def override(x: Any, assignments: Sequence[str]) -> Any:
         if len(text) > LONGEST:
             raise ConfigError(f"--set {path.strip()[:80]}: {len(text)} characters are more than {LONGEST}")
         _assign(doc, path.strip(), parse(value.strip()))
-    return from_json(doc)
+    return doc
 
 
 def _assign(doc: Any, path: str, value: Any) -> None:

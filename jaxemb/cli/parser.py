@@ -43,8 +43,12 @@ examples:
   jaxemb eval runs/shapes --weights params        the trained parameters instead of their average
   jaxemb eval runs/retrieval --set 'objective.encoder.pos=jaxemb.posemb.rescale:YaRN(factor=4.0, original=128)'
 
+  jaxemb eval models/minilm --evals retrieval,sts --set evals.retrieval.path=cranfield --set evals.sts.path=stsb.csv
+  jaxemb eval models/minilm --evals retrieval --set evals.retrieval.path=cranfield --set max_length=128 --out minilm.json
+
 --set changes how a run is read, in whatever leaves its parameters alone: positions beyond the training length, other test data.
-Figures and where they come from are written to RUN/evals/<name>@<step>.json.
+Figures and where they come from are written to RUN/evals/<name>@<step>.json. A pretrained folder, or the id of one on the hub, is
+judged on texts of your own (retrieval, sts, pairs, clustering, classification; a run of a text model as well) and left as it is.
 """
 
 DOCTOR = """\
@@ -143,9 +147,12 @@ def parser() -> argparse.ArgumentParser:
         help="this is one of several processes; on TPU pods and under Slurm they find each other without the argument",
     )
 
-    p = verb("eval", run.eval, "Evaluate a run from its path alone.", EVAL, computes=True)
-    p.add_argument("run", metavar="RUN[@STEP]", help="a run folder, and which checkpoint (the newest)")
-    p.add_argument("--evals", metavar="A,B", help="only these evaluations of the experiment")
+    p = verb("eval", run.eval, "Evaluate a run or a pretrained model from its path alone.", EVAL, computes=True)
+    p.add_argument(
+        "run", metavar="RUN[@STEP]|FOLDER", help="a run folder, and which checkpoint (the newest); or a pretrained folder"
+    )
+    p.add_argument("--evals", metavar="A,B", help="only these evaluations of the experiment, or evaluations of texts")
+    p.add_argument("--out", metavar="FILE.json", help="write the figures and where they come from there as well")
     p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
     settable(p)
 

@@ -99,7 +99,7 @@ def eval(args: argparse.Namespace) -> None:
     from jaxemb.io.evaluate import evaluate
 
     names = args.evals.split(",") if args.evals else None
-    found = evaluate(args.run, evals=names, weights=args.weights, changes=args.set)
+    found = evaluate(args.run, evals=names, weights=args.weights, changes=args.set, out=args.out)
     if not found:
         raise ConfigError(f"{args.run}: no evaluation is left, see above")
     table(("evaluation", "figure", ">value"), [(e, f, float(v)) for e, figures in found.items() for f, v in figures.items()])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,7 +42,7 @@ def embed(
     distinct = list(dict.fromkeys(texts))
     found = model.encode_texts(distinct, role=role, prompt=prompt) if isinstance(model, EncodesTexts) else None
     if found is None:
-        found = _by_length(model, data, distinct, role or "document", prompt)
+        found = _by_length(model, data, distinct, role, prompt)
     z = finite(np.asarray(found), "embeddings")
     if z.ndim != 2:
         raise ConfigError(f"this evaluation compares one vector a text; the model gives arrays of shape {z.shape[1:]} a text")
@@ -49,20 +50,26 @@ def embed(
     return z if len(distinct) == len(texts) else z[[place[text] for text in texts]]
 
 
-def _by_length(model: Any, data: Data | None, texts: Sequence[str], role: str, prompt: str | None) -> np.ndarray:
-    by = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+def _by_length(model: Any, data: Data | None, texts: Sequence[str], role: str | None, prompt: str | None) -> np.ndarray:
     if data is None:
         raise ConfigError("a model that reads rows needs data, whose preprocessing makes rows of texts")
-    preprocess = data.preprocess
+    by = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    cut = _preprocessing(data.preprocess, role, prompt)
     pieces = []
     for start in range(0, len(by), PIECE):
         piece = [texts[i] or " " for i in by[start : start + PIECE]]  # a document may be empty; a model reads at least a token
-        rows = preprocess(preprocess.prompted(piece, prompt) if prompt else piece, role)
-        pieces.append(model.encode(rows, role=role))
+        pieces.append(model.encode(cut(piece), role=role or "document"))
     z = np.concatenate(pieces)
     restored = np.empty_like(z)
     restored[by] = z
     return restored
+
+
+def _preprocessing(preprocess: Any, role: str | None, prompt: str | None) -> Callable[[Sequence[str]], dict[str, np.ndarray]]:
+    """From texts to rows, with a prompt. A preprocessing that has prompts of its own is told which, or that texts have no role."""
+    if "prompt" in inspect.signature(preprocess).parameters:
+        return lambda texts: preprocess(texts, role or "document", prompt="" if role is None and prompt is None else prompt)
+    return lambda texts: preprocess(preprocess.prompted(texts, prompt) if prompt else texts, role or "document")
 
 
 def compared(z: Float[np.ndarray, "n d"], similarity: str) -> Float[np.ndarray, "n d"]:

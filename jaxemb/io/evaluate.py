@@ -1,14 +1,21 @@
-"""A run judged from its path alone."""
+"""A run or a pretrained model judged from its path alone."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+from etils import epath
 
-from jaxemb.config import ConfigError, override, suggest, to_json
+from jaxemb.config import ConfigError, assigned, from_json, suggest, to_json
+from jaxemb.files import FileError, is_folder, is_regular, read_json
+from jaxemb.io.asked import KINDS, asked
+from jaxemb.io.embedder import Embedder
+from jaxemb.io.text_model import TextModel
 from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.ops.paths import parameter_paths
 from jaxemb.run.environment import environment
@@ -28,37 +35,93 @@ def evaluate(
     evals: Sequence[str] | None = None,
     weights: str = "ema",
     changes: Sequence[str] = (),
+    out: Where | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, dict[str, float]]:
-    """The figures of each evaluation of the run's experiment, e.g. {"knn": {"top1": 0.41}}, on whatever devices are here.
+    """The figures of each evaluation, e.g. {"knn": {"top1": 0.41}}, on whatever devices are here.
 
-    `run` is a run folder, "runs/shapes" or with a step "runs/shapes@500"; `evals` names some of its evaluations (None: all). The
-    figures and where they come from are also written to RUN/evals/<name>@<step>.json (-params.json for the trained weights).
-    `changes` are fields to read the run with, "objective.encoder.pos=..." or "data.path=...": any that leave its parameters as they
-    are. The name of the file then ends in a hash of them.
+    `run` is a run folder, "runs/shapes" or with a step "runs/shapes@500"; `evals` names some of its evaluations (None: all), or
+    evaluations of texts (`KINDS`: "retrieval", "sts", ...), whose fields `changes` give: "evals.sts.path=stsb.csv". Other changes
+    are fields to read the run with, "objective.encoder.pos=..." or "data.path=...": any that leave its parameters as they are. The
+    figures and where they come from are also written to RUN/evals/<name>@<step>.json (-params.json for the trained weights), with
+    changes under a name that ends in a hash of them.
+
+    Or `run` is a pretrained folder or an id of the hub: `evals` are those of texts, other changes are arguments of
+    `Embedder.from_pretrained`, "max_length=128", and nothing is written there. `out`: a file for all figures and where they come
+    from.
     """
+    found = _pretrained(run, evals, changes) if is_pretrained(run) else _trained(run, evals, weights, changes, say)
+    if out is not None:
+        try:
+            write_json(epath.Path(out), found)
+        except OSError as e:
+            raise ConfigError(f"{out} cannot be written: {e.strerror}") from e
+    return {name: record["figures"] for name, record in found.items()}
+
+
+def is_pretrained(model: Where) -> bool:
+    """Whether a path or an id is a model of somebody else's rather than a run: its config.json describes no experiment."""
+    folder = epath.Path(model)
+    if is_regular(folder / "modules.json"):
+        return True
+    if not is_regular(folder / "config.json"):
+        return not is_folder(folder) and not is_folder(Run(model).path) and re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)) is not None
+    try:
+        found = read_json(folder / "config.json")
+    except FileError:  # `Run` says what is wrong
+        return False
+    return isinstance(found, dict) and "@" not in found and "model_type" in found
+
+
+def _pretrained(model: Where, names: Sequence[str] | None, changes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Records by the name of the evaluation."""
+    if not names and not any(change.startswith("evals.") for change in changes):
+        raise ConfigError(f"{model} is a pretrained model without evaluations of its own: --evals with some of {', '.join(KINDS)}")
+    own = [change for change in changes if not change.startswith("evals.")]
+    evals = asked(str(model), {"evals": {}}, names or (), [c for c in changes if c not in own])["evals"]
+    options = from_json(assigned({}, own))
+    known = {*inspect.signature(Embedder.from_pretrained).parameters} - {"folder_or_id", "mesh"}
+    if strange := [name for name in options if name not in known]:
+        raise ConfigError(f"--set {strange[0]}=...: a pretrained model is not opened with it{suggest(strange[0], known)}")
+    text_model = TextModel(Embedder.from_pretrained(model, **options))
+    where, found = environment(), {}
+    for name in names or evals:
+        text_model.notes = {}
+        found[name] = {
+            "figures": evals[name].run(text_model, None),
+            "evaluation": to_json(evals[name]),
+            "model": str(model),
+            "conditions": evals[name].conditions() | text_model.notes,
+            "changes": list(changes),
+            "seed": 0,
+            **where,
+        }
+    return found
+
+
+def _trained(
+    run: Where, evals: Sequence[str] | None, weights: str, changes: Sequence[str], say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Records by the name of the evaluation, of those that apply; each is written into the run."""
     folder = Run(run)
-    experiment = folder.restored(changed(folder.experiment(), changes))
+    experiment = folder.restored(changed(folder.experiment(), changes, evals or (), what=str(folder.path)))
     names = list(experiment.evals) if evals is None else list(evals)
-    for name in names:
-        if name not in experiment.evals:
-            raise ConfigError(f"{folder.path} has no evaluation {name!r}{suggest(name, experiment.evals)}")
     if not names:
         raise ConfigError(f"{folder.path}: its experiment has no evaluations")
     judge, step, kind = _judge(folder, experiment, weights, say)
     where = environment()
-    figures = {}
+    records = {}
     for name in names:
         own = {key.partition("/")[2]: value for key, value in judge(name).items()}
         if not own:
             continue
-        figures[name] = own
-        record = {
+        records[name] = {
             "figures": own,
             "evaluation": to_json(experiment.evals[name]),
             "run": str(folder.path),
             "step": step,
             "weights": kind,
+            "conditions": experiment.evals[name].conditions() | _read_with(experiment),
             "changes": list(changes),
             "seed": experiment.seed,
             **where,
@@ -67,10 +130,19 @@ def evaluate(
         file = folder.path / "evals" / f"{name}@{step}{'-params' if weights == 'params' else ''}{mark}.json"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, record)
+            write_json(file, records[name])
         except OSError as e:  # a run of somebody else's: the figures are what was asked for
             say(f"{file} cannot be written: {e.strerror}")
-    return figures
+    return records
+
+
+def _read_with(experiment: Any) -> dict[str, Any]:
+    """How inputs are read, where they are texts: how many tokens of them, with which prompts."""
+    spec = experiment.data.spec
+    if "tokens" not in spec:
+        return {}
+    prompts = getattr(experiment.data.preprocess, "prompts", {})
+    return {"max_length": spec["tokens"].shape[0]} | ({"prompts": dict(prompts)} if prompts else {})
 
 
 def _judge(folder: Run, experiment: Any, weights: str, say: Callable[[str], None]) -> tuple[Callable, int, str]:
@@ -83,11 +155,12 @@ def _judge(folder: Run, experiment: Any, weights: str, say: Callable[[str], None
     return lambda name: judge(found.variables, [name]), found.step, found.name
 
 
-def changed(experiment: Experiment, changes: Sequence[str]) -> Experiment:
-    """The experiment with fields changed that do not touch its parameters, e.g. how positions beyond the training are read."""
-    if not changes:
-        return experiment
-    new = override(experiment, changes)
+def changed(experiment: Experiment, changes: Sequence[str], evals: Sequence[str] = (), what: str = "the run") -> Experiment:
+    """The experiment with fields changed that do not touch its parameters, e.g. how positions beyond the training are read, and
+    with `evals` of texts that it does not have."""
+    new = asked(what, to_json(experiment), evals, changes)
+    if all(change.startswith("evals.") for change in changes):
+        return new
     if isinstance(experiment, Recipe):
         if new.fit != experiment.fit:
             raise ConfigError(f"--set {' --set '.join(changes)}: what was fitted cannot be changed afterwards; compute it anew")

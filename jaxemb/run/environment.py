@@ -23,7 +23,7 @@ def environment() -> dict[str, Any]:
     """Where figures come from: commit, versions, devices, command."""
     import jax
 
-    names = ("jaxemb", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    names = ("jaxemb", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-learn", "tokenizers")
     versions = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
