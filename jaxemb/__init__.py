@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from jaxemb.io.evaluate import evaluate as evaluate
     from jaxemb.train.init import FromRun as FromRun
     from jaxemb.train.optim import Optim as Optim
+    from jaxemb.train.pretrained import FromPretrained as FromPretrained
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Embedder": "jaxemb.io.embedder",
     "Experiment": "jaxemb.experiment",
+    "FromPretrained": "jaxemb.train.pretrained",
     "FromRun": "jaxemb.train.init",
     "Optim": "jaxemb.train.optim",
     "evaluate": "jaxemb.io.evaluate",

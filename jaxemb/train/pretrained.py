@@ -1,0 +1,83 @@
+"""Experiments that start from a pretrained folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+
+from jaxemb.config import ConfigError
+from jaxemb.files import printable
+from jaxemb.io.hub import resolve
+from jaxemb.io.pretrained import CONFIG, read_config
+from jaxemb.io.takes import Fit, fit, read
+from jaxemb.io.tensors import TensorFiles, WeightsError, listed
+from jaxemb.nn.hf.base import Part, Port, Towers, port
+from jaxemb.train.init import Init, Say, SourceError
+
+
+@dataclasses.dataclass(frozen=True)
+class FromPretrained(Init):
+    """The weights of a pretrained folder or hub id: those of its encoder under "encoder/...", those of its pooling (or of its
+    pooler, which Hugging Face calls `pooler_output`) under "pooling/..." where they fit.
+
+    The experiment's encoder is usually `architecture("folder").encoder.module`, which may be changed in whatever leaves its
+    parameters alone (dropout, scan, remat, positions beyond the table). What the folder lacks stays as initialised and what it has
+    beyond is left behind: the log names both. An array of another shape is refused. Of a model of images and texts the tower is
+    taken that has most of the experiment's parameters.
+    """
+
+    path: str
+    """A folder, or a hub id "org/name"."""
+    revision: str | None = None
+    """Of a hub id: a branch, a tag or a commit."""
+    renames: tuple[tuple[str, str], ...] = ()
+    """(regex, replacement) on the folder's paths: ("^encoder/", "student/encoder/")."""
+
+    def __post_init__(self) -> None:
+        for regex, _ in self.renames:
+            try:
+                re.compile(regex)
+            except re.error as e:
+                raise ConfigError(f"init.renames: {regex!r} is no regular expression: {e}") from None
+
+    def __call__(self, shapes: Mapping[str, jax.ShapeDtypeStruct], say: Say = print) -> Mapping[str, jax.Array]:
+        try:
+            folder = resolve(self.path, self.revision)
+            files, whole = TensorFiles(folder), port(read_config(folder), where=printable(folder / CONFIG))
+        except WeightsError as e:
+            raise SourceError(f"init: {e}") from e
+        wanted = {path.removeprefix("params/"): s for path, s in shapes.items() if path.startswith("params/")}
+        towers = (whole.text, whole.image) if isinstance(whole, Towers) else (whole,)
+        every = [self._fit(files, tower, wanted, whole) for tower in towers]
+        best = max(every, key=lambda f: (len(f.found), -len(f.wrong)))
+        if (complaint := best.complaint(strict=False)) or not best.found:
+            nothing = "" if complaint else f": no path is the same; it has {listed(self._paths(towers[0]))}"
+            raise ConfigError(f"init: {self.path} does not fit{nothing}{complaint}")
+        say(f"{len(best.found)} of {len(wanted)} parameters from {self.path}")
+        beyond = sorted({*best.unexpected, *best.left, *best.unused})
+        for what, names in (("as initialised", best.lacking(wanted)), ("left behind", beyond), ("left out", best.cut)):
+            if names:
+                say(f"{what}: {listed(names)}")
+        return {f"params/{path}": read(files, filled, wanted[path]) for path, filled in best.found.items()}
+
+    def _fit(self, files: TensorFiles, tower: Port, wanted: Mapping[str, Any], whole: Port | Towers) -> Fit:
+        """Of the architecture's own pooling and its pooler the one that has more of the experiment's parameters."""
+        poolings = [p for p in (tower.pooling, tower.pooler) if p is not None]
+        every = [fit(files, {"": self._renamed(tower.encoder, pooling)}, wanted, whole) for pooling in poolings]
+        return max(every, key=lambda f: (len(f.found), -len(f.wrong)))
+
+    def _renamed(self, encoder: Part, pooling: Part) -> Part:
+        """Both under the names that the experiment has for them."""
+        names = {f"{key}/{path}": s for key, part in (("encoder", encoder), ("pooling", pooling)) for path, s in part.names.items()}
+        for regex, replacement in self.renames:
+            if not any(re.search(regex, path) for path in names):
+                raise ConfigError(f"init.renames: {regex!r} finds nothing in {self.path}: {listed(names)}")
+            names = {re.sub(regex, replacement, path): source for path, source in names.items()}
+        return Part(None, names)
+
+    def _paths(self, tower: Port) -> Iterable[str]:
+        return self._renamed(tower.encoder, tower.pooling).names
