@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError
@@ -23,7 +24,6 @@ from jaxemb.pooling.concat import of_modes
 from jaxemb.pooling.late_interaction import LateInteraction
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.preprocess.hf_folder import read_text_preprocess
-from jaxemb.train.setup import zeros_of
 
 log = logging.getLogger("jaxemb")
 
@@ -72,7 +72,7 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
         include_prompt=chain is None or chain.include_prompt,
         lower=chain is not None and chain.lower,
     )
-    example = zeros_of(preprocess.spec, 1)
+    example = {name: jax.ShapeDtypeStruct((1, min(preprocess.length, 8)), x.dtype) for name, x in preprocess.spec.items()}
     shapes = parameter_shapes(model, example, dtype=wishes.dtype, mesh=mesh)
     placed = {"encoder": Placed(whole.encoder), "pooling": pooling, **{f"heads_{i}": head for i, head in enumerate(heads)}}
     params: dict[str, Any] = {}

@@ -70,9 +70,10 @@ def read_settings(folder: Path) -> Mapping[str, Any]:
     if not files.is_regular(folder / SETTINGS):
         return {}
     try:
-        found = files.read_json(folder / SETTINGS)
-    except files.FileError as e:
-        raise DataError(str(e)) from e
+        text = files.read_text(folder / SETTINGS)
+        found = json.loads(text, parse_int=lambda digits: min(int(digits[:20]), ENDLESS))  # no end is written as 10^30
+    except (files.FileError, ValueError, RecursionError) as e:
+        raise DataError(f"{files.printable(folder / SETTINGS)} is damaged: {e}") from e
     if not isinstance(found, dict):
         raise DataError(f"{files.printable(folder / SETTINGS)} is damaged: it holds a {type(found).__name__}")
     return found
