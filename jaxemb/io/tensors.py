@@ -64,7 +64,8 @@ class Stored(NamedTuple):
 
 
 class TensorFiles:
-    """The tensors of a folder by name, `found["encoder.layer.0.output.dense.weight"]`; their bytes are read by `read` alone.
+    """The tensors of a folder, or of one file, by name, `found["encoder.layer.0.output.dense.weight"]`; their bytes are read by
+    `read` alone.
 
     Norms of old checkpoints, `LayerNorm.gamma` and `LayerNorm.beta`, stand under the names of today.
     """
@@ -125,7 +126,9 @@ class TensorFiles:
     # ---- the files ---------------------------------------------------------------------------------------------------------------
 
     def _stored(self) -> Iterator[tuple[str, Stored]]:
-        if is_regular(self.folder / SINGLE):
+        if is_regular(self.folder):
+            yield from read_header(self.folder).items()
+        elif is_regular(self.folder / SINGLE):
             yield from read_header(self.folder / SINGLE).items()
         elif is_regular(self.folder / INDEX):
             yield from self._sharded()

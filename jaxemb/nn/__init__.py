@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.cnn import CNN as CNN
     from jaxemb.nn.decoder import Branch as Branch
     from jaxemb.nn.decoder import Decoder as Decoder
+    from jaxemb.nn.lora import LoRA as LoRA
     from jaxemb.nn.mlp import MLP as MLP
     from jaxemb.nn.pooled import Pooled as Pooled
     from jaxemb.nn.predictor import Predictor as Predictor

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import field
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -15,6 +17,7 @@ from jaxemb.layers.dense import INITS, Dense
 from jaxemb.layers.norms import LayerNorm, Norm
 from jaxemb.nn.base import Encoder, Stem
 from jaxemb.nn.block import Layers
+from jaxemb.nn.lora import LoRA
 from jaxemb.nn.stem import Patches
 from jaxemb.ops.allow import Allow, positions_within
 from jaxemb.posemb.base import Places, PosEmb
@@ -46,6 +49,8 @@ class Transformer(Layers, Encoder):
     all see them, whatever the `window` of a block; with `causal` they see themselves and those before them."""
     causal: bool = False
     """A token sees itself and those before it in the sequence."""
+    lora: LoRA | None = None
+    """Adapters beside some of the matrices, to be trained in their place; None: none."""
     dtype: str = "float32"
     """Of the computation: the stem's output has it, and every part computes in the dtype of its input."""
 
@@ -76,6 +81,10 @@ class Transformer(Layers, Encoder):
         if self.causal and not allow.causal:
             allow = dataclasses.replace(allow, causal=True)
         self._refuse_blind(allow)
+        with contextlib.nullcontext() if self.lora is None else self.lora.beside(self, train):
+            return self._run(inputs, pos, types, keep, allow, layers, train)
+
+    def _run(self, inputs: Array, pos: Any, types: Any, keep: Any, allow: Allow, layers: tuple[int, ...], train: bool) -> Features:
         x = self.stem(inputs, width=self.stem_width or self.width, keep=keep, types=types, dtype=self.dtype)
         b, n, _ = x.shape
         known = {"picture": self.stem.picture(inputs), "allow": allow, "rows": b, "train": train}

@@ -161,8 +161,20 @@ class Optim:
         return (MOMENTS,) if self.tract else ()
 
     def watch(self, apply: Callable) -> Callable:
-        """`apply` of the objective, in which layers leave what `precondition` needs; of micro-batches it takes the mean."""
-        return watched(apply, dict(self.tract))
+        """`apply` of the objective, in which layers leave what `precondition` needs; of micro-batches it takes the mean. What is
+        frozen has no gradient, which is then not computed either."""
+        return watched(self._held(apply) if self.freeze else apply, dict(self.tract))
+
+    def _held(self, apply: Callable) -> Callable:
+        def held(variables: Any, *args: Any, **options: Any) -> Any:
+            params = jax.tree.map(
+                lambda x, trained: x if trained else jax.lax.stop_gradient(x),
+                variables["params"],
+                self.trained(variables["params"]),
+            )
+            return apply({**variables, "params": params}, *args, **options)
+
+        return held
 
     def precondition(self, grads: Params, measured: Any) -> Params:
         """What the transformation gets in the place of the gradient."""
