@@ -191,7 +191,7 @@ def _ports(whole: Port | Towers | None) -> tuple[Port, ...]:
 
 def _sources(whole: Port | Towers | None) -> Iterator[Source]:
     for port in _ports(whole):
-        for part in (port.encoder, port.pooling, port.pooler):
+        for part in (port.encoder, port.pooling, port.pooler, port.decoder):
             yield from () if part is None else part.names.values()
     if isinstance(whole, Towers):
         yield from (take for take in (whole.scale, whole.bias) if take is not None)

@@ -22,7 +22,8 @@ from jaxemb.train.init import Init, Say, SourceError
 @dataclasses.dataclass(frozen=True)
 class FromPretrained(Init):
     """The weights of a pretrained folder or hub id: those of its encoder under "encoder/...", those of its pooling (or of its
-    pooler, which Hugging Face calls `pooler_output`) under "pooling/..." where they fit.
+    pooler, which Hugging Face calls `pooler_output`) under "pooling/...", those of a masked autoencoder's decoder under
+    "decoder/...", where the experiment has such.
 
     The experiment's encoder is usually `architecture("folder").encoder.module`, which may be changed in whatever leaves its
     parameters alone (dropout, scan, remat, positions beyond the table). What the folder lacks stays as initialised and what it has
@@ -67,12 +68,13 @@ class FromPretrained(Init):
     def _fit(self, files: TensorFiles, tower: Port, wanted: Mapping[str, Any], whole: Port | Towers) -> Fit:
         """Of the architecture's own pooling and its pooler the one that has more of the experiment's parameters."""
         poolings = [p for p in (tower.pooling, tower.pooler) if p is not None]
-        every = [fit(files, {"": self._renamed(tower.encoder, pooling)}, wanted, whole) for pooling in poolings]
+        every = [fit(files, {"": self._renamed(tower, pooling)}, wanted, whole) for pooling in poolings]
         return max(every, key=lambda f: (len(f.found), -len(f.wrong)))
 
-    def _renamed(self, encoder: Part, pooling: Part) -> Part:
-        """Both under the names that the experiment has for them."""
-        names = {f"{key}/{path}": s for key, part in (("encoder", encoder), ("pooling", pooling)) for path, s in part.names.items()}
+    def _renamed(self, tower: Port, pooling: Part) -> Part:
+        """All parts under the names that the experiment has for them."""
+        parts = {"encoder": tower.encoder, "pooling": pooling, "decoder": tower.decoder}
+        names = {f"{key}/{path}": s for key, part in parts.items() if part is not None for path, s in part.names.items()}
         for regex, replacement in self.renames:
             if not any(re.search(regex, path) for path in names):
                 raise ConfigError(f"init.renames: {regex!r} finds nothing in {self.path}: {listed(names)}")
@@ -80,4 +82,4 @@ class FromPretrained(Init):
         return Part(None, names)
 
     def _paths(self, tower: Port) -> Iterable[str]:
-        return self._renamed(tower.encoder, tower.pooling).names
+        return self._renamed(tower, tower.pooling).names

@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxemb.io.takes import Filled, fit, read, taken, viewer
+from jaxemb.io.takes import Filled, fit, read, taken
 from jaxemb.io.tensors import SINGLE, Tensor, TensorFiles, name_of, write_tensors
 from jaxemb.nn.hf.base import Part, Port, Take, Towers
 from jaxemb.train.sharding import make_mesh
@@ -39,11 +39,18 @@ HEADS = Take("w", (12, 24), (3, 4, 8), (2, 0, 1))
 """Keys of 3 heads of 4 features, from rows q | k | v of 12 each."""
 
 
-def test_a_take_is_rows_then_a_shape_then_an_order():
-    w = normal(0, 36, 8)
-    assert np.array_equal(viewer(HEADS)(w), w[12:24].reshape(3, 4, 8).transpose(2, 0, 1))
-    assert np.shares_memory(viewer(HEADS)(w), w) and taken(HEADS, w.shape) == (8, 3, 4)
-    assert taken(Take("w"), (5, 6)) == (5, 6)
+def test_the_shape_of_a_take_is_known_from_that_of_the_tensor():
+    for take, shape in (
+        (HEADS, (36, 8)),
+        (Take("w"), (5, 6)),
+        (Take("w", (1, 4)), (1, 6, 8)),
+        (Take("w", (0, 1), (1, 1, 8)), (1, 6, 8)),
+        (Take("w", None, (6, 2, 2), (1, 2, 0)), (6, 4)),
+        (Take("w", order=(3, 0, 2, 1)), (2, 3, 4, 5)),
+    ):
+        whole = normal(0, *shape)
+        assert taken(take, shape) == take.of(whole).shape and np.shares_memory(take.of(whole), whole)
+    assert taken(HEADS, (36, 8)) == (8, 3, 4) and taken(Take("w", (1, 4)), (1, 1, 1)) is None
     assert taken(HEADS, (20, 8)) is None and taken(HEADS, (36, 9)) is None and taken(HEADS, ()) is None
     assert taken(Take("w", order=(1, 0)), (3,)) is None
 
