@@ -1,6 +1,7 @@
 """Language models on text of one's own: a tokenizer that outlives its text, rows of several kinds, strings and prompts."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -181,3 +182,14 @@ def test_a_model_that_cannot_do_what_an_evaluation_asks_for_is_refused_before_tr
 
     with pytest.raises(ConfigError, match="evals.ppl: Finds needs an index to search; NextToken is a model"):
         Judge(dataclasses.replace(experiment, evals={"ppl": Finds()}), make_mesh({"data": 1}))
+
+
+def test_a_run_of_texts_is_judged_on_texts_that_it_never_knew(run, model, tmp_path):
+    """By a word, as a pretrained folder is, and with the vectors of `encode`."""
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("the cat,a cat,5\nthe cat,the dog sat,2\nthe mat and the mat,a dog,1\n")
+    found = jaxemb.evaluate(run, evals=["sts"], changes=[f"evals.sts.path={pairs}"])["sts"]
+    a, b = (model.encode(texts) for texts in (["the cat", "the cat", "the mat and the mat"], ["a cat", "the dog sat", "a dog"]))
+    assert found["pearson"] == pytest.approx(np.corrcoef([5, 2, 1], np.diag(model.similarity(a, b)))[0, 1], abs=1e-5)
+    (file,) = (run / "evals").glob("sts@10-*.json")
+    assert json.loads(file.read_text())["conditions"]["max_length"] == 32
