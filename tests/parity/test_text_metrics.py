@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from jaxemb.data.beir import Collection
+from jaxemb.evals.retrieval import ranked
 from jaxemb.metrics import clusters, correlation, pairs, ranking
 
 TREC = {"rtol": 0, "atol": 1e-6}
@@ -109,3 +111,19 @@ def test_the_best_cuts(arrays):
     accuracy, f1 = (f(arrays["pc_scores"], arrays["pc_labels"]) for f in (pairs.best_accuracy, pairs.best_f1))
     np.testing.assert_allclose(accuracy[:2], [arrays["pc_best_acc"], arrays["pc_acc_threshold"]], **OWN)
     np.testing.assert_allclose(f1, [arrays[f"pc_{n}"] for n in ("best_f1", "f1_threshold", "f1_precision", "f1_recall")], **OWN)
+
+
+def test_trec_eval_itself_on_a_collection_with_ties():
+    """From vectors to figures, with ids that are no numbers and more documents than are looked at."""
+    trec = pytest.importorskip("pytrec_eval", reason="pytrec-eval-terrier is not installed")
+    rng = np.random.default_rng(0)
+    ids = [f"d{i}é"[: 2 + i % 3] + str(i) for i in range(60)]
+    z, q = rng.integers(-1, 2, (60, 3)).astype(np.float32), rng.integers(-1, 2, (9, 3)).astype(np.float32)
+    judgements = {f"q{i}": {ids[j]: int(rng.integers(0, 4)) for j in rng.choice(60, 12, replace=False)} for i in range(9)}
+    c = Collection(ids, [f"text {i}" for i in range(60)], [*judgements], ["query"] * 9, judgements, 0)
+    run = {f"q{i}": {name: float(s) for name, s in zip(ids, q[i] @ z.T, strict=True)} for i in range(9)}
+    theirs = trec.RelevanceEvaluator(judgements, {"ndcg_cut.5", "map_cut.5", "recall.5", "P.5"}).evaluate(run)
+    r = ranked(c, q, z, 5)
+    for name, ours in (("ndcg_cut_5", ranking.ndcg), ("map_cut_5", ranking.average_precision), ("recall_5", ranking.recall)):
+        np.testing.assert_allclose(ours(r, 5), [theirs[i][name] for i in judgements], **TREC)
+    np.testing.assert_allclose(ranking.precision(r, 5), [theirs[i]["P_5"] for i in judgements], **TREC)
