@@ -28,6 +28,8 @@ CASES = {
     "rms_norm": {"qk_norm": RMSNorm(eps=0.1)},
     "no_bias": {"bias": False},
     "no_out_bias": {"out_bias": False},
+    "no_key_bias": {"key_bias": False},
+    "key_bias_alone": {"bias": False, "key_bias": True},
     "out_bias_alone": {"bias": False, "out_bias": True},
     "all": {"kv_heads": 2, "head_width": 3, "scale": 0.7, "softcap": 0.6, "window": 2, "qk_norm": RMSNorm(), "out_bias": False},
 }
@@ -78,7 +80,8 @@ def test_is_the_formula(name):
     model = Attention(4, **CASES[name])
     params = drawn(model, X, SHARED, Allow())
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
-    assert ("bias" in p["q"], "bias" in p["out"]) == (model.bias, model.bias if model.out_bias is None else model.out_bias)
+    for part, own in (("q", None), ("k", model.key_bias), ("v", None), ("out", model.out_bias)):
+        assert ("bias" in p[part]) == (model.bias if own is None else own)
     y, left = model.apply(params, X, SHARED, Allow(), mutable=["intermediates"])
     expected, weights = by_hand(model, p, X, near(model.window))
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.feedforward import FeedForward
-from jaxemb.layers.norms import LayerNorm, RMSNorm
+from jaxemb.layers.norms import LayerNorm, NoNorm, RMSNorm
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import ORDERS, Block, stack_blocks, unstack_blocks
 from jaxemb.nn.stem import Tokens
@@ -63,6 +63,8 @@ FUNCTIONS = {
     "gelu_tanh": lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "relu": lambda x: np.maximum(x, 0),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
+    "tanh": np.tanh,
 }
 
 
@@ -140,6 +142,22 @@ def test_every_order_is_its_formula(order, layer_scale):
     p = jax.tree.map(np.asarray, params["params"])
     assert set(p) == {"attention", "mlp"} | NAMES[order] | ({"scale1", "scale2"} if layer_scale else set())
     np.testing.assert_allclose(block.apply(params, X, None, SHARED, Allow()), by_hand(block, p, X), **CLOSE)
+
+
+def test_the_norm_of_the_attention_may_be_another():
+    block = Block(Attention(2), FeedForward(hidden=6), RMSNorm(), first=NoNorm())
+    params = drawn(block, X, None, SHARED, Allow())
+    assert set(params["params"]) == {"attention", "mlp", "norm2"}
+    np.testing.assert_array_equal(NoNorm().apply({}, X), X)
+    one = {"params": params["params"] | {"norm1": {"scale": jnp.ones(D)}}}
+    assert not np.allclose(
+        block.copy(first=None).apply(one, X, None, SHARED, Allow()), block.apply(params, X, None, SHARED, Allow())
+    )
+    p, x = params["params"], np.asarray(X, np.float64)
+    x = x + np.asarray(block.attention.apply({"params": p["attention"]}, X, SHARED, Allow()))
+    y = jnp.asarray(rms(x, np.asarray(p["norm2"]["scale"]), block.norm.eps), jnp.float32)
+    expected = x + np.asarray(block.mlp.apply({"params": p["mlp"]}, y))
+    np.testing.assert_allclose(block.apply(params, X, None, SHARED, Allow()), expected, **CLOSE)
 
 
 def test_stochastic_depth_skips_a_branch_for_whole_examples():

@@ -96,6 +96,18 @@ def test_tokens_look_up_rows_and_refuse_foreign_ids():
 # ---- what TrAct is compared with -------------------------------------------------------------------------------------------------
 
 
+def test_positions_may_leave_out_padding_and_rows_be_scaled():
+    """As RoBERTa counts, by the ids, wherever the padding stands; as Gemma scales."""
+    ids = jnp.array([[1, 1, 5, 3, 0], [2, 1, 4, 1, 1]])
+    np.testing.assert_array_equal(Tokens(6, pad=1).positions(ids)[..., 0], [[-1, -1, 0, 1, 2], [0, -1, 1, -1, -1]])
+    keep = jnp.array([[4, 1], [2, 0]])
+    np.testing.assert_array_equal(Tokens(6, pad=1).positions(ids, keep)[..., 0], [[2, -1], [1, 0]])
+    params = {"params": {"embedding": normal(1, 6, 4), "type_embedding": normal(2, 2, 4)}}
+    tokens = Tokens(6, types=2, scale=3.0).apply(params, ids, width=4, types=ids % 2)
+    expected = 3 * params["params"]["embedding"][ids] + params["params"]["type_embedding"][ids % 2]
+    np.testing.assert_allclose(tokens, expected, rtol=1e-6)
+
+
 def test_patch_norm_forgets_brightness_and_contrast():
     stem = Patches(4, norm="patch")
     params = stem.init(jax.random.key(1), IMAGES, width=48)

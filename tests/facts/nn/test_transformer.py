@@ -172,6 +172,23 @@ def test_text_with_one_axis():
     np.testing.assert_allclose(apply(model, params, ids).tokens[:, :3], changed[:, :3], rtol=1e-6)  # causal
 
 
+def test_the_first_vectors_may_be_normed_and_projected():
+    """Extra tokens and positions included; `first` is what the first block gets."""
+    small = {"width": 16, "depth": 1, "blocks": TWO, "class_token": True}
+    model = Transformer(stem=Tokens(10), pos=SinCos(axes=1), stem_norm=LayerNorm(0.1), stem_width=8, **small)
+    ids = jnp.array([[1, 2, 3, 4]])
+    params = jax.tree.map(lambda x: x + 0.5, init(model, jax.random.key(0), ids))
+    _, left = apply(model, params, ids, mutable=["intermediates"])
+    p = params["params"]
+    x = p["stem"]["embedding"][ids] + sincos(jnp.arange(4.0)[:, None], 8)[None]
+    x = jnp.concatenate([p["class_token"], x], axis=1)
+    assert x.shape == (1, 5, 8) and p["stem_proj"]["kernel"].shape == (8, 16)
+    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 0.1)
+    x = x * p["stem_norm"]["scale"][None, None] + p["stem_norm"]["bias"][None, None]
+    expected = x @ p["stem_proj"]["kernel"] + p["stem_proj"]["bias"][None, None]
+    np.testing.assert_allclose(left["intermediates"]["first"][0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_block_locates_tokens_by_its_own_scheme(plain):
     """Half as far apart in the block alone is half as far apart in the encoder, and twice located is not once."""
     params = jax.jit(Transformer(**SMALL, registers=1).init)(jax.random.key(1), IMAGES)
@@ -235,6 +252,7 @@ def test_half_precision(plain):
         ({"blocks": ()}, "blocks must name at least one"),
         ({"depth": 0}, "depth must be at least 1, is 0"),
         ({"width": -16}, "width must be at least 1, is -16"),
+        ({"stem_width": 0}, "stem_width must be at least 1, is 0"),
         ({"registers": -1}, "registers must not be negative, is -1"),
         ({"dtype": "fp16"}, "dtype='fp16'.*float16"),
         ({"scan": True, "blocks": TWO * 2}, "depth=3 is not a multiple of the 2 blocks"),

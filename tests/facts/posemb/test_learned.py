@@ -33,6 +33,16 @@ def test_positions_outside_are_nan_not_the_last_row(outside):
     assert jnp.isfinite(out[0, 0]).all() and jnp.isnan(out[0, 1]).all()
 
 
+def test_a_table_may_begin_with_rows_that_no_token_reads():
+    """Position -1, that of padding, is the last of them; what is left of the table is what an input may have."""
+    table = jnp.arange(6.0)[:, None]
+    posemb = Learned(shape=(6,), first=2)
+    np.testing.assert_array_equal(add(posemb, table, [[0], [3], [-1], [4]], grid=(4,))[:, 0], [2, 5, 1, np.nan])
+    np.testing.assert_array_equal(add(posemb, table, [[0.5]])[:, 0], [2.5])
+    with pytest.raises(ConfigError, match="has no rows for an input of 5 positions"):
+        add(posemb, table, [[0]], grid=(5,))
+
+
 def test_only_rows_in_use_get_a_gradient():
     def total(table):
         pos = jnp.array([[[0], [2]]])
@@ -114,6 +124,8 @@ def test_resampling_a_linear_slope_keeps_it_inside():
     [
         ({"shape": ()}, "must have a number of at least 1 for each axis"),
         ({"shape": (0, 3)}, "must have a number of at least 1 for each axis"),
+        ({"shape": (4,), "first": 4}, r"Learned.first=4 must be a row of shape=\(4,\)"),
+        ({"first": 1, "extend": "resample"}, "Learned.first=1 must be .* 0 where a table is resized"),
         ({"extend": "stretch"}, "Learned.extend='stretch'; valid: None, bicubic, bilinear, resample"),
         ({"tail": "wrap"}, "Learned.tail='wrap'; valid: clamp, extrapolate"),
     ],
