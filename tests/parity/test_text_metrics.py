@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.data.beir import Collection
-from jaxemb.evals.retrieval import ranked
+from jaxemb.evals import retrieval
 from jaxemb.metrics import clusters, correlation, pairs, ranking
 
 TREC = {"rtol": 0, "atol": 1e-6}
@@ -123,7 +123,7 @@ def test_trec_eval_itself_on_a_collection_with_ties():
     c = Collection(ids, [f"text {i}" for i in range(60)], [*judgements], ["query"] * 9, judgements, 0)
     run = {f"q{i}": {name: float(s) for name, s in zip(ids, q[i] @ z.T, strict=True)} for i in range(9)}
     theirs = trec.RelevanceEvaluator(judgements, {"ndcg_cut.5", "map_cut.5", "recall.5", "P.5"}).evaluate(run)
-    r = ranked(c, q, z, 5)
+    r = retrieval.ranked(c, q, z, 5)
     for name, ours in (("ndcg_cut_5", ranking.ndcg), ("map_cut_5", ranking.average_precision), ("recall_5", ranking.recall)):
         np.testing.assert_allclose(ours(r, 5), [theirs[i][name] for i in judgements], **TREC)
     np.testing.assert_allclose(ranking.precision(r, 5), [theirs[i]["P_5"] for i in judgements], **TREC)
