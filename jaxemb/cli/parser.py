@@ -89,6 +89,7 @@ examples:
   jaxemb show experiments/jepa/shapes.py
   jaxemb show experiments/jepa/shapes.py --set objective.encoder.depth=12
   jaxemb show runs/shapes
+  jaxemb show models/all-MiniLM-L6-v2      what a pretrained folder would become; only headers are read
 """
 
 COMPARE = """\
@@ -178,8 +179,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--update", action="store_true", help="recompute the figures and write them back")
     p.add_argument("--file", metavar="FILE.csv", help="the table of claims (results/claims.csv of the checkout)")
 
-    p = verb("show", run.show, "Show what an experiment or a run is made of; nothing is trained.", SHOW)
-    p.add_argument("target", metavar="FILE[:NAME]|RUN", help="as `train` takes it, * stands for several; or a run folder")
+    p = verb("show", run.show, "Show what an experiment, a run or a pretrained folder is made of; nothing is trained.", SHOW)
+    p.add_argument(
+        "target", metavar="FILE[:NAME]|RUN|FOLDER", help="as `train` takes it, * stands for several; a run, or pretrained"
+    )
     settable(p)
 
     p = verb("compare", run.compare, "Set the figures of several runs side by side.", COMPARE)

@@ -14,7 +14,7 @@ from etils import epath
 from jaxemb.cli.describe import brief, by_module, catalogue, matches, shape, signature, tree
 from jaxemb.cli.process import huge_pages_note, is_first
 from jaxemb.config import ConfigError, override, to_json
-from jaxemb.files import escape, is_regular
+from jaxemb.files import escape, is_folder, is_regular
 from jaxemb.log.table import console, number, say, size, table
 
 if TYPE_CHECKING:
@@ -186,9 +186,15 @@ def show(args: argparse.Namespace) -> None:
     import jax
 
     from jaxemb.experiment import find_all
+    from jaxemb.io.evaluate import is_pretrained
     from jaxemb.run.folder import Run
 
     jax.config.update("jax_platforms", "cpu")  # shapes alone: no accelerator is touched, which a running training may hold
+    folder = is_folder(args.target) and not is_run(args.target)  # which may lack what a pretrained one holds
+    if not args.target.partition(":")[0].endswith(".py") and (folder or is_pretrained(args.target)):
+        from jaxemb.cli.folders import show_folder
+
+        return show_folder(args.target)
     found = [Run(args.target).experiment()] if is_run(args.target) else find_all(args.target)
     for i, experiment in enumerate(found):
         if len(found) > 1:

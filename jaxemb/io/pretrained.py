@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.files import FileError, is_regular, printable, read_json
 from jaxemb.io.hub import resolve
-from jaxemb.io.takes import fit, read
+from jaxemb.io.takes import fit, read, takes_of
 from jaxemb.io.tensors import TensorFiles, WeightsError
 from jaxemb.nn.hf.base import Part, Port, Towers, port
+from jaxemb.nn.stem import Tokens
 from jaxemb.ops.paths import by_path
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import Rules, make_mesh, shardings
@@ -45,6 +48,18 @@ def architecture(model: Where, *, causal: bool | None = None, revision: str | No
     `causal`: of decoders, whether a token sees those before it alone (None: as the model was trained)."""
     folder = resolve(model, revision)
     return port(read_config(folder), causal=causal, where=printable(folder / CONFIG))
+
+
+def example(tower: Port) -> dict[str, Any]:
+    """A batch of one input of the right kinds, for `parameter_shapes`."""
+    encoder = tower.encoder.module
+    if isinstance(encoder.stem, Tokens):
+        count = min(8, tower.window or 8)
+        return {"tokens": np.zeros((1, count), np.int32), "mask": np.ones((1, count), bool)}
+    (kernel, *_), size = takes_of(tower.encoder.names["stem/proj/kernel"]), encoder.stem.size
+    grid = getattr(encoder.pos, "shape", (2, 2))
+    channels = math.prod(kernel.shape or (0,)) // (encoder.width * size**2) or 3
+    return {"images": np.zeros((1, *(size * n for n in grid), channels), np.float32)}
 
 
 def parameter_shapes(

@@ -88,9 +88,9 @@ def fit(
 
     `whole`: the model that the folder holds, of which `parts` may be a part: its other tensors are not unexpected."""
     names = {f"{key}/{path}" if key else path: source for key, part in parts.items() for path, source in part.names.items()}
-    every = {t.name for source in (*names.values(), *_sources(whole)) for t in _takes(source)}
+    every = {t.name for source in (*names.values(), *_sources(whole)) for t in takes_of(source)}
     prefix = _prefix(files, every, _ports(whole))
-    names = {path: tuple(_located(t, files, prefix) for t in _takes(source)) for path, source in names.items()}
+    names = {path: tuple(_located(t, files, prefix) for t in takes_of(source)) for path, source in names.items()}
     found = _found(names, shapes)
     missing = dict.fromkeys(t.name for f in found.values() for t in f.takes() if t.name not in files)
     there = {path: f for path, f in found.items() if all(t.name in files for t in f.takes())}
@@ -181,7 +181,8 @@ def taken(take: Take, shape: tuple[int, ...]) -> tuple[int, ...] | None:
 # ---- names -----------------------------------------------------------------------------------------------------------------------
 
 
-def _takes(source: Source) -> tuple[Take, ...]:
+def takes_of(source: Source) -> tuple[Take, ...]:
+    """What is summed."""
     return (source,) if isinstance(source, Take) else source
 
 

@@ -1,0 +1,114 @@
+"""What a pretrained folder would become, from its configs and the headers of its weights: no tensor is read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxemb.config import ConfigError
+from jaxemb.files import printable
+from jaxemb.io.pretrained import CONFIG, example, nested, parameter_shapes, read_config
+from jaxemb.io.sentence_transformers import Chain, Settings, is_chain, read_chain, read_settings
+from jaxemb.io.takes import Fit, fit, takes_of
+from jaxemb.io.tensors import TensorFiles, listed
+from jaxemb.nn.hf.base import Port, Towers, port
+from jaxemb.nn.pooled import Pooled
+from jaxemb.nn.stem import Tokens
+from jaxemb.preprocess.base import DataError
+from jaxemb.preprocess.hf_folder import read_text_preprocess
+from jaxemb.train.summary import Parameter, parameters
+
+
+class Preview(NamedTuple):
+    """See `preview`."""
+
+    facts: list[tuple[str, Any]]
+    """Names and what is shown of them: texts, or modules."""
+    parameters: list[Parameter]
+    complaint: str
+    """What does not fit, an empty text if all does."""
+
+
+def preview(folder: Path) -> Preview:
+    """Architecture, pooling, window, prompts and weights of a folder, and what of its tensors would be missing or left behind."""
+    chain = read_chain(folder) if is_chain(folder) else None
+    home = folder if chain is None else chain.transformer
+    config, files = read_config(home), TensorFiles(home)
+    whole = port(config, where=printable(home / CONFIG))
+    towers = {"text": whole.text, "image": whole.image} if isinstance(whole, Towers) else {"": whole}
+    facts: list[tuple[str, Any]] = [
+        ("architecture", f"{config['model_type']} ({listed(config.get('architectures') or ['no name'])})")
+    ]
+    rows, complaint, left, found = [], "", [], None
+    for name, tower in towers.items():
+        of = f" of {name}s" if name else ""
+        shapes = parameter_shapes(Pooled(tower.encoder.module, tower.pooling.module), example(tower))
+        found = fit(files, {"encoder": tower.encoder, "pooling": tower.pooling}, shapes, whole)
+        complaint = complaint or found.complaint(strict=True)  # the tensors that both lack are the same
+        left = found.left
+        tree = nested(shapes)
+        rows += parameters({name: tree} if name else tree)
+        facts += [(f"encoder{of}", tower.encoder.module), *_pooling(tower, chain, found, of)]
+    first = next(iter(towers.values()))
+    if isinstance(first.encoder.module.stem, Tokens):
+        facts += _text(home, first, chain, read_settings(folder), config.get("pad_token_id"))
+    facts += _weights(files, found, left)
+    return Preview(facts, rows, complaint)
+
+
+def _pooling(tower: Port, chain: Chain | None, found: Fit, of: str) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = [(f"pooling{of}", tower.pooling.module)]
+    if chain is not None:
+        heads = [
+            "Normalize" if h is None else f"Dense({h.inputs} -> {h.outputs}, {h.activation or 'linear'})"
+            for h in (*chain.tokenwise, *chain.heads)
+        ]
+        modes = "a vector a token" if chain.pooling is None else " + ".join(chain.pooling)
+        prompt = "" if chain.include_prompt else ", prompts left out"
+        rows = [(f"modules{of}", " -> ".join(["Transformer", f"{modes}{prompt}", *heads]))]
+    if tower.pooler is not None:
+        there = all(found.prefix + take.name in found.files for s in tower.pooler.names.values() for take in takes_of(s))
+        rows.append((f"pooler{of}", f"{type(tower.pooler.module).__name__}: {'in the file' if there else 'not in the file'}"))
+    return rows
+
+
+def _text(home: Path, tower: Port, chain: Chain | None, settings: Settings, pad: Any) -> list[tuple[str, str]]:
+    window = "any" if tower.window is None else f"{tower.window}"
+    try:
+        stated = None if chain is None else chain.max_length
+        made = read_text_preprocess(
+            home, window=tower.window, stated=stated, vocabulary=tower.encoder.module.stem.vocabulary, pad=pad
+        )
+        length = f"{made.length} tokens, padded on the {made.side}"
+    except (ConfigError, DataError) as e:
+        length = str(e)
+    prompts = ", ".join(f"{name}: {text!r}" for name, text in settings.prompts.items())
+    default = f" (default: {settings.default_prompt_name})" if settings.default_prompt_name else ""
+    return [
+        ("window", f"{window} tokens"),
+        ("texts", length),
+        ("prompts", (prompts or "none") + default),
+        ("similarity", settings.similarity),
+    ]
+
+
+def _weights(files: TensorFiles, found: Fit | None, left: list[str]) -> list[tuple[str, str]]:
+    kinds = Counter(files[name].dtype for name in files)
+    count = len({files[name].file for name in files})
+    numbers = sum(math.prod(files[name].shape) for name in files)
+    rows = [
+        (
+            "weights",
+            f"{len(files)} tensors of {numbers:,} numbers in {count} file{'s' * (count > 1)}, {files.bytes / 1e6:,.1f} MB, "
+            + ", ".join(f"{kind} ({n})" if len(kinds) > 1 else kind for kind, n in kinds.items()),
+        )
+    ]
+    if found is not None and found.prefix:
+        rows.append(("names begin with", found.prefix))
+    if left:
+        rows.append(("left behind", listed(left)))
+    if found is not None and found.cut:
+        rows.append(("left out", listed(found.cut)))
+    return rows
