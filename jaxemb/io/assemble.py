@@ -15,6 +15,7 @@ from jaxemb.files import printable
 from jaxemb.io.pretrained import CONFIG, load, parameter_shapes, read_config
 from jaxemb.io.sentence_transformers import Chain, DenseLayer, Settings, is_chain, read_chain, read_settings
 from jaxemb.io.tensors import TensorFiles
+from jaxemb.io.windows import Windowed
 from jaxemb.layers.heads import DenseHead, Unit
 from jaxemb.nn.extend import extended, extended_variables
 from jaxemb.nn.hf.base import Part, Port, Towers, dense, port
@@ -24,6 +25,10 @@ from jaxemb.pooling.concat import of_modes
 from jaxemb.pooling.late_interaction import LateInteraction
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.preprocess.hf_folder import read_text_preprocess
+from jaxemb.preprocess.windows import ParallelWindows
+
+LONGEST = 2**20
+"""Tokens of a text where the model takes any number."""
 
 log = logging.getLogger("jaxemb")
 
@@ -35,6 +40,8 @@ class Assembled(NamedTuple):
     variables: dict[str, Any]
     preprocess: Preprocess
     settings: Settings
+    windows: Windowed | None = None
+    """How long texts are taken apart; None: they are cut off."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +67,13 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
     pooling, heads = _pooling(whole, chain, wishes.pooling), [] if chain is None else [_head(layer) for layer in chain.heads]
     encoder = whole.encoder.module.clone(dtype=wishes.dtype)
     model = Pooled(encoder, pooling.part.module, tuple(head.part.module for head in heads))
+    windows, longest = _beyond(wishes, whole, model)
     preprocess = read_text_preprocess(
         home,
         window=whole.window,
         stated=None if chain is None else chain.max_length,
-        max_length=wishes.max_length,
-        beyond=wishes.extend is not None,
+        max_length=longest,
+        beyond=wishes.extend is not None and windows is None,
         vocabulary=encoder.stem.vocabulary,
         pad=config.get("pad_token_id"),
         prompts=dict(settings.prompts),
@@ -82,10 +90,31 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
         files = TensorFiles(home if place is None else place)
         params |= load(files, parts, own, whole=whole if place is None else None, say=log.info)
     variables: dict[str, Any] = {"params": params}
+    if windows is not None:
+        last = isinstance(heads[-1].part.module, Unit) if heads else False
+        return Assembled(model.clone(heads=model.heads[:-1] if last else model.heads), variables, preprocess, settings, windows)
     if wishes.extend is not None:
         model = model.clone(encoder=extended(encoder, wishes.extend))
         variables = extended_variables(wishes.extend, variables)
     return Assembled(model, variables, preprocess, settings)
+
+
+def _beyond(wishes: Wishes, whole: Port, model: Pooled) -> tuple[Windowed | None, int | None]:
+    """(how texts are taken apart, how long those may be that the model is shown; None: as the folder says)."""
+    extend, asked = wishes.extend, wishes.max_length
+    if isinstance(extend, ParallelWindows):
+        if isinstance(model.pooling, LateInteraction):
+            raise ConfigError("ParallelWindows makes one vector of a window's, and this model gives a vector a token")
+        # The mean is of vectors as they are before the chain makes their length 1.
+        normalize = bool(model.heads) and isinstance(model.heads[-1], Unit)
+        return Windowed(extend, normalize), extend.original if asked is None else asked
+    if extend is None:
+        return None, asked
+    extended(whole.encoder.module, extend)  # refused before anything is read
+    reach = extend.reach(whole.window)
+    if asked is not None and reach is not None and asked > reach:
+        raise ConfigError(f"max_length={asked}: with extend={type(extend).__name__} this model takes 1 to {reach} tokens")
+    return None, (reach or LONGEST) if asked is None else asked
 
 
 class Placed(NamedTuple):

@@ -19,14 +19,17 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.io.assemble import Wishes, assemble
-from jaxemb.io.feeding import Piece, Tally, ahead, pieces
+from jaxemb.io.feeding import Piece, Tally, ahead, ids_in_pieces, pieces
 from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress
 from jaxemb.io.hub import resolve
 from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights
+from jaxemb.io.windows import Windowed
 from jaxemb.ops.closeness import SIMILARITIES, Similarity, all_pairs, row_by_row
 from jaxemb.ops.quantize import Precision
 from jaxemb.preprocess.base import Preprocess
+from jaxemb.preprocess.hf_text import PretrainedText
+from jaxemb.preprocess.windows import nearest
 from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Bound, Encoder, compiled, length
@@ -60,9 +63,10 @@ class Embedder:
         default_prompt_name: str | None = None,
         similarity_fn_name: Similarity = "cosine",
         truncate_dim: int | None = None,
+        windows: Windowed | None = None,
     ):
         """`variables` are what `model.apply` takes; `prompts` go before text, by name: {"query": "query: "}, None: those that the
-        preprocessing was made with; None as `mesh`: all devices side by side."""
+        preprocessing was made with; None as `mesh`: all devices side by side. `windows`: how long texts are taken apart."""
         self.model, self.preprocess = model, preprocess
         self.prompts = dict(getattr(preprocess, "prompts", {}) if prompts is None else prompts)
         self.mesh = make_mesh({"data": -1}) if mesh is None else mesh
@@ -75,6 +79,7 @@ class Embedder:
         choose("similarity_fn_name", similarity_fn_name, SIMILARITIES)
         self.similarity_fn_name: Similarity = similarity_fn_name
         self.truncate_dim = truncate_dim
+        self.windows = windows
         self._encoders: dict[int, Encoder] = {}
 
     @classmethod
@@ -106,8 +111,9 @@ class Embedder:
     ) -> Embedder:
         """A sentence-transformers or Hugging Face folder, or an id "org/name" of the hub, with the same vectors as there.
 
-        `causal`: of decoders, whether a token sees those before it alone (None: as the model was trained). `extend`: a positional
-        extension that reads longer texts, `Interpolated(factor=4.0)`; then `max_length` may go beyond the model's own. `pooling`: a
+        `causal`: of decoders, whether a token sees those before it alone (None: as the model was trained). `extend`: how longer
+        texts are read, around the model's own positions, `Grouped(factor=None, original=512)`, `LogitScale(of=SelfExtend(...))`,
+        or `ParallelWindows()`; texts may then be as long as it reaches, or `max_length` where that is given. `pooling`: a
         mode ("mean", "cls", "lasttoken", ..., "pooler") or a `Pooling`, in the place of the folder's. `dtype`: of weights and
         computation. `revision`: of a hub id.
         """
@@ -116,7 +122,7 @@ class Embedder:
         found = assemble(resolve(folder_or_id, revision), wishes, mesh)
         s = found.settings
         own = {"default_prompt_name": s.default_prompt_name, "similarity_fn_name": s.similarity, "truncate_dim": s.truncate_dim}
-        return cls(found.model, found.variables, found.preprocess, s.prompts, mesh, **own)
+        return cls(found.model, found.variables, found.preprocess, s.prompts, mesh, windows=found.windows, **own)
 
     def encode(
         self,
@@ -201,8 +207,11 @@ class Embedder:
             raise ConfigError(f"precision={precision!r} of a single input needs `ranges`: it has none of its own")
         method, tally = OUTPUTS[output_value], Tally()
         shown = not single and (sys.stderr.isatty() if show_progress_bar is None else show_progress_bar)
-        found = self._run(items, role, text, batch_size, method, tally, finish, shown)
-        z = collect(found, len(items))
+        if self.windows is not None and len(items):
+            z = self._in_windows(items, role, text, batch_size, method, tally, finish, shown)
+        else:
+            made = pieces(self.preprocess, items, role, text, batch_size, row_shards(self.mesh), tally)
+            z = collect(self._run(made, len(items), role, method, finish, shown), len(items))
         z = finish.none(self._width(method)) if z is None else finish.whole(z)
         if tally.cut:
             self._say_cut(tally)
@@ -228,16 +237,28 @@ class Embedder:
             raise ConfigError(f"an array of images has the shape (n, H, W, c), not {inputs.shape}; write [image] for a single one")
         return inputs, False
 
-    def _run(
+    def _in_windows(
         self, items: Any, role: str, prompt: str, size: int, method: str, tally: Tally, finish: Finish, shown: bool
+    ) -> Any:
+        if method != "encode" or self.windows is None:
+            raise ConfigError("a vector a token is one of a whole text, which ParallelWindows never shows the model")
+        if not isinstance(self.preprocess, PretrainedText):
+            raise ConfigError(f"windows are of texts with a tokenizer of their own, not of {type(self.preprocess).__name__}")
+        cut, counts = self.windows.cut(self.preprocess, items, prompt)
+        made = ids_in_pieces(self.preprocess, cut, prompt, size, row_shards(self.mesh), tally)
+        z = collect(self._run(made, len(cut.lengths), role, method, Finish("float32", None, False, None), shown), len(cut.lengths))
+        tally.rows = len(items)
+        return self.windows.join(z, counts, finish)
+
+    def _run(
+        self, made: Iterator[Piece], count: int, role: str, method: str, finish: Finish, shown: bool
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """(rows, what the method gives for them), in any order. Batches are made ahead, and fetched while the next is computed."""
         run = compiled(self.model, method, role, replicated(self.mesh))
         place = batch_sharding(self.mesh)
-        made = ahead(pieces(self.preprocess, items, role, prompt, size, row_shards(self.mesh), tally))
         running: deque[tuple[Piece, Any]] = deque()
-        with contextlib.closing(made), progress(len(items), shown) as advance:
-            for piece in made:
+        with contextlib.closing(ahead(made)) as ready, progress(count, shown) as advance:
+            for piece in ready:
                 running.append((piece, run(self.variables, jax.tree.map(lambda x: placed(x, place), piece.arrays))))
                 if len(running) > AHEAD:
                     advance(len(running[0][0].rows))
@@ -285,7 +306,10 @@ class Embedder:
         return getattr(self.preprocess, "length", None)
 
     def similarity(self, a: Any, b: Any) -> Float[np.ndarray, "n m"]:
-        """Of all pairs of rows, by `similarity_fn_name`: "cosine", "dot", "euclidean" or "manhattan" (negative: -|a - b|)."""
+        """Of all pairs of rows, by `similarity_fn_name`: "cosine", "dot", "euclidean" or "manhattan" (negative: -|a - b|). With
+        ParallelWindows(reduce="max") the largest cosine of their windows."""
+        if self.windows is not None and self.windows.how.reduce == "max":
+            return nearest(a, b)
         return all_pairs(a, b, self.similarity_fn_name)
 
     def similarity_pairwise(self, a: Any, b: Any) -> Float[np.ndarray, " n"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,11 +76,28 @@ def texts_in_pieces(preprocess: PretrainedText, items: Items, prompt: str, size:
     texts = np.empty(len(items), object)
     texts[:] = items
     lengths = np.fromiter((len(t) if isinstance(t, str) else 0 for t in texts), np.int64, len(texts))
+    tally.prompt_tokens = 0 if preprocess.include_prompt else preprocess.prompt_length(prompt)
+    yield from _in_pieces(preprocess, lengths, lambda rows: preprocess.cut(texts[rows].tolist(), prompt, rows), size, shards, tally)
+
+
+def ids_in_pieces(preprocess: PretrainedText, cut: Cut, prompt: str, size: int, shards: int, tally: Tally) -> Iterator[Piece]:
+    """The same of texts that are ids already, with those of a prompt before them."""
+    tally.prompt_tokens = 0 if preprocess.include_prompt else preprocess.prompt_length(prompt)
+    yield from _in_pieces(preprocess, cut.lengths, lambda rows: compact(cut, rows), size, shards, tally)
+
+
+def _in_pieces(
+    preprocess: PretrainedText,
+    lengths: Int[np.ndarray, " n"],
+    ids: Callable[[np.ndarray], Cut],
+    size: int,
+    shards: int,
+    tally: Tally,
+) -> Iterator[Piece]:
     order = np.argsort(-lengths, kind="stable")
     left, rows = None, order[:0]
-    tally.prompt_tokens = 0 if preprocess.include_prompt else preprocess.prompt_length(prompt)
     for window, last in windows(order, lengths[order]):
-        cut = preprocess.cut(texts[window].tolist(), prompt, window)
+        cut = ids(window)
         if left is not None:
             cut, window = cut.after(left), np.concatenate([rows, window])
         total = preprocess.lengths(cut)
