@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.stem import CutPatches as CutPatches
     from jaxemb.nn.stem import Patches as Patches
     from jaxemb.nn.stem import Tokens as Tokens
+    from jaxemb.nn.towers import TwoTowers as TwoTowers
     from jaxemb.nn.transformer import Transformer as Transformer
 else:
     __getattr__, __dir__ = attach(__name__)

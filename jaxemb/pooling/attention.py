@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError
 from jaxemb.layers.dense import FromHeads, ToHeads
 from jaxemb.layers.feedforward import FeedForward
-from jaxemb.layers.norms import LayerNorm
+from jaxemb.layers.norms import LayerNorm, Norm
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.attention import attention
 from jaxemb.pooling.base import Pooling
@@ -30,6 +30,7 @@ class AttentionPool(Pooling):
 
     heads: int = 4
     mlp: FeedForward = field(default_factory=lambda: FeedForward(kernel_init="xavier"))
+    norm: Norm = field(default_factory=LayerNorm)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,4 +50,4 @@ class AttentionPool(Pooling):
         q, k, v = (ToHeads(self.heads, kernel_init="xavier", name=name) for name in ("q", "k", "v"))
         z = attention(q(jnp.broadcast_to(query, (b, 1, d))), k(x), v(x), allow=Allow(mask))
         z = FromHeads(kernel_init="xavier", name="out")(z)[:, 0]
-        return z + self.mlp(LayerNorm(1e-6, name="norm")(z))
+        return z + self.mlp(self.norm(z))

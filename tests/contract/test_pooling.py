@@ -26,7 +26,8 @@ def case(request, key):
     mask = seen & ((jnp.arange(N) > 0)[None] | (seen.sum(1) == 1)[:, None])  # a prompt of one token does not count
     layers = tuple(normal(i, B, N, D) for i in pool.wants(DEPTH))
     chunks = jnp.where(seen, jnp.arange(N, dtype=jnp.int32)[None] // 2, -1)
-    f = Features(tokens, mask, layers, prefix, seen=seen, chunks=chunks)
+    ids = jnp.broadcast_to(jnp.arange(N, dtype=jnp.int32)[None], (B, N))
+    f = Features(tokens, mask, layers, prefix, ids, seen=seen, chunks=chunks)
     return pool, jax.jit(pool.init)(key, f), f
 
 

@@ -11,9 +11,11 @@ import pytest
 from compiled import apply
 from safetensors.numpy import load_file
 
-from jaxemb.nn.hf.base import Part, Port, Take, families, port
+from jaxemb.nn.hf.base import Part, Port, Take, Towers, families, port
+from jaxemb.nn.stem import own_grids
 from jaxemb.objectives.mae import MAE
 from jaxemb.ops.allow import Allow
+from jaxemb.ops.similarity import unit
 from jaxemb.posemb.relative import RelativeBuckets
 from jaxemb.types import Now
 
@@ -148,6 +150,60 @@ def decodes(found, encoder, folder, images, order, outputs, tolerances, batch):
         tolerances[f"{batch}__loss"],
         "loss",
     )
+
+
+def tower_cases():
+    for file in CONFIGS:
+        with np.load(file.parent / "outputs.npz") as z:
+            if any("__text__" in name for name in z.files):
+                yield file
+
+
+def tower_batches(outputs, batch):
+    """What the text tower and the image tower get, and which of their tokens are compared."""
+    ids, pixels = outputs[f"{batch}__input_ids"], outputs[f"{batch}__pixel_values"]
+    text = {"tokens": jnp.asarray(ids)}
+    if f"{batch}__attention_mask" in outputs:
+        text["mask"] = jnp.asarray(outputs[f"{batch}__attention_mask"].astype(bool))
+    if f"{batch}__spatial_shapes" not in outputs:
+        return text, {"images": jnp.asarray(pixels.transpose(0, 2, 3, 1))}
+    mask = jnp.asarray(outputs[f"{batch}__pixel_attention_mask"].astype(bool))
+    return text, {"images": jnp.asarray(pixels), "mask": mask, "shapes": jnp.asarray(outputs[f"{batch}__spatial_shapes"])}
+
+
+@pytest.mark.parametrize("file", list(tower_cases()), ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_two_towers(file):
+    outputs, tolerances = dict(np.load(file.parent / "outputs.npz")), json.loads((file.parent / "tolerances.json").read_text())
+    found = port(json.loads(file.read_text()), where=str(file))
+    assert isinstance(found, Towers)
+    whole = found.joined()
+    variables = {"params": read(whole, file.parent, ("",))}
+    for batch in sorted({name.split("__")[0] for name in outputs}):
+        vectors = {}
+        for key, tower, given in zip(("text", "vision"), (found.text, found.image), tower_batches(outputs, batch), strict=True):
+            at, params = f"{batch}__{key}__", variables["params"]["text" if key == "text" else "image"]
+            module, how = tower.encoder.module, {"allow": Allow(given.get("mask"))}
+            inputs = given["tokens"] if key == "text" else given["images"]
+            if "shapes" in given:
+                how["pos"] = own_grids(given["shapes"], inputs.shape[1])
+            layers = tuple(range(module.depth))
+            f, left = apply(module, {"params": params["encoder"]}, inputs, layers=layers, **how, mutable=["intermediates"])
+            states = [left["intermediates"]["first"][0], *left["intermediates"]["states"][0]]
+            last = f.tokens if f.prefix is None else np.concatenate([f.prefix, f.tokens], axis=1)
+            seen = np.asarray(given.get("mask", np.ones(last.shape[:2], bool)))
+            for name, got in (("hidden_states", np.stack(states)), ("last_hidden_state", last)):
+                close(got[..., seen, :], outputs[at + name][..., seen, :], tolerances[at + name], at + name)
+            pooler = {"params": read(tower.pooler, file.parent, ("",))}
+            close(apply(tower.pooler.module, pooler, f), outputs[f"{at}pooler_output"], tolerances[f"{at}pooler_output"], at)
+            vectors[key] = apply(whole.module, variables, given, method="encode")
+            close(vectors[key], outputs[f"{at}features"], tolerances[f"{at}features"], f"{at}features")
+            close(unit(vectors[key]), outputs[f"{at}embeds"], tolerances[f"{at}embeds"], f"{at}embeds")
+        logits = apply(whole.module, variables, vectors["vision"], vectors["text"], method="logits")
+        close(logits, outputs[f"{batch}__logits_per_image"], tolerances[f"{batch}__logits_per_image"], "logits_per_image")
+        close(logits.T, outputs[f"{batch}__logits_per_text"], tolerances[f"{batch}__logits_per_text"], "logits_per_text")
+        for name in ("logit_scale", "logit_bias"):
+            if f"{batch}__{name}" in outputs:
+                np.testing.assert_array_equal(variables["params"][name], outputs[f"{batch}__{name}"].reshape(()))
 
 
 def close(got, expected, tolerance, what):

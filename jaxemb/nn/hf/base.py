@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxemb.config import ConfigError, from_json, suggest, to_json
+from jaxemb.nn.pooled import Pooled
+from jaxemb.nn.towers import TwoTowers
 from jaxemb.pooling.base import Pooling
 
 
@@ -80,6 +82,14 @@ class Towers(NamedTuple):
     bias: Take | None = None
     """Of the logits."""
 
+    def joined(self) -> Part:
+        """Both towers with what compares them, as one module."""
+        names: dict[str, Source] = {"logit_scale": self.scale} | ({} if self.bias is None else {"logit_bias": self.bias})
+        for key, port in (("text", self.text), ("image", self.image)):
+            names |= below(f"{key}/encoder", port.encoder.names) | below(f"{key}/pooling", port.pooling.names)
+        text, image = (Pooled(port.encoder.module, port.pooling.module) for port in (self.text, self.image))
+        return Part(TwoTowers(text, image, bias=self.bias is not None), names)
+
 
 class Config:
     """A config.json that says what it lacks."""
@@ -103,9 +113,10 @@ class Config:
     def type(self) -> str:
         return str(self.values.get("model_type"))
 
-    def part(self, name: str) -> Config:
-        """A config inside this one, such as that of a tower."""
-        return Config(self.need(name), f"{self.where}, {name}")
+    def part(self, name: str, defaults: Mapping[str, Any] | None = None) -> Config:
+        """A config inside this one, such as that of a tower; `defaults` are what it means by the fields that it leaves out."""
+        given = {k: v for k, v in self.need(name).items() if v is not None}
+        return Config({"model_type": self.type, **(defaults or {}), **given}, f"{self.where}, {name}")
 
     def allow(self, name: str, *values: Any) -> None:
         """Refuses a value that the parts here cannot do; the first one is what a missing field means."""
