@@ -84,7 +84,9 @@ class Towers(NamedTuple):
 
     def joined(self) -> Part:
         """Both towers with what compares them, as one module."""
-        names: dict[str, Source] = {"logit_scale": self.scale} | ({} if self.bias is None else {"logit_bias": self.bias})
+        names: dict[str, Source] = {"logit_scale": self.scale}
+        if self.bias is not None:
+            names["logit_bias"] = self.bias
         for key, port in (("text", self.text), ("image", self.image)):
             names |= below(f"{key}/encoder", port.encoder.names) | below(f"{key}/pooling", port.pooling.names)
         text, image = (Pooled(port.encoder.module, port.pooling.module) for port in (self.text, self.image))
@@ -251,7 +253,8 @@ def attention(
 def patches(theirs: str, width: int, channels: int, size: int, *, bias: bool = True) -> dict[str, Source]:
     """A convolution whose stride is its kernel, for `Patches(channels="first")`: there (width, channels, size, size)."""
     kernel = Take(f"{theirs}.weight", None, (width, channels * size * size), (1, 0))
-    return {"stem/proj/kernel": kernel} | ({"stem/proj/bias": Take(f"{theirs}.bias")} if bias else {})
+    found: dict[str, Source] = {"stem/proj/kernel": kernel}
+    return found | ({"stem/proj/bias": Take(f"{theirs}.bias")} if bias else {})
 
 
 def below(prefix: str, names: Mapping[str, Source]) -> dict[str, Source]:
