@@ -1,6 +1,6 @@
 """A small encoder as E5-RoPE is built, trained on short texts alone: how long may a text be for it, with which extension?
 
-    jaxemb train experiments/long_context/rotary.py --seed 0            # and 1, 2; two minutes each on one core
+    jaxemb train experiments/long_context/rotary.py --seed 0            # and 1, 2; one minute each on one core
 
 As E5-RoPE: post-norm blocks of BERT, a norm after the word vectors, no absolute table, rotary positions on q and k in every layer
 (half-split layout, base 10000), mean of the tokens, InfoNCE with the other documents of the batch. Not as E5-RoPE: 3 layers of
@@ -130,7 +130,7 @@ main = Experiment(
     objective=Search(encoder=encoder),
     data=data,
     optim=Optim("adamw", lr=1e-3, warmup=100, decay=0.01, clip=1.0),
-    steps=500,
+    steps=250,
     batch=32,
     log_every=100,
 )
