@@ -34,8 +34,7 @@ def save_adapter(model: Embedder, folder: Where) -> None:
 
     `folder` gets adapter.json and adapter.safetensors. An adapter that changes nothing is refused.
     """
-    encoder, params = _encoder(model), _apart(model)
-    lora = _lora(encoder)
+    lora, params = adapter_of(model), apart(model)
     arrays = {f"encoder/{path}": x for path, x in adapters(params["encoder"]).items()}
     arrays |= {path: x for path, x in by_path(params).items() if not path.startswith("encoder/")}
     doc = {
@@ -58,7 +57,7 @@ def load_adapter(model: Embedder, folder: Where) -> Embedder:
     the weights.
     """
     where = Path(folder)
-    encoder, params = _encoder(model), _apart(model)
+    encoder, params = _encoder(model), apart(model)
     if encoder.lora is not None:
         raise ConfigError("the model has an adapter already: merge_adapter puts that into its weights")
     doc, files = _read(where)
@@ -70,7 +69,7 @@ def load_adapter(model: Embedder, folder: Where) -> Embedder:
     together = _joined(params["encoder"], own)
     if encoder.scan:
         together = stack_blocks(together, len(encoder.blocks))
-    if astray := [p for p in _adapted(together) if not any(re.search(regex, p) for regex in lora.paths)]:
+    if astray := [p for p in adapted(together) if not any(re.search(regex, p) for regex in lora.paths)]:
         raise WeightsError(f"{printable(where)}: LoRA.paths={lora.paths} find no {astray[0]}, which the adapter is of")
     rest = nested({path: x for path, x in arrays.items() if not path.startswith("encoder/")})
     fields: dict[str, Any] = {"encoder": encoder.clone(parent=None, lora=lora), "pooling": from_json(doc["pooling"])}
@@ -84,7 +83,7 @@ def merge_adapter(model: Embedder) -> Embedder:
     """The same model with its adapter in its weights, W + (alpha / rank) A B: as fast as without one, and the same vectors."""
     encoder = _encoder(model)
     params = model.variables["params"]
-    whole = merged(_lora(encoder), params["encoder"])
+    whole = merged(adapter_of(model), params["encoder"])
     return _replaced(model, {"encoder": encoder.clone(parent=None, lora=None)}, {**params, "encoder": whole})
 
 
@@ -104,17 +103,19 @@ def _encoder(model: Embedder) -> Any:
     return encoder
 
 
-def _lora(encoder: Transformer) -> LoRA:
-    if encoder.lora is None:
+def adapter_of(model: Embedder) -> LoRA:
+    """The adapter of the model's encoder."""
+    lora = _encoder(model).lora
+    if lora is None:
         raise ConfigError("the model has no adapter: its encoder has lora=None")
-    return encoder.lora
+    return lora
 
 
 def _heads(model: Any) -> tuple[Any, ...]:
     return model.heads if isinstance(model, Pooled) else ()
 
 
-def _apart(model: Embedder) -> dict[str, Any]:
+def apart(model: Embedder) -> dict[str, Any]:
     """The parameters that make embeddings, each layer by itself also where a scan runs them as one."""
     params = model.variables["params"]
     found = {name: x for name, x in params.items() if name == "pooling" or (name.startswith("heads_") and _heads(model.model))}
@@ -128,7 +129,7 @@ def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {**one, **other, **both}
 
 
-def _adapted(params: Mapping[str, Any]) -> list[str]:
+def adapted(params: Mapping[str, Any]) -> list[str]:
     """The paths of what the adapters of a tree are of."""
     leaves = by_path(params)
     found = [path.rpartition("/")[0] for path in leaves if path.endswith(f"/{A}")]

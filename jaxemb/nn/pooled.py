@@ -39,7 +39,7 @@ class Pooled(nn.Module):
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b *m d"]:
         """The embedding of each row; `role` changes nothing here, prompts are part of the tokens."""
-        f = self._features(batch, self.pooling.wants(self.encoder.depth) if isinstance(self.encoder, Layers) else ())
+        f = self._features(batch, **wanted(self.pooling, self.encoder))
         if "pooled" in batch:
             f = f._replace(mask=f.mask & batch["pooled"], seen=f.mask)
         f = f._replace(chunks=batch.get("chunks"))
@@ -52,9 +52,8 @@ class Pooled(nn.Module):
         """The tokens behind it."""
         return self._features(batch)
 
-    def _features(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+    def _features(self, batch: Batch, **how: Any) -> Features:
         inputs = batch["tokens"] if "tokens" in batch else batch["images"]
-        how: dict[str, Any] = {"layers": layers} if layers else {}
         if "tokens" in batch or "mask" in batch:
             how["allow"] = Allow(batch.get("mask"))
         if "types" in batch:
@@ -62,3 +61,9 @@ class Pooled(nn.Module):
         if "shapes" in batch:
             how["pos"] = own_grids(batch["shapes"], inputs.shape[1])
         return self.encoder(inputs, **how)
+
+
+def wanted(pooling: Pooling, encoder: Any) -> dict[str, Any]:
+    """Arguments of an encoder's call: the layers that a pooling reads besides the last one's output."""
+    layers = pooling.wants(encoder.depth) if isinstance(encoder, Layers) else ()
+    return {"layers": layers} if layers else {}

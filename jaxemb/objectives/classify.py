@@ -14,6 +14,7 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError
 from jaxemb.layers.dense import Dense
 from jaxemb.nn.base import Encoder
+from jaxemb.nn.pooled import wanted
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective, allowed, placed, refuse_mask, refuse_packed, tower
 from jaxemb.ops.dtypes import wide
@@ -120,6 +121,6 @@ class Classify(Objective):
         encoder: Any = self.encoder
         if isinstance(encoder, Transformer):
             told: dict[str, Any] = {"pos": placed(batch), "types": batch.get("types"), "allow": allowed(batch)}
-            return encoder(batch[self.inputs], **told, train=train)
+            return encoder(batch[self.inputs], **told, **wanted(self.pooling, encoder), train=train)
         refuse_mask(self, batch)
         return encoder(batch[self.inputs], train=train)

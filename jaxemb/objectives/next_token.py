@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError
 from jaxemb.layers.dense import Dense
+from jaxemb.nn.pooled import wanted
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective, allowed, placed, refuse_packed, tower
@@ -100,4 +101,5 @@ class NextToken(Objective):
     def _features(self, batch: Batch, train: bool) -> Features:
         if "tokens" not in batch:
             raise ConfigError(f"NextToken reads 'tokens', which are not in the batch; it holds {', '.join(sorted(batch))}")
-        return self.encoder(batch["tokens"], pos=placed(batch), allow=allowed(batch), train=train)
+        told = {"pos": placed(batch), "allow": allowed(batch), **wanted(self.pooling, self.encoder)}
+        return self.encoder(batch["tokens"], **told, train=train)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError
 from jaxemb.masks.base import Masks
 from jaxemb.masks.random_patches import RandomPatches
+from jaxemb.nn.pooled import wanted
 from jaxemb.nn.stem import Patches
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective, refuse_mask, tower
@@ -48,7 +49,7 @@ class _OfPatches(Objective):
     def features(self, batch: Batch, role: str = "document") -> Features:
         batch = tower(batch, role)
         refuse_mask(self, batch)
-        return self.encoder(batch["images"])
+        return self.encoder(batch["images"], **wanted(self.pooling, self.encoder))
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         return self.pooling(self.features(batch, role))

@@ -15,6 +15,7 @@ from jaxemb.contrastive.base import ContrastiveLoss
 from jaxemb.contrastive.nt_xent import NTXent
 from jaxemb.layers.projector import Projector
 from jaxemb.nn.base import Encoder
+from jaxemb.nn.pooled import wanted
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import refuse_mask, tower
 from jaxemb.objectives.contrastive import Contrastive
@@ -66,7 +67,7 @@ class _TwoViews(Contrastive):
         batch = tower(batch, role)
         refuse_mask(self, batch)
         encoder: Any = self.encoder
-        return encoder(batch["images"], train=False)
+        return encoder(batch["images"], **wanted(self.pooling, encoder), train=False)
 
     def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
         """The pooled features below the projector."""
@@ -83,7 +84,7 @@ class _TwoViews(Contrastive):
     def _pooled(self, views: Float[Array, "b m h w c"], train: bool) -> Float[Array, "b m d"]:
         encoder: Any = self.encoder
         b, m = views.shape[:2]
-        z = self.pooling(encoder(views.reshape(b * m, *views.shape[2:]), train=train))
+        z = self.pooling(encoder(views.reshape(b * m, *views.shape[2:]), **wanted(self.pooling, encoder), train=train))
         return z.reshape(b, m, -1).astype(wide(z))
 
 

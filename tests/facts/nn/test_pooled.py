@@ -11,8 +11,12 @@ from tiny import tiny
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.pooled import Pooled
-from jaxemb.nn.stem import Tokens
+from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.classify import Classify
+from jaxemb.objectives.mae import MAE
+from jaxemb.objectives.next_token import NextToken
+from jaxemb.objectives.simclr import SimCLR
 from jaxemb.pooling.chunk_means import ChunkMeans
 from jaxemb.pooling.mean import Mean
 from jaxemb.pooling.trainable import MultiLayer
@@ -41,6 +45,17 @@ def test_layers_are_asked_for_where_a_pooling_reads_them():
     model = Pooled(ENCODER, tiny(MultiLayer))
     z, found = apply(model, init(model, jax.random.key(0), BATCH), BATCH, mutable=["intermediates"])
     assert z.shape == (2, 8) and found["intermediates"]["pooling"]["summary"][0].shape == (2, 3, 8)
+
+
+@pytest.mark.parametrize("objective", [Classify, SimCLR, NextToken, MAE])
+def test_objectives_ask_for_them_as_well(objective):
+    """No training: the shape of what `encode` gives is all."""
+    text = objective is NextToken
+    encoder = ENCODER.clone(causal=True) if text else Transformer(stem=Patches(4), width=8, depth=3, blocks=ENCODER.blocks)
+    batch = BATCH if text else {"images": jnp.zeros((2, 8, 8, 3))}
+    model = objective(encoder=encoder, pooling=tiny(MultiLayer))
+    z = jax.eval_shape(lambda key: model.init_with_output(key, batch, method="encode")[0], jax.random.key(0))
+    assert z.shape == (2, 8)
 
 
 def test_chunks_reach_the_pooling(params):
