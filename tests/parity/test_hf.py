@@ -15,8 +15,10 @@ from jaxemb.nn.hf.base import Part, Port, Take, Towers, families, port
 from jaxemb.nn.stem import own_grids
 from jaxemb.objectives.mae import MAE
 from jaxemb.ops.allow import Allow
+from jaxemb.ops.paths import by_path
 from jaxemb.ops.similarity import unit
 from jaxemb.posemb.relative import RelativeBuckets
+from jaxemb.train.pretrained import FromPretrained
 from jaxemb.types import Now
 
 ROOT = pathlib.Path(os.environ.get("JAXEMB_GOLDEN", pathlib.Path(__file__).parents[3] / "shared" / "golden")) / "hf"
@@ -138,6 +140,11 @@ def decodes(found, encoder, folder, images, order, outputs, tolerances, batch):
     config = json.loads((folder / "config.json").read_text())
     model = MAE(encoder=found.encoder.module, decoder=found.decoder.module, norm_pixels=config.get("norm_pix_loss", False))
     variables = {"params": {"encoder": encoder, "decoder": read(found.decoder, folder, found.prefixes)}}
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    arrays = {f"params/{path}": x for path, x in by_path(variables["params"]).items()}
+    shapes = {path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place) for path, x in arrays.items()}
+    started = FromPretrained(str(folder))(shapes, lambda text: None)
+    assert started.keys() == arrays.keys() and all(np.array_equal(started[path], arrays[path]) for path in arrays)
     kept = int((outputs[f"{batch}__mask"][0] == 0).sum())
     sampled = {"images": images, "context": jnp.asarray(order[:, None, :kept]), "targets": jnp.asarray(order[:, None, kept:])}
     logits = outputs[f"{batch}__decoder_logits"]

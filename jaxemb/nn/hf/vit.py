@@ -41,15 +41,16 @@ def build(config: Config) -> Port:
     }
     for i in range(encoder.depth):
         names |= below(f"block_{i}", layer(f"encoder.layer.{i}", config, config.need("num_attention_heads"), width))
-    masked = config.type == "vit_mae"
-    if masked and config.get("architectures", ["ViTMAEForPreTraining"]) != ["ViTMAEModel"]:  # the decoder beside it has no prefix
+    # Beside a decoder, whose names have no prefix, those of the encoder have one.
+    whole = config.type == "vit_mae" and config.get("architectures", [""]) != ["ViTMAEModel"]
+    if whole:
         names = {path: _below(source, "vit.") for path, source in names.items()}
     return Port(
         Part(encoder, names),
         pooled(Token() if has_class else Mean()),
         Part(Pooler(), dense("dense", "pooler.dense")) if config.type == "vit" else None,
-        decoder=decoder(config) if masked else None,
-        prefixes=("",) if masked else ("", f"{config.type}."),
+        decoder=decoder(config) if whole else None,
+        prefixes=("",) if whole else ("", f"{config.type}."),
         ignored=(r"^classifier\.", r"^decoder\.", r"embeddings\.mask_token$"),
     )
 
