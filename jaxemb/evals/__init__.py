@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.evals.labels import Labelled as Labelled
     from jaxemb.evals.lidar import LiDAR as LiDAR
     from jaxemb.evals.linear import LinearSGD as LinearSGD
+    from jaxemb.evals.long_embed import Haystack as Haystack
+    from jaxemb.evals.long_embed import LongEmbed as LongEmbed
     from jaxemb.evals.pair_classification import PairClassification as PairClassification
     from jaxemb.evals.perplexity import Perplexity as Perplexity
     from jaxemb.evals.probe import FewShot as FewShot

@@ -9,6 +9,7 @@ from typing import Any, cast
 from jaxemb.config import ConfigError, assigned, fields, from_json, suggest, to_json
 from jaxemb.evals.base import Eval
 from jaxemb.evals.clustering import Clustering
+from jaxemb.evals.long_embed import Haystack, LongEmbed
 from jaxemb.evals.pair_classification import PairClassification
 from jaxemb.evals.retrieval import Retrieval
 from jaxemb.evals.sts import STS
@@ -20,6 +21,8 @@ KINDS: dict[str, type[Eval]] = {
     "pairs": PairClassification,
     "clustering": Clustering,
     "classification": TextClassification,
+    "longembed": LongEmbed,
+    "haystack": Haystack,
 }
 """Words for evaluations that bring texts of their own."""
 

@@ -24,7 +24,7 @@ from jaxemb.views.crops import CropViews
 SMALL = {"train": 60, "test": 30, "k": 3, "shots": 2, "draws": 3, "epochs": 2, "samples": 40, "examples": 8, "rounds": 2}
 OWN = {"LiDAR": {"samples": 70, "views": CropViews(count=2)}}
 """For members that these numbers are too small for: LiDAR needs more images than features."""
-TEXTS = ("Retrieval", "STS", "PairClassification", "Clustering", "TextClassification")
+TEXTS = ("Retrieval", "STS", "PairClassification", "Clustering", "TextClassification", "LongEmbed", "Haystack")
 """They bring texts of their own, and need of the data how a model reads them."""
 DATA = {
     "Perplexity": KeyValue(length=16, count_test=30),
@@ -44,7 +44,12 @@ def texts(tmp_path_factory):
     write_collection(folder, {"1": "a wing", "2": "a cell"}, {"q": "wing"}, "q\t1\t1\n")
     given = dict.fromkeys(TEXTS[1:4], {"path": str(pairs)})
     labels = {"path": str(labelled)}
-    return given | {TEXTS[0]: {"path": str(folder)}, TEXTS[3]: labels, TEXTS[4]: labels | {"train_path": str(labelled)}}
+    (folder / "qmsum").mkdir()
+    for name, row in (("corpus", {"doc_id": "d", "text": "a"}), ("queries", {"qid": "q", "text": "a"})):
+        (folder / "qmsum" / f"{name}.jsonl").write_text(json.dumps(row))
+    (folder / "qmsum" / "qrels.jsonl").write_text(json.dumps({"qid": "q", "doc_id": "d"}))
+    long = {"LongEmbed": {"path": str(folder), "tasks": ("qmsum",)}, "Haystack": {"lengths": (64,), "queries": 2, "documents": 3}}
+    return given | {TEXTS[0]: {"path": str(folder)}, TEXTS[3]: labels, TEXTS[4]: labels | {"train_path": str(labelled)}} | long
 
 
 @pytest.fixture(params=members("evals"), ids=lambda m: m.name)
