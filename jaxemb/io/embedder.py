@@ -25,8 +25,7 @@ from jaxemb.io.hub import resolve
 from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights
 from jaxemb.io.windows import Windowed
-from jaxemb.ops.closeness import SIMILARITIES, Similarity, all_pairs, row_by_row
-from jaxemb.ops.quantize import Precision
+from jaxemb.ops.closeness import SIMILARITIES, all_pairs, row_by_row
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.preprocess.hf_text import PretrainedText
 from jaxemb.preprocess.windows import nearest
@@ -61,7 +60,7 @@ class Embedder:
         mesh: Mesh | None = None,
         *,
         default_prompt_name: str | None = None,
-        similarity_fn_name: Similarity = "cosine",
+        similarity_fn_name: str = "cosine",
         truncate_dim: int | None = None,
         windows: Windowed | None = None,
     ):
@@ -77,7 +76,7 @@ class Embedder:
             )
         self.default_prompt_name = default_prompt_name
         choose("similarity_fn_name", similarity_fn_name, SIMILARITIES)
-        self.similarity_fn_name: Similarity = similarity_fn_name
+        self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
         self.windows = windows
         self._encoders: dict[int, Encoder] = {}
@@ -133,7 +132,7 @@ class Embedder:
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         output_value: str = "sentence_embedding",
-        precision: Precision = "float32",
+        precision: str = "float32",
         ranges: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
@@ -191,7 +190,7 @@ class Embedder:
         batch_size: int,
         show_progress_bar: bool | None,
         output_value: str,
-        precision: Precision,
+        precision: str,
         ranges: Any,
         normalize_embeddings: bool,
         truncate_dim: int | None,

@@ -11,18 +11,18 @@ import numpy as np
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.io.feeding import Piece
-from jaxemb.ops.quantize import PRECISIONS, Precision, quantize_embeddings
+from jaxemb.ops.quantize import PRECISIONS, quantize_embeddings
 from jaxemb.ops.similarity import unit
 
 
 class Finish:
     """What happens to embeddings after the model: the first entries, then length 1, then fewer bytes."""
 
-    def __init__(self, precision: Precision, ranges: Any, normalize: bool, truncate: int | None):
+    def __init__(self, precision: str, ranges: Any, normalize: bool, truncate: int | None):
         choose("precision", precision, PRECISIONS)
         if ranges is not None and precision not in ("int8", "uint8"):
             raise ConfigError(f"ranges are for the precisions int8 and uint8, not {precision}")
-        self.precision: Precision = precision
+        self.precision: str = precision
         self.ranges, self.normalize, self.truncate = ranges, normalize, truncate
         self.width = 0
         """Of an embedding before it is packed, once one was seen."""

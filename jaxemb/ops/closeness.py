@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +10,6 @@ from jaxtyping import Float
 from jaxemb.config import ConfigError, suggest
 from jaxemb.ops.similarity import unit
 
-Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 BLOCK = 2**22
 """Numbers of a block of differences."""

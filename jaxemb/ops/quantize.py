@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from jaxemb.config import ConfigError
 
-Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 
 
@@ -21,10 +20,10 @@ def find_ranges(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "2 d"]:
 
 
 def quantize_embeddings(
-    embeddings: Float[np.ndarray, "*n d"],
-    precision: Precision,
+    embeddings: Shaped[np.ndarray, "*n d"],
+    precision: str,
     ranges: Any = None,
-    calibration_embeddings: Float[np.ndarray, "m d"] | None = None,
+    calibration_embeddings: Shaped[np.ndarray, "m d"] | None = None,
 ) -> np.ndarray:
     """Embeddings in a precision, as sentence-transformers stores them.
 

@@ -9,13 +9,13 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int32
 
 from jaxemb import files
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, choices
 from jaxemb.preprocess.base import ArraySpec, DataError, Items, Preprocess, Spec
 from jaxemb.preprocess.text import FILE, LARGEST
 
@@ -54,8 +54,8 @@ class PretrainedText(Preprocess):
 
     length: int
     """Tokens at most, the special ones included: longer texts are cut, which the log says once."""
-    side: Literal["right", "left"] = "right"
-    """Where padding goes."""
+    side: str = "right"
+    """Where padding goes, "right" or "left"."""
     pad: int = 0
     """The id of padding."""
     prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -74,8 +74,7 @@ class PretrainedText(Preprocess):
     """The content of tokenizer.json."""
 
     def __post_init__(self) -> None:
-        if self.side not in ("right", "left"):
-            raise ConfigError(f"side={self.side!r}; valid: right, left")
+        choices(self, side=("right", "left"))
         if self.learned is not None and self.length <= (specials := sum(map(len, self._around[:2]))):
             raise ConfigError(f"length={self.length} leaves no room for text beside {specials} special tokens")
 
@@ -88,8 +87,8 @@ class PretrainedText(Preprocess):
         prompt = self.prompts.get(role, "") if prompt is None else prompt
         cut = self.cut(items, prompt)
         if cut.lost.any():
-            say_cut(self.length, f"a text of {cut.lost.max() + cut.lengths[cut.lost.argmax()]} tokens was cut")
-        longest = int(cut.lengths.max(initial=0)) + sum(map(len, self._around[:2]))
+            say_cut(self.length, f"a text of {cut.lost.max() + self.length} tokens was cut")
+        longest = int(self.lengths(cut).max(initial=0))
         return self.padded(cut, np.arange(len(items)), self.bucket(longest), self.prompt_length(prompt))
 
     # ---- from strings to ids -----------------------------------------------------------------------------------------------------
