@@ -171,7 +171,7 @@ class Embedder:
             options["prompt_name"] = next((name for name in names if name in self.prompts), None)
         return self._encode(role, inputs, **options)
 
-    def _prompt(self, name: str | None, prompt: str | None) -> str:
+    def _prompt(self, name: str | None, prompt: Any) -> str:
         if name is not None and prompt is not None:
             raise ConfigError(f"two prompts: prompt_name={name!r} and prompt={prompt!r}; give one")
         name = self.default_prompt_name if name is None and prompt is None else name
@@ -186,7 +186,7 @@ class Embedder:
         role: str,
         inputs: Any,
         prompt_name: str | None,
-        prompt: str | None,
+        prompt: Any,
         batch_size: int,
         show_progress_bar: bool | None,
         output_value: str,
