@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +21,20 @@ from jaxemb.layers.heads import DenseHead, Unit
 from jaxemb.nn.extend import extended, extended_variables
 from jaxemb.nn.hf.base import Part, Port, Towers, dense, port
 from jaxemb.nn.pooled import Pooled
+from jaxemb.nn.towers import TwoTowers
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.concat import of_modes
 from jaxemb.pooling.late_interaction import LateInteraction
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.preprocess.hf_folder import read_text_preprocess
+from jaxemb.preprocess.hf_images import read_image_preprocess
+from jaxemb.preprocess.texts_and_images import TextsAndImages
 from jaxemb.preprocess.windows import ParallelWindows
 
+FULL = ("siglip",)
+"""Architectures that were trained on texts padded to one length, padding looked at."""
+VARIABLE = ("siglip2",)
+"""Architectures whose images keep their proportions."""
 LONGEST = 2**20
 """Tokens of a text where the model takes any number."""
 
@@ -36,7 +44,7 @@ log = logging.getLogger("jaxemb")
 class Assembled(NamedTuple):
     """What `Embedder` takes."""
 
-    model: Pooled
+    model: Pooled | TwoTowers
     variables: dict[str, Any]
     preprocess: Preprocess
     settings: Settings
@@ -61,9 +69,11 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
     home = folder if chain is None else chain.transformer
     config = read_config(home)
     whole = port(config, causal=wishes.causal, where=printable(home / CONFIG))
-    if isinstance(whole, Towers):
-        raise ConfigError(f"{printable(folder)}: models of images and texts are not embedded with yet")
     settings = read_settings(folder)
+    if isinstance(whole, Towers):
+        return _towers(home, config, whole, wishes, settings, mesh)
+    if not hasattr(whole.encoder.module.stem, "vocabulary"):
+        return _images(home, config, whole, wishes, settings, mesh)
     pooling, heads = _pooling(whole, chain, wishes.pooling), [] if chain is None else [_head(layer) for layer in chain.heads]
     encoder = whole.encoder.module.clone(dtype=wishes.dtype)
     model = Pooled(encoder, pooling.part.module, tuple(head.part.module for head in heads))
@@ -80,8 +90,7 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
         include_prompt=chain is None or chain.include_prompt,
         lower=chain is not None and chain.lower,
     )
-    example = {name: jax.ShapeDtypeStruct((1, min(preprocess.length, 8)), x.dtype) for name, x in preprocess.spec.items()}
-    shapes = parameter_shapes(model, example, dtype=wishes.dtype, mesh=mesh)
+    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
     placed = {"encoder": Placed(whole.encoder), "pooling": pooling, **{f"heads_{i}": head for i, head in enumerate(heads)}}
     params: dict[str, Any] = {}
     for place in dict.fromkeys(p.folder for p in placed.values()):
@@ -97,6 +106,70 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
         model = model.clone(encoder=extended(encoder, wishes.extend))
         variables = extended_variables(wishes.extend, variables)
     return Assembled(model, variables, preprocess, settings)
+
+
+def _images(home: Path, config: Mapping[str, Any], whole: Port, wishes: Wishes, settings: Settings, mesh: Mesh) -> Assembled:
+    """A model of images alone."""
+    if wishes.extend is not None or wishes.max_length is not None:
+        raise ConfigError(f"{printable(home)} is a model of images: extend and max_length are for texts")
+    pooling = _pooling(whole, None, wishes.pooling).part
+    model = Pooled(whole.encoder.module.clone(dtype=wishes.dtype), pooling.module)
+    preprocess = read_image_preprocess(home, kind=config["model_type"], size=_image_size(home, config))
+    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
+    params = load(TensorFiles(home), {"encoder": whole.encoder, "pooling": pooling}, shapes, whole=whole, say=log.info)
+    return Assembled(model, {"params": params}, preprocess, settings)
+
+
+def _towers(home: Path, config: Mapping[str, Any], whole: Towers, wishes: Wishes, settings: Settings, mesh: Mesh) -> Assembled:
+    """A model of texts and images."""
+    if wishes.extend is not None or wishes.pooling is not None:
+        raise ConfigError(f"{printable(home)} has two towers, whose extend and pooling cannot be changed")
+    if config["model_type"] in VARIABLE:
+        raise ConfigError(
+            f"{printable(home)}: model_type={config['model_type']!r} cuts each image into patches of its own grid, which is not "
+            "prepared here; fine-tune or apply its towers from nn/hf with patches that were cut before"
+        )
+    towers = {"text": whole.text, "image": whole.image}
+    texts, pictures = (Pooled(t.encoder.module.clone(dtype=wishes.dtype), t.pooling.module) for t in towers.values())
+    model = TwoTowers(texts, pictures, bias=whole.bias is not None)
+    text = read_text_preprocess(
+        home,
+        window=whole.text.window,
+        max_length=wishes.max_length,
+        vocabulary=whole.text.encoder.module.stem.vocabulary,
+        pad=config["text_config"].get("pad_token_id") if isinstance(config.get("text_config"), Mapping) else None,
+        prompts=dict(settings.prompts),
+        full=config["model_type"] in FULL,
+    )
+    images = read_image_preprocess(home, kind=config["model_type"], size=_image_size(home, config["vision_config"]))
+    preprocess = TextsAndImages(text=text, images=images)
+    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
+    parts = {f"{key}/{name}": getattr(t, name) for key, t in towers.items() for name in ("encoder", "pooling")}
+    scale = {"logit_scale": whole.scale} | ({} if whole.bias is None else {"logit_bias": whole.bias})
+    params = load(TensorFiles(home), {**parts, "": Part(None, scale)}, shapes, whole=whole, say=log.info)
+    return Assembled(model, {"params": params}, preprocess, settings)
+
+
+def example(preprocess: Preprocess) -> dict[str, Any]:
+    """A batch of shapes alone, of short texts."""
+
+    def shapes(spec: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        for name, x in spec.items():
+            short = (min(x.shape[0], 8),) if name in ("tokens", "mask") else None
+            found[name] = shapes(x) if isinstance(x, Mapping) else jax.ShapeDtypeStruct((1, *(short or x.shape)), x.dtype)
+        return found
+
+    return shapes(preprocess.spec)
+
+
+def _image_size(home: Path, config: Mapping[str, Any]) -> int:
+    """Pixels of a side that the model was trained on."""
+    size = config.get("image_size", 224)
+    sides = set(size) if isinstance(size, list | tuple) else {size}
+    if len(sides) != 1 or not isinstance(side := sides.pop(), int):
+        raise ConfigError(f"{printable(home / CONFIG)}: image_size={size} is not supported; only squares")
+    return side
 
 
 def _beyond(wishes: Wishes, whole: Port, model: Pooled) -> tuple[Windowed | None, int | None]:

@@ -268,7 +268,8 @@ class Embedder:
 
     def _width(self, method: str) -> int:
         """Of an embedding, without computing one."""
-        example = {n: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for n, s in self.preprocess.spec.items()}
+        spec = self.preprocess.spec
+        example = {n: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for n, s in spec.get("text", spec).items()}
         out = jax.eval_shape(lambda v, b: self.model.apply(v, b, method=method), self.variables, example)
         return (out.tokens if method == "features" else out).shape[-1]
 
@@ -293,7 +294,7 @@ class Embedder:
             prompt=prompt,
             prompt_tokens=tally.prompt_tokens,
             pooling=brief(getattr(self.model, "pooling", None)),
-            dtype=str(getattr(getattr(self.model, "encoder", None), "dtype", "float32")),
+            dtype=str(getattr(getattr(getattr(self.model, "text", self.model), "encoder", None), "dtype", "float32")),
             width=finish.width,
             precision=finish.precision,
             seconds=seconds,

@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from jaxemb.preprocess.base import Items, Preprocess
 from jaxemb.preprocess.hf_text import Cut, PretrainedText
+from jaxemb.preprocess.texts_and_images import TextsAndImages
 
 CHARACTERS, TEXTS = 2**20, 2**14
 """Of a window: what is tokenised at once."""
@@ -60,6 +61,15 @@ def pieces(preprocess: Preprocess, items: Items, role: str, prompt: str, size: i
     """All inputs in batches, in an order that suits the machine. `shards`: devices that share the rows of a batch."""
     if isinstance(preprocess, PretrainedText):
         yield from texts_in_pieces(preprocess, items, prompt, size, shards, tally)
+        return
+    if isinstance(preprocess, TextsAndImages):
+        texts = preprocess.are_texts(items)
+        for part, rows in ((preprocess.text, np.flatnonzero(texts)), (preprocess.images, np.flatnonzero(~texts))):
+            if not len(rows):
+                continue
+            some = items[rows] if isinstance(items, np.ndarray) else [items[int(i)] for i in rows]
+            for piece in pieces(part, some, role, prompt if part is preprocess.text else "", size, shards, tally):
+                yield piece._replace(rows=rows[piece.rows])
         return
     items = preprocess.prompted(items, prompt) if prompt else items
     whole = -(-size // shards) * shards
