@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxemb.cli import verbs as run
+from jaxemb.cli.encode import encode
 
 OVERVIEW = """\
 jaxemb: embeddings in JAX. An experiment is a Python file that builds one object; a run is a folder.
@@ -16,7 +17,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb plot runs/shapes                      learning curves
   jaxemb doctor runs/shapes                    why is this run no better than random?
   jaxemb compare runs/shapes runs/supervised   figures side by side, seeds as mean and deviation
-  jaxemb encode runs/shapes photos/ out.npy    embeddings of your images
+  jaxemb encode MODEL photos/ out.npy          embeddings of your images or texts, by a run or a pretrained folder
   jaxemb list posemb                           what there is to choose from
   jaxemb show experiments/jepa/shapes.py       config, parameters, shapes, arithmetic
   jaxemb claims seqpe                          what papers say, and what holds here
@@ -65,6 +66,11 @@ examples:
   jaxemb encode runs/shapes photos/ photos.npy    a row for each image below photos/, names in photos.txt
   jaxemb encode runs/shapes cat.jpg cat.npy
   jaxemb encode runs/shapes images.npz out.npy    the array `images` (n H W c, uint8)
+  jaxemb encode FOLDER texts.txt out.npy          a pretrained folder or hub id; a row for each line of a file
+  jaxemb encode FOLDER queries.csv out.npy --column text --prompt-name query --normalize
+  jaxemb encode FOLDER texts.jsonl out.npy --column body --precision int8 --set max_length=128 --set dtype=bfloat16
+
+The report at the end says what was cut off, how much was padding, the prompt and the pooling.
 """
 
 LIST = """\
@@ -161,12 +167,22 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", metavar="RUN[@STEP]", help="a run folder, and which checkpoint (the newest)")
     p.add_argument("--samples", type=int, default=512, metavar="N", help="examples to look at (512)")
 
-    p = verb("encode", run.encode, "Write the embeddings of images.", ENCODE, computes=True)
-    p.add_argument("run", metavar="RUN[@STEP]")
-    p.add_argument("input", metavar="INPUT", help="a folder of images, an image, an .npz or an .npy")
+    p = verb("encode", encode, "Write the embeddings of texts or images.", ENCODE, computes=True)
+    p.add_argument("run", metavar="MODEL", help="a run RUN[@STEP], a pretrained folder, or an id of the hub")
+    p.add_argument(
+        "input", metavar="INPUT", help="a text file, a .csv, .tsv or .jsonl; a folder of images, an image, an .npz or an .npy"
+    )
     p.add_argument("out", metavar="OUT.npy")
-    p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
-    p.add_argument("--batch", type=int, default=32, metavar="N", help="examples at a time (32)")
+    p.add_argument("--column", metavar="NAME", help="of a .csv, .tsv or .jsonl: the value to embed")
+    p.add_argument("--prompt-name", metavar="NAME", help="of the model's prompts the one that goes before each text")
+    p.add_argument("--prompt", metavar="TEXT", help="what goes before each text")
+    p.add_argument("--normalize", action="store_true", help="vectors of length 1")
+    p.add_argument("--truncate-dim", type=int, metavar="N", help="only the first N numbers")
+    p.add_argument("--precision", default="float32", help="float32 (default), int8, uint8, binary or ubinary")
+    p.add_argument("--ranges", metavar="FILE.npy", help="of int8 and uint8: smallest and largest of each dimension (those found)")
+    p.add_argument("--weights", choices=("ema", "params"), default="ema", help="of a run: averaged (default) or trained parameters")
+    p.add_argument("--batch", type=int, default=32, metavar="N", help="examples at a time (32); texts: of 128 tokens")
+    p.add_argument("--set", action="append", default=[], metavar="a=v", help="how a pretrained folder is opened: max_length=128")
 
     p = verb("list", run.list, "List the methods there are.", LIST)
     p.add_argument("family", nargs="?", metavar="FAMILY")

@@ -118,29 +118,6 @@ def doctor(args: argparse.Namespace) -> None:
     say("\n".join(map(str, write(patient, found))))
 
 
-def encode(args: argparse.Namespace) -> None:
-    import numpy as np
-
-    from jaxemb.io.embedder import load
-
-    out = Path(args.out)
-    if out.suffix != ".npy":
-        raise ConfigError(f"OUT must be the name of an .npy file, not {args.out!r}")
-    with writing(out):  # found out before an hour of encoding
-        out.parent.mkdir(parents=True, exist_ok=True)
-    model = load(args.run, weights=args.weights)
-    items, names = model.preprocess.read(Path(args.input))
-    embeddings = model.encode(items, batch_size=args.batch, show_progress_bar=console().is_terminal)
-    with writing(out):
-        np.save(out, embeddings)
-    say(f"{out}: {len(embeddings)} embeddings of {embeddings.shape[-1]} numbers")
-    if names:
-        rows = out.with_suffix(".txt")
-        with writing(rows):
-            rows.write_text("".join(f"{escape(name)}\n" for name in names), encoding="utf-8")
-        say(f"{rows}: the files, a line a row")
-
-
 def list(args: argparse.Namespace) -> None:
     from jaxemb.discover import families, list_methods
 

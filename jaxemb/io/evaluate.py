@@ -79,11 +79,7 @@ def _pretrained(model: Where, names: Sequence[str] | None, changes: Sequence[str
         raise ConfigError(f"{model} is a pretrained model without evaluations of its own: --evals with some of {', '.join(KINDS)}")
     own = [change for change in changes if not change.startswith("evals.")]
     evals = asked(str(model), {"evals": {}}, names or (), [c for c in changes if c not in own])["evals"]
-    options = from_json(assigned({}, own))
-    known = {*inspect.signature(Embedder.from_pretrained).parameters} - {"folder_or_id", "mesh"}
-    if strange := [name for name in options if name not in known]:
-        raise ConfigError(f"--set {strange[0]}=...: a pretrained model is not opened with it{suggest(strange[0], known)}")
-    text_model = TextModel(Embedder.from_pretrained(model, **options))
+    text_model = TextModel(Embedder.from_pretrained(model, **pretrained_options(own)))
     where, found = environment(), {}
     for name in names or evals:
         text_model.notes = {}
@@ -97,6 +93,15 @@ def _pretrained(model: Where, names: Sequence[str] | None, changes: Sequence[str
             **where,
         }
     return found
+
+
+def pretrained_options(changes: Sequence[str]) -> dict[str, Any]:
+    """Arguments of `Embedder.from_pretrained` as the command line gives them, "max_length=128"."""
+    options = from_json(assigned({}, changes))
+    known = {*inspect.signature(Embedder.from_pretrained).parameters} - {"folder_or_id", "mesh"}
+    if strange := [name for name in options if name not in known]:
+        raise ConfigError(f"--set {strange[0]}=...: a pretrained model is not opened with it{suggest(strange[0], known)}")
+    return options
 
 
 def _trained(

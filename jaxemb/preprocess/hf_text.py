@@ -185,13 +185,17 @@ class PretrainedText(Preprocess):
     # ---- a family's own ----------------------------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> tuple[list[str], list[str]]:
-        """The lines of a text file that are not empty; they have no names."""
+        """The lines of a text file, empty ones too; they have no names."""
         try:
-            lines = [line for line in files.read_text(path, LARGEST).splitlines() if line.strip()]
+            lines = files.read_bytes(path, LARGEST).decode("utf-8-sig").split("\n")
         except files.FileError as e:
             raise DataError(str(e)) from e
+        except UnicodeDecodeError as e:
+            line = e.object[: e.start].count(b"\n") + 1
+            raise DataError(f"{files.printable(path)}, line {line}: this is no UTF-8: {e.reason}") from e
+        lines = [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
         if not lines:
-            raise DataError(f"{files.printable(path)} has no line that is not empty")
+            raise DataError(f"{files.printable(path)} has no line")
         return lines, []
 
     def prompted(self, items: Items, prompt: str) -> Items:

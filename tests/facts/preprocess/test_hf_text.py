@@ -111,8 +111,17 @@ def test_saved_and_read_again_with_its_tokenizer(tmp_path):
 
 
 def test_lines_of_a_file(tmp_path):
-    (tmp_path / "a.txt").write_text("the cat\n\n sat \n")
-    assert PRE.read(tmp_path / "a.txt") == (["the cat", " sat "], [])
+    """Each line is a row, so that rows can be told by their number."""
+    file = tmp_path / "a.txt"
+    for text in ("the cat\n\n sat\u2028on ", "the cat\r\n\r\n sat\u2028on \r\n"):
+        file.write_bytes(text.encode())
+        assert PRE.read(file) == (["the cat", "", " sat\u2028on "], [])
+    file.write_bytes(b"a\nb\n\xff\n")
+    with pytest.raises(DataError, match="a.txt, line 3: this is no UTF-8"):
+        PRE.read(file)
+    file.write_bytes(b"")
+    with pytest.raises(DataError, match="has no line"):
+        PRE.read(file)
     with pytest.raises(DataError, match="there is no file"):
         PRE.read(tmp_path / "b.txt")
 
