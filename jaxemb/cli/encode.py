@@ -36,6 +36,8 @@ def encode(args: argparse.Namespace) -> None:
     how |= {"batch_size": args.batch, "normalize_embeddings": args.normalize, "truncate_dim": args.truncate_dim}
     how |= {"prompt_name": args.prompt_name, "prompt": args.prompt, "show_progress_bar": console().is_terminal, "report": True}
     embeddings, report = model.encode(items, **how)
+    if not isinstance(embeddings, np.ndarray):
+        raise ConfigError(f"{args.run} gives a vector a token, which is no array of rows; Embedder.encode gives a list of them")
     if found:
         ranges = find_ranges(embeddings)
         embeddings, report = quantize_embeddings(embeddings, args.precision, ranges), report._replace(precision=args.precision)

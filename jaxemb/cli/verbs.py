@@ -14,8 +14,8 @@ from etils import epath
 from jaxemb.cli.describe import brief, by_module, catalogue, matches, shape, signature, tree
 from jaxemb.cli.process import huge_pages_note, is_first
 from jaxemb.config import ConfigError, override, to_json
-from jaxemb.files import escape, is_folder, is_regular
-from jaxemb.log.table import console, number, say, size, table
+from jaxemb.files import is_folder, is_regular
+from jaxemb.log.table import number, say, size, table
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment, Recipe

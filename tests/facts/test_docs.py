@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pretrained import bert, chain
 
 from jaxemb.cli import main, parser
 from jaxemb.cli.describe import catalogue
@@ -124,7 +125,8 @@ def new_methods(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """`load("runs/...")` gives an encoder that was never trained; cat.jpg and dog.jpg are there."""
+    """`load("runs/...")` gives an encoder that was never trained; cat.jpg, dog.jpg and a small model in the place of MiniLM are
+    there."""
     encoder = Transformer(stem=Patches(2), width=16, depth=1, blocks=(Block(Attention(2)),))
     experiment = Experiment(name="stand-in", objective=Classify(encoder=encoder), data=Digits(), steps=1, batch=1)
 
@@ -134,6 +136,7 @@ def stand_in(tmp_path, monkeypatch):
         return Embedder(experiment.objective, new_state(experiment, mesh).variables(), experiment.data.preprocess, mesh=mesh)
 
     monkeypatch.setattr("jaxemb.io.embedder.load", load)
+    chain(bert(tmp_path / "all-MiniLM-L6-v2"), ("Pooling", {"pooling_mode": "mean"}), ("Normalize", None))
     for name in ("cat.jpg", "dog.jpg"):
         Image.fromarray(np.random.default_rng(len(name)).integers(0, 256, (20, 30, 3), np.uint8)).save(tmp_path / name)
     return tmp_path
