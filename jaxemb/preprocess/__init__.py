@@ -7,12 +7,14 @@ from jaxemb.lazy import attach
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.preprocess.base import ArraySpec as ArraySpec
     from jaxemb.preprocess.base import Preprocess as Preprocess
+    from jaxemb.preprocess.hf_images import PretrainedImages as PretrainedImages
     from jaxemb.preprocess.hf_text import PretrainedText as PretrainedText
     from jaxemb.preprocess.images import ImagePreprocess as ImagePreprocess
     from jaxemb.preprocess.text import BPE as BPE
     from jaxemb.preprocess.text import Bytes as Bytes
     from jaxemb.preprocess.text import TextPreprocess as TextPreprocess
     from jaxemb.preprocess.text import Tokenizer as Tokenizer
+    from jaxemb.preprocess.texts_and_images import TextsAndImages as TextsAndImages
     from jaxemb.preprocess.tokens import TokenIds as TokenIds
     from jaxemb.preprocess.windows import ParallelWindows as ParallelWindows
 else:

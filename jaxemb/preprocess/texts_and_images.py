@@ -18,8 +18,8 @@ from jaxemb.preprocess.hf_text import PretrainedText
 class TextsAndImages(Preprocess):
     """A string is a text; a `Path`, a Pillow image or an array is an image. A batch is of one kind, and has the arrays of that."""
 
-    text: PretrainedText
-    images: PretrainedImages
+    text: PretrainedText = dataclasses.field(default_factory=lambda: PretrainedText(length=77))
+    images: PretrainedImages = dataclasses.field(default_factory=lambda: PretrainedImages(size=224))
 
     @property
     def spec(self) -> Spec:
