@@ -65,7 +65,8 @@ def is_pretrained(model: Where) -> bool:
     if is_regular(folder / "modules.json"):
         return True
     if not is_regular(folder / "config.json"):
-        return not is_folder(folder) and not is_folder(Run(model).path) and re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)) is not None
+        here = is_folder(folder) or is_folder(Run(model).path) or is_folder(folder.parent)  # "runs/smal" is a run mistyped
+        return not here and re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)) is not None
     try:
         found = read_json(folder / "config.json")
     except FileError:  # `Run` says what is wrong
