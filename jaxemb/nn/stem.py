@@ -31,6 +31,8 @@ class Patches(Stem):
     bias: bool = True
     channels: Literal["last", "first"] = "last"
     """Where they stand in a flattened patch: "first" as in the weights of PyTorch's convolutions, (channel, row, column)."""
+    leave_rest: bool = False
+    """Pixels on the right and below that fill no patch are left out, as by a convolution; False: such images are refused."""
     mask_token: bool = False
     """A learned vector that stands for the patches whose `types` are 1, as in DINOv2: positions are added to it as to others."""
 
@@ -83,7 +85,7 @@ class Patches(Stem):
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns of patches of an image of this height and width."""
         height, width = shape[:2]
-        if height % self.size or width % self.size:
+        if (height % self.size or width % self.size) and not (self.leave_rest and min(height, width) >= self.size):
             raise ConfigError(f"Patches(size={self.size}) does not divide an image of {height} x {width} pixels")
         return height // self.size, width // self.size
 
@@ -173,8 +175,10 @@ class Tokens(Stem):
 
 
 def patchify(images: Float[Array, "b H W c"], size: int, channels: str = "last") -> Float[Array, "b n p"]:
-    """Cuts images into patches, row by row; a patch is flattened as (row, column, channel), or with the channels first."""
+    """Cuts images into patches, row by row; a patch is flattened as (row, column, channel), or with the channels first.
+    Pixels on the right and below that fill no patch are left out."""
     b, height, width, c = images.shape
+    images = images[:, : height // size * size, : width // size * size]
     cut = images.reshape(b, height // size, size, width // size, size, c)
     order = (0, 1, 3, 2, 4, 5) if channels == "last" else (0, 1, 3, 5, 2, 4)
     return cut.transpose(order).reshape(b, (height // size) * (width // size), size * size * c)

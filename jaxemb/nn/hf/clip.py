@@ -73,7 +73,7 @@ def text(config: Config, features: int) -> Port:
 def image(config: Config, features: int) -> Port:
     width, after = config.need("hidden_size"), LayerNorm(config.need("layer_norm_eps"))
     encoder = Transformer(
-        stem=Patches(config.patch(), channels="first", bias=False),
+        stem=Patches(config.patch(), channels="first", leave_rest=True, bias=False),
         pos=Learned(shape=config.grid(), extend="bicubic"),
         width=width,
         depth=config.need("num_hidden_layers"),

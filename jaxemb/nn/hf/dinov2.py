@@ -26,7 +26,7 @@ def build(config: Config) -> Port:
     registers, masks = (config.get("num_register_tokens", 4) if registered else 0), config.get("use_mask_token", True)
     eps, bias = config.get("layer_norm_eps", 1e-6), config.get("qkv_bias", True)
     encoder = Transformer(
-        stem=Patches(config.patch(), channels="first", mask_token=masks),
+        stem=Patches(config.patch(), channels="first", leave_rest=True, mask_token=masks),
         pos=Learned(shape=config.grid(), extend="resample" if registered else "bicubic"),
         width=width,
         depth=config.need("num_hidden_layers"),

@@ -27,8 +27,8 @@ def build(config: Config) -> Port:
         hidden=config.need("intermediate_size"), activation=config.activation("hidden_act"), gated=gated, bias=has_bias
     )
     encoder = Transformer(
-        stem=Patches(config.patch(), channels="first", mask_token=True),
-        pos=RotaryCentred(base=config.get("rope_theta", 100.0)),
+        stem=Patches(config.patch(), channels="first", leave_rest=True, mask_token=True),
+        pos=RotaryCentred(base=config.get("rope_theta", config.get("rope_parameters", {}).get("rope_theta", 100.0))),
         width=width,
         depth=config.need("num_hidden_layers"),
         blocks=(

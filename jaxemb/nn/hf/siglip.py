@@ -74,7 +74,9 @@ def image(config: Config, variable: bool) -> Port:
     config.allow("vision_use_head", True)
     width, eps = config.need("hidden_size"), config.need("layer_norm_eps")
     encoder = Transformer(
-        stem=CutPatches(config.patch()) if variable else Patches(config.patch(), channels="first"),
+        stem=CutPatches(config.patch(), leave_rest=True)
+        if variable
+        else Patches(config.patch(), channels="first", leave_rest=True),
         pos=Learned(shape=square(config) if variable else config.grid(), extend="bilinear" if variable else "bicubic"),
         width=width,
         depth=config.need("num_hidden_layers"),

@@ -26,7 +26,7 @@ def build(config: Config) -> Port:
     config.allow("pooler_act", "tanh")
     width, channels, has_class = config.need("hidden_size"), config.get("num_channels", 3), config.type != "ijepa"
     encoder = Transformer(
-        stem=Patches(config.patch(), channels="first"),
+        stem=Patches(config.patch(), channels="first", leave_rest=True),
         pos=Learned(shape=config.grid(), extend="bicubic"),
         width=width,
         depth=config.need("num_hidden_layers"),

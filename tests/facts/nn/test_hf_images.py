@@ -49,6 +49,13 @@ def test_images_that_are_no_squares():
     assert port({"model_type": "vit", **IMAGES, "patch_size": [4, 4]}).encoder.module.stem.size == 4
 
 
+def test_patches_need_not_divide_an_image():
+    """SigLIP's largest model sees 27 x 27 patches of 14 pixels in 384 x 384."""
+    images = {**SIZES, "image_size": 384, "patch_size": 14}
+    found = port({"model_type": "siglip", "text_config": {}, "vision_config": images}).image.encoder.module
+    assert found.pos.shape == found.stem.grid((384, 384, 3)) == (27, 27)
+
+
 def test_the_last_place_may_be_padding():
     tokens = normal(0, 2, 3, 2)
     np.testing.assert_array_equal(LastPlace().apply({}, Features(tokens, jnp.zeros((2, 3), bool))), tokens[:, 2])

@@ -75,6 +75,16 @@ def test_images_that_do_not_divide_are_named():
         Patches(5).init(jax.random.key(0), IMAGES, width=4)
 
 
+def test_pixels_that_fill_no_patch_can_be_left_out():
+    stem = Patches(3, leave_rest=True)
+    params = stem.init(jax.random.key(0), IMAGES, width=4)
+    got = stem.apply(params, IMAGES, width=4)
+    np.testing.assert_array_equal(got, stem.apply(params, IMAGES[:, :6, :12], width=4))
+    assert stem.grid(IMAGES.shape[1:]) == (2, 4) and stem.positions(IMAGES).shape == (1, 8, 2)
+    with pytest.raises(ConfigError, match="does not divide an image of 8 x 12"):
+        Patches(9, leave_rest=True).grid((8, 12))
+
+
 def test_tokens_look_up_rows_and_refuse_foreign_ids():
     stem = Tokens(vocabulary=4)
     table = jnp.arange(8.0).reshape(4, 2)
