@@ -27,9 +27,21 @@ FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-ACTIVATIONS = {"Identity": None, "Tanh": "tanh", "GELU": "gelu", "ReLU": "relu", "SiLU": "silu"}
+ACTIVATIONS = {
+    "Identity": None,
+    "Tanh": "tanh",
+    "GELU": "gelu",
+    "ReLU": "relu",
+    "SiLU": "silu",
+    "Sigmoid": "sigmoid",
+    "LeakyReLU": "leaky_relu",
+    "ELU": "elu",
+    "SELU": "selu",
+    "Softplus": "softplus",
+    "Mish": "mish",
+}
 """Of torch.nn, by the name of the class."""
-SUPPORTED = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
+SUPPORTED = ("Transformer", "CLIPModel", "Pooling", "Dense", "Normalize", "Dropout")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +116,9 @@ def read_chain(folder: Path) -> Chain:
     modules = [(m["type"].rpartition(".")[2], _inside(folder, m.get("path", ""), shown)) for m in doc]
     if unknown := [kind for kind, _ in modules if kind not in SUPPORTED]:
         raise ConfigError(f"{shown}: the module {unknown[0]} is not supported; supported: {', '.join(SUPPORTED)}")
-    if modules[0][0] != "Transformer" or any(kind == "Transformer" for kind, _ in modules[1:]):
+    if [kind for kind, _ in modules] == ["CLIPModel"]:  # two towers, which pool by themselves
+        return Chain(modules[0][1])
+    if modules[0][0] != "Transformer" or any(kind in ("Transformer", "CLIPModel") for kind, _ in modules[1:]):
         raise ConfigError(f"{shown}: a chain begins with its only Transformer, not with {', '.join(kind for kind, _ in modules)}")
     if sum(kind == "Pooling" for kind, _ in modules) > 1:
         raise ConfigError(f"{shown}: more than one Pooling")

@@ -73,3 +73,9 @@ def test_layers_and_tokens(model, stored, texts):
     for name, layer in (("first_layer", first), ("layer1", f.layers[0]), ("last", f.layers[-1])):
         got, wanted = np.asarray(layer)[5:, :16], stored[f"token_hidden_{name}"]
         np.testing.assert_allclose(np.where(there, got, 0), np.where(there, wanted, 0), rtol=0, atol=2e-5, err_msg=name)
+
+
+def test_a_sentence_alone_is_what_it_is_in_company(model, stored, texts):
+    order = np.argsort(stored["untruncated_length"], kind="stable")
+    for i in (order[0], order[len(order) // 2]):
+        np.testing.assert_allclose(model.encode(texts[i]), stored["embedding_unpadded"][i], rtol=0, atol=1e-6)

@@ -6,7 +6,7 @@ import pytest
 from pretrained import chain, write_json
 
 from jaxemb.config import ConfigError
-from jaxemb.io.sentence_transformers import DenseLayer, Settings, read_chain, read_settings
+from jaxemb.io.sentence_transformers import Chain, DenseLayer, Settings, read_chain, read_settings
 
 POOL = ("Pooling", {"pooling_mode": "mean"})
 
@@ -38,6 +38,11 @@ def test_the_transformers_own_file_in_a_folder_of_its_own(tmp_path):
     write_json(tmp_path / "0_Transformer" / "sentence_roberta_config.json", {"max_seq_length": 77, "do_lower_case": True})
     found = read_chain(tmp_path)
     assert (found.transformer, found.max_length, found.lower, found.pooling) == (tmp_path / "0_Transformer", 77, True, None)
+
+
+def test_two_towers_pool_by_themselves(tmp_path):
+    write_json(tmp_path / "modules.json", [{"path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}])
+    assert read_chain(tmp_path) == Chain(tmp_path / "0_CLIPModel")
 
 
 def test_settings(tmp_path):

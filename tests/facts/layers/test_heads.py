@@ -12,7 +12,14 @@ KERNEL, BIAS = np.array([[1.0], [2.0]], np.float32), np.array([0.5], np.float32)
 
 
 @pytest.mark.parametrize(
-    "activation, f", [("tanh", np.tanh), (None, lambda x: x), ("relu", lambda x: np.maximum(x, 0))], ids=["tanh", "none", "relu"]
+    "activation, f",
+    [
+        ("tanh", np.tanh),
+        (None, lambda x: x),
+        ("relu", lambda x: np.maximum(x, 0)),
+        ("mish", lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    ],
+    ids=["tanh", "none", "relu", "mish"],
 )
 def test_dense(activation, f):
     got = apply(DenseHead(1, activation=activation), {"params": {"dense": {"kernel": KERNEL, "bias": BIAS}}}, Z)
