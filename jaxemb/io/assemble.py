@@ -70,6 +70,14 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
     config = read_config(home)
     whole = port(config, causal=wishes.causal, where=printable(home / CONFIG))
     settings = read_settings(folder)
+    if (
+        (isinstance(whole, Towers) or not hasattr(whole.encoder.module.stem, "vocabulary"))
+        and chain != Chain(home)
+        and chain is not None
+    ):
+        raise ConfigError(
+            f"{printable(folder)}: modules after a model of images are not supported; name the folder of the model alone"
+        )
     if isinstance(whole, Towers):
         return _towers(home, config, whole, wishes, settings, mesh)
     if not hasattr(whole.encoder.module.stem, "vocabulary"):

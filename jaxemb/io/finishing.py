@@ -62,6 +62,7 @@ def fetched(piece: Piece, out: Any, finish: Finish) -> tuple[np.ndarray, Any]:
             f"precision={finish.precision!r} of a vector a token needs `ranges`: give the smallest and largest of each"
         )
     there = getattr(out, "mask", None) if tokens is not out else piece.arrays.get("pooled", piece.arrays.get("mask"))
+    there = None if "chunks" in piece.arrays and tokens is out else there  # a vector a chunk
     there = np.ones(z.shape[:2], bool) if there is None else np.asarray(there)[: len(z)]
     return piece.rows, [finish(x[m]) for x, m in zip(z, there, strict=True)]
 

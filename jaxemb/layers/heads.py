@@ -13,7 +13,6 @@ from jaxemb.layers.feedforward import ACTIVATIONS
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.similarity import unit
 
-
 HEAD_ACTIVATIONS = {
     **ACTIVATIONS,
     "sigmoid": nn.sigmoid,
