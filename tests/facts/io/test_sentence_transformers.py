@@ -56,7 +56,7 @@ def test_settings(tmp_path):
     [
         (
             [("WeightedLayerPooling", {})],
-            "the module WeightedLayerPooling is not supported; supported: Transformer, Pooling, Dense",
+            "the module WeightedLayerPooling is not supported; supported: Transformer, CLIPModel, Pooling, Dense",
         ),
         ([("CNN", {})], "the module CNN is not supported"),
         ([POOL, POOL], "more than one Pooling"),
@@ -64,8 +64,8 @@ def test_settings(tmp_path):
         ([("Pooling", {"pooling_mode": "means"})], "pooling_mode='means'; did you mean 'mean'"),
         ([("Pooling", {"pooling_mode_attention": True})], "pooling_mode_attention is not supported"),
         (
-            [POOL, ("Dense", {"in_features": 2, "out_features": 3, "activation_function": "torch.nn.Mish"})],
-            "'Mish' is not supported",
+            [POOL, ("Dense", {"in_features": 2, "out_features": 3, "activation_function": "torch.nn.Mishap"})],
+            "'Mishap' is not supported",
         ),
         ([POOL, ("Dense", {"in_features": 2, "out_features": 3, "module_input_name": "x"})], "module_input_name='x'"),
     ],
