@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from experiments.long_context.rotary import WINDOW
-from jaxemb.data.haystack import Haystack, first, needle, passkey
+from jaxemb.data.haystack import Haystack, first, needle, order, passkey
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.windows import Windowed
 from jaxemb.nn.extend import extended
@@ -36,7 +36,7 @@ GROUP_WINDOW = {2: (3, 1 / 2), 4: (5, 1 / 4), 8: (9, 1 / 8), 16: (17, 1 / 16)}
 """g, and w as a share of the training length; likewise."""
 PLAN = {  # length: (documents and queries, seeds)
     "minilm": {256: (10, 3), 512: (10, 3), 1024: (10, 3), 2048: (10, 1), 4096: (10, 1), 8192: (10, 1)},
-    "rotary": {128: (20, 1), 256: (20, 1), 512: (20, 1), 1024: (20, 1), 2048: (20, 1)},
+    "rotary": {64: (20, 1), 128: (20, 1), 256: (20, 1), 512: (20, 1), 1024: (20, 1)},
 }
 """Of the rotary encoder the seeds are those of its training."""
 COLUMNS = ("model", "task", "strategy", "length", "tokens", "mean", "std", "values", "seeds", "candidates", "seconds")
@@ -224,13 +224,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--essays", type=Path, help="the text that needles are hidden in; sentences are drawn where it is left out")
     parser.add_argument("--lengths", type=int, nargs="*")
-    parser.add_argument("--tasks", nargs="*", default=["passkey", "needle"])
+    parser.add_argument("--tasks", nargs="*", default=["passkey", "needle"], choices=["passkey", "needle", "order"])
     args = parser.parse_args()
     table = Table(args.out)
     if args.what == "show":
         return show(table)
     text = None if args.essays is None else args.essays.read_text(encoding="utf-8").replace("<unk>", "").replace(" @-@ ", "-")
-    tasks = {"passkey": passkey, "needle": functools.partial(needle, text=text)}
+    tasks = {"passkey": passkey, "order": order, "needle": functools.partial(needle, text=text)}
     tasks = {name: tasks[name] for name in args.tasks}
     lengths = args.lengths or list(PLAN[args.what])
     if args.what == "minilm":

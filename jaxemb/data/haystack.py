@@ -1,4 +1,4 @@
-"""One sentence hidden in a long text, which a query asks for: the passkey and the needle of LongEmbed, drawn from a seed."""
+"""One sentence hidden in a long text, which a query asks for: passkey and needle of LongEmbed, and one of ours, all drawn."""
 
 from __future__ import annotations
 
@@ -112,6 +112,25 @@ def needle(length: int, *, seed: int = 0, queries: int = 50, documents: int = 10
     if not found:
         raise DataError("the text that essays are cut from holds no sentence")
     return _hidden(rng, facts, questions, lambda: (found, int(rng.integers(len(found)))), length, queries)
+
+
+def order(length: int, *, seed: int = 0, queries: int = 50, documents: int = 100) -> Haystack:
+    """Who taught whom, among the sentences of `passkey`: of each two documents one holds "Ada taught Hugo.", the other one "Hugo
+    taught Ada.", and "Did Ada teach Hugo?" asks for the first.
+
+    Not of the paper: words alone, in whatever order, are right one time in two, so that a model must still know who stands before
+    whom where its positions were stretched. `documents` is even.
+    """
+    rng = np.random.default_rng([seed, length, 2])
+    most = len(FIRST) * (len(FIRST) - 1) // 2
+    if documents % 2 or not 2 <= documents <= 2 * most:
+        raise ConfigError(f"documents={documents} must be even and lie in 2 to {2 * most}: two for each two names")
+    pairs = list(itertools.combinations(FIRST, 2))
+    both = [pairs[i] for i in rng.permutation(most)[: documents // 2]]
+    told = [names for pair in both for names in (pair, pair[::-1])]
+    filler = sentences(FILLER)
+    questions = [f"Did {a} teach {b}?" for a, b in told]
+    return _hidden(rng, [f"{a} taught {b}." for a, b in told], questions, lambda: (filler, 0), length, queries)
 
 
 def first(scores: Float[np.ndarray, "q d"], answers: Int[np.ndarray, " q"], tolerance: float = 1e-6) -> Float[np.ndarray, " q"]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.data.haystack import FILLER, NEEDLES, first, needle, passkey, sentences
+from jaxemb.data.haystack import FILLER, NEEDLES, first, needle, order, passkey, sentences
 from jaxemb.preprocess.base import DataError
 
 BOTH = pytest.mark.parametrize("make", [passkey, needle])
@@ -40,6 +40,15 @@ def test_a_needle_is_one_fact_of_which_the_query_names_the_subject():
         assert holding == [answer]
         assert any(fact.format(x=subject, y=y) in hay.documents[answer] for y in answers)
     assert len(set(needle(256).documents)) == 100  # without a text: drawn ones
+
+
+def test_of_two_documents_with_the_same_words_the_order_tells():
+    hay = order(64, documents=20, queries=20)
+    for query, answer in zip(hay.queries, hay.answers, strict=True):
+        _, a, _, b = query.removesuffix("?").split()
+        assert f"{a} taught {b}." in hay.documents[answer] and f"{b} taught {a}." in hay.documents[answer ^ 1]
+    with pytest.raises(ConfigError, match="documents=3 must be even and lie in 2 to"):
+        order(64, documents=3, queries=1)
 
 
 def test_the_place_is_anywhere():
