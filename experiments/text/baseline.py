@@ -23,29 +23,30 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "64 tokens": ("max_length=64",),
     "512 tokens": ("max_length=512",),
     "class token": ("pooling=cls",),
-    "largest": ("pooling=max",),
-    "a prompt it does not know": ("evals.cranfield.query_prompt='query: '", "evals.limit.query_prompt='query: '"),
+    "query: before queries": (),
 }
-"""What is changed: arguments of `Embedder.from_pretrained`, fields of evaluations."""
+"""What is changed: arguments of `Embedder.from_pretrained`."""
+PROMPTS = {"query: before queries": "query: "}
+"""What goes before queries; MiniLM was trained without."""
 SHOWN = ("cranfield/ndcg@10", "cranfield/recall@100", "limit/recall@2", "limit/recall@10", "limit/ndcg@10", "stsb/spearman")
 
 
-def evaluations(data: str) -> list[str]:
-    retrieval, sts = "jaxemb.evals.retrieval:Retrieval", "jaxemb.evals.sts:STS"
+def evaluations(data: str, prompt: str) -> list[str]:
+    retrieval, sts, asked = "jaxemb.evals.retrieval:Retrieval", "jaxemb.evals.sts:STS", f"query_prompt={prompt!r}"
     return [
-        f"evals.cranfield={retrieval}(path='{data}/retrieval/cranfield', at=(10, 100))",
-        f"evals.limit={retrieval}(path='{data}/retrieval/limit_small', at=(2, 10))",
+        f"evals.cranfield={retrieval}(path='{data}/retrieval/cranfield', at=(10, 100), {asked})",
+        f"evals.limit={retrieval}(path='{data}/retrieval/limit_small', at=(2, 10), {asked})",
         f"evals.stsb={sts}(path='{data}/sts/stsb_en/test.csv')",
     ]
 
 
 def measured(model: str, data: str, name: str) -> list[dict[str, str]]:
     """A row a figure."""
-    found = evaluate(model, changes=[*evaluations(data), *SETTINGS[name]])
+    found = evaluate(model, changes=[*evaluations(data, PROMPTS.get(name, "")), *SETTINGS[name]])
     where = environment()
     about = {
         "seeds": "0",
-        "config": hashlib.blake2b(" ".join(SETTINGS[name]).encode(), digest_size=6).hexdigest(),
+        "config": hashlib.blake2b(" ".join([name, *SETTINGS[name]]).encode(), digest_size=6).hexdigest(),
         "commit": f"{str(where['commit'])[:9]}{'+' if where['dirty'] else ''}",
         "machine": where["machine"],
         "devices": f"{len(where['devices'])} x {where['devices'][0]}",
@@ -79,14 +80,20 @@ def main() -> None:
         return
     if not (args.model and args.data):
         parser.error("MODEL and DATA, or --table FILE.csv")
-    rows = [row for name in args.settings.split(",") for row in measured(args.model, args.data, name)]
-    if args.csv:
-        Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
-        with open(args.csv, "w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+    rows: list[dict[str, str]] = []
+    for name in args.settings.split(","):
+        rows += measured(args.model, args.data, name)
+        if args.csv:
+            write(Path(args.csv), rows)
     print(table(rows))
+
+
+def write(file: Path, rows: list[dict[str, str]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
