@@ -56,9 +56,12 @@ DOCTOR = """\
 examples:
   jaxemb doctor runs/shapes
   jaxemb doctor runs/shapes@500 --samples 2000
+  jaxemb doctor models/minilm                       a pretrained model of texts
+  jaxemb doctor models/minilm --texts mine.txt --out findings.json
 
 Measures the newest checkpoint on a sample of the run's own data, causes before effects: data, optimisation, teacher, use of the
-context, collapse, worth beside the untrained encoder. Writes RUN/doctor.json and RUN/doctor.png.
+context, collapse, worth beside the untrained encoder. Writes RUN/doctor.json and RUN/doctor.png. Of a pretrained model, or with
+--texts of a run: tokenizer, truncation, pooling, prompts, geometry, length, and whether halves of a text find each other.
 """
 
 ENCODE = """\
@@ -164,8 +167,10 @@ def parser() -> argparse.ArgumentParser:
     settable(p)
 
     p = verb("doctor", run.doctor, "Say why a run is no better than random, and what to try.", DOCTOR, computes=True)
-    p.add_argument("run", metavar="RUN[@STEP]", help="a run folder, and which checkpoint (the newest)")
+    p.add_argument("run", metavar="RUN[@STEP]|FOLDER", help="a run and which checkpoint (the newest), or a pretrained folder")
     p.add_argument("--samples", type=int, default=512, metavar="N", help="examples to look at (512)")
+    p.add_argument("--texts", metavar="FILE", help="a text file, a text a line: what the model is used for")
+    p.add_argument("--out", metavar="FILE.json", help="write the findings there as well")
 
     p = verb("encode", encode, "Write the embeddings of texts or images.", ENCODE, computes=True)
     p.add_argument("run", metavar="MODEL", help="a run RUN[@STEP], a pretrained folder, or an id of the hub")

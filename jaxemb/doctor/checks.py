@@ -299,7 +299,7 @@ def compared(name: str, got: float, other: float, rows: int, what: str, *, red: 
 
         error of a share p of n rows = sqrt(p (1 - p) / n), with p drawn to 1/2 by two rows of either answer (Agresti & Coull 1998)
     """
-    a, b = (_error(p, rows) for p in (got, other))
+    a, b = (error_of(p, rows) for p in (got, other))
     error = math.hypot(a, b)
     meaning = f"{got:.1%} ± {a:.1%} trained, {other:.1%} ± {b:.1%} {what}, {rows} rows"
     if got - other > 2 * error:
@@ -314,7 +314,7 @@ def compared(name: str, got: float, other: float, rows: int, what: str, *, red: 
     return Finding("worth", name, got - other, level, meaning, try_)
 
 
-def _error(share: float, rows: int) -> float:
+def error_of(share: float, rows: int) -> float:
     p = (share * rows + 2) / (rows + 4)
     return math.sqrt(p * (1 - p) / (rows + 4))
 
