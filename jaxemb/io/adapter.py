@@ -40,7 +40,7 @@ def save_adapter(model: Embedder, folder: Where) -> None:
     doc = {
         "lora": to_json(lora),
         "pooling": to_json(model.model.pooling),
-        "heads": [to_json(h) for h in _heads(model.model)],
+        "heads": [to_json(h) for h in model.model.heads] if isinstance(model.model, Pooled) else None,
         "base": fingerprint(base(params["encoder"])),
     }
     where = Path(folder)
@@ -73,9 +73,11 @@ def load_adapter(model: Embedder, folder: Where) -> Embedder:
         raise WeightsError(f"{printable(where)}: LoRA.paths={lora.paths} find no {astray[0]}, which the adapter is of")
     rest = nested({path: x for path, x in arrays.items() if not path.startswith("encoder/")})
     fields: dict[str, Any] = {"encoder": encoder.clone(parent=None, lora=lora), "pooling": from_json(doc["pooling"])}
-    if isinstance(model.model, Pooled):
+    replaced: tuple[str, ...] = ("pooling",)
+    if isinstance(model.model, Pooled) and doc["heads"] is not None:  # what an objective trained knows of no heads: they stay
         fields["heads"] = tuple(from_json(h) for h in doc["heads"])
-    kept = {name: x for name, x in model.variables["params"].items() if name not in ("pooling",) and not name.startswith("heads_")}
+        replaced = ("pooling", "heads_")
+    kept = {name: x for name, x in model.variables["params"].items() if not name.startswith(replaced)}
     return _replaced(model, fields, kept | rest | {"encoder": together})
 
 
@@ -111,14 +113,11 @@ def adapter_of(model: Embedder) -> LoRA:
     return lora
 
 
-def _heads(model: Any) -> tuple[Any, ...]:
-    return model.heads if isinstance(model, Pooled) else ()
-
-
 def apart(model: Embedder) -> dict[str, Any]:
     """The parameters that make embeddings, each layer by itself also where a scan runs them as one."""
     params = model.variables["params"]
-    found = {name: x for name, x in params.items() if name == "pooling" or (name.startswith("heads_") and _heads(model.model))}
+    beside = ("pooling", "heads_") if isinstance(model.model, Pooled) else ("pooling",)
+    found = {name: x for name, x in params.items() if name.startswith(beside)}
     encoder = params["encoder"]
     return found | {"encoder": unstack_blocks(dict(encoder)) if "blocks" in encoder else encoder}
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,12 +14,15 @@ from jaxemb.experiment import Experiment
 from jaxemb.io.adapter import load_adapter, merge_adapter, save_adapter
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.tensors import WeightsError
+from jaxemb.layers.dense import Dense
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.lora import BASE, LoRA
+from jaxemb.nn.pooled import Pooled
 from jaxemb.nn.stem import Tokens
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.ops.paths import by_path
+from jaxemb.pooling.mean import Mean
 from jaxemb.preprocess.text import BPE
 from jaxemb.train.init import FromRun
 from jaxemb.train.loop import train
@@ -88,6 +92,22 @@ def test_saved_loaded_and_merged_it_gives_the_same_vectors(models, saved, tmp_pa
     for spoilt in (plain, whole):
         with pytest.raises(ConfigError, match="has no adapter"):
             save_adapter(spoilt, tmp_path)
+
+
+def test_what_was_trained_beside_it_comes_along(models, saved, tmp_path):
+    """The pooling and the heads of a pretrained model; those of one that an objective adapted know of no heads, which stay."""
+
+    def pooled(model, weight):
+        params = {"encoder": model.variables["params"]["encoder"], "heads_0": {"kernel": weight * jnp.eye(16)}}
+        parts = Pooled(model.model.encoder, Mean(), (Dense(16, use_bias=False),))
+        return Embedder(parts, {"params": params}, model.preprocess, mesh=model.mesh)
+
+    plain, adapted = pooled(models[0], 1.0), pooled(models[1], 2.0)
+    save_adapter(adapted, tmp_path)
+    np.testing.assert_allclose(load_adapter(plain, tmp_path).encode(STRINGS), adapted.encode(STRINGS), rtol=1e-5, atol=1e-6)
+    kept = load_adapter(plain, saved)
+    assert kept.model.heads == plain.model.heads and kept.model.pooling == models[1].model.pooling
+    np.testing.assert_allclose(kept.encode(STRINGS), models[1].encode(STRINGS), rtol=1e-5, atol=1e-6)
 
 
 def changed(model, path, change):

@@ -15,6 +15,7 @@ from jaxemb.io.tensors import TensorFiles
 from jaxemb.nn.lora import LoRA, merged
 from jaxemb.nn.pooled import Pooled
 from jaxemb.ops.paths import by_path, map_paths
+from jaxemb.preprocess.tokens import TokenIds
 
 BERT = {
     "model_type": "bert",
@@ -45,7 +46,11 @@ def bert(tmp_path_factory):
 def model_of(folder, lora):
     encoder = architecture(folder).encoder.module.clone(lora=lora)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0), token_ids(0, 13, 1, 4))["params"]
-    return Embedder(Pooled(encoder), {"params": {"encoder": map_paths(lambda p, s: normal(len(p), *s.shape), shapes)}}, None)
+    return Embedder(
+        Pooled(encoder),
+        {"params": {"encoder": map_paths(lambda p, s: normal(len(p), *s.shape), shapes)}},
+        TokenIds(length=4, vocabulary=13),
+    )
 
 
 def test_the_matrices_are_those_of_the_layers_there(bert, tmp_path):
@@ -69,9 +74,8 @@ def test_the_matrices_are_those_of_the_layers_there(bert, tmp_path):
 
 
 def test_what_that_layout_has_not_is_named(bert, tmp_path):
-    shallow = tmp_path / "config.json"  # of another model: its layers are not called so
-    shallow.write_text(json.dumps({**BERT, "num_hidden_layers": 0}))
-    with pytest.raises(ConfigError, match="block_0/attention/(q|out)/kernel is no whole weight of a module"):
-        export_peft(model_of(bert, LORA), tmp_path, tmp_path / "out")
+    (tmp_path / "config.json").write_text(json.dumps({**BERT, "num_hidden_layers": 2}))
+    with pytest.raises(ConfigError, match="block_1/attention/(q|out)/kernel is no whole weight of a module"):
+        export_peft(model_of(tmp_path, LORA), bert, tmp_path / "out")
     with pytest.raises(ConfigError, match="the model has no adapter"):
         export_peft(model_of(bert, None), bert, tmp_path)
