@@ -352,3 +352,18 @@ def suggest(given: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(given[:100], names, n=1)
     rest = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return (f"; did you mean {near[0]!r}?" if near else ";") + f" valid: {', '.join(names[:MANY]) or 'none'}{rest}"
+
+
+def brief(x: Any) -> str:
+    """A value in a few characters: an object as its class and the fields that are not the default."""
+    if isinstance(x, tuple):
+        return f"({', '.join(map(brief, x))}{',' * (len(x) == 1)})"
+    if not dataclasses.is_dataclass(x):
+        return repr(x)
+    own = {name: getattr(x, name) for name, f in fields(type(x)).items() if getattr(x, name) != _default(f)}
+    own = dict(sorted(own.items(), key=lambda item: _default(fields(type(x))[item[0]]) is not dataclasses.MISSING))  # needed first
+    return f"{type(x).__name__}({', '.join(f'{name}={brief(v)}' for name, v in own.items())})"
+
+
+def _default(f: dataclasses.Field) -> Any:
+    return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from jaxemb.config import fields
+from jaxemb.config import brief, fields
 
 if TYPE_CHECKING:
     from jaxemb.discover import Member
@@ -20,21 +19,6 @@ def matches(m: Member, pattern: str) -> bool:
     texts = [t.lower() for t in (m.name, m.summary, str(m.paper or ""))]
     pattern = pattern.lower()
     return any(pattern in t or fnmatch.fnmatchcase(t, pattern) for t in texts)
-
-
-def brief(x: Any) -> str:
-    """A value in a few characters: an object as its class and the fields that are not the default."""
-    if isinstance(x, tuple):
-        return f"({', '.join(map(brief, x))}{',' * (len(x) == 1)})"
-    if not dataclasses.is_dataclass(x):
-        return repr(x)
-    own = {name: getattr(x, name) for name, f in fields(type(x)).items() if getattr(x, name) != _default(f)}
-    own = dict(sorted(own.items(), key=lambda item: _default(fields(type(x))[item[0]]) is not dataclasses.MISSING))  # needed first
-    return f"{type(x).__name__}({', '.join(f'{name}={brief(v)}' for name, v in own.items())})"
-
-
-def _default(f: dataclasses.Field) -> Any:
-    return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
 
 
 def signature(m: Member) -> str:

@@ -18,6 +18,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb doctor runs/shapes                    why is this run no better than random?
   jaxemb compare runs/shapes runs/supervised   figures side by side, seeds as mean and deviation
   jaxemb encode MODEL photos/ out.npy          embeddings of your images or texts, by a run or a pretrained folder
+  jaxemb export runs/shapes models/shapes      weights, config and card, for others
   jaxemb list posemb                           what there is to choose from
   jaxemb show experiments/jepa/shapes.py       config, parameters, shapes, arithmetic
   jaxemb claims seqpe                          what papers say, and what holds here
@@ -74,6 +75,12 @@ examples:
   jaxemb encode FOLDER texts.jsonl out.npy --column body --precision int8 --set max_length=128 --set dtype=bfloat16
 
 The report at the end says what was cut off, how much was padding, the prompt and the pooling.
+"""
+
+EXPORT = """\
+examples:
+  jaxemb export runs/shapes models/shapes          weights, config and README.md; Embedder.from_pretrained opens the folder
+  jaxemb export runs/tuned@500 models/tuned        a run that started from a pretrained folder: sentence-transformers opens it too
 """
 
 LIST = """\
@@ -188,6 +195,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", choices=("ema", "params"), default="ema", help="of a run: averaged (default) or trained parameters")
     p.add_argument("--batch", type=int, default=32, metavar="N", help="examples at a time (32); texts: of 128 tokens")
     p.add_argument("--set", action="append", default=[], metavar="a=v", help="how a pretrained folder is opened: max_length=128")
+
+    p = verb("export", run.export, "Write a model as a folder for others.", EXPORT, computes=True)
+    p.add_argument("model", metavar="RUN[@STEP]|FOLDER", help="a run and which checkpoint (the newest), or a pretrained folder")
+    p.add_argument("folder", metavar="DIR", help="a new folder")
+    p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
 
     p = verb("list", run.list, "List the methods there are.", LIST)
     p.add_argument("family", nargs="?", metavar="FAMILY")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
-from jaxemb.cli.describe import brief, by_module, catalogue, matches, shape, signature, tree
+from jaxemb.cli.describe import by_module, catalogue, matches, shape, signature, tree
 from jaxemb.cli.process import huge_pages_note, is_first
-from jaxemb.config import ConfigError, override, to_json
+from jaxemb.config import ConfigError, brief, override, to_json
 from jaxemb.files import is_folder, is_regular
 from jaxemb.log.table import number, say, size, table
 
@@ -166,6 +166,12 @@ def diagnosis_file(args: argparse.Namespace, found: Sequence[Finding]) -> None:
     with writing(Path(args.out)):
         write_json(epath.Path(args.out), record)
     say(args.out)
+
+
+def export(args: argparse.Namespace) -> None:
+    from jaxemb.cli import folders
+
+    folders.export(args)
 
 
 def list(args: argparse.Namespace) -> None:

@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError
 from jaxemb.files import printable
+from jaxemb.io.origin import Origin
+from jaxemb.io.own import KIND, read_own
 from jaxemb.io.pretrained import CONFIG, load, parameter_shapes, read_config
 from jaxemb.io.sentence_transformers import Chain, DenseLayer, Settings, is_chain, read_chain, read_settings
 from jaxemb.io.tensors import TensorFiles
@@ -50,6 +52,8 @@ class Assembled(NamedTuple):
     settings: Settings
     windows: Windowed | None = None
     """How long texts are taken apart; None: they are cut off."""
+    origin: Origin | None = None
+    """What writes it back as Hugging Face has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +67,13 @@ class Wishes:
     max_length: int | None = None
 
 
-def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
-    """A sentence-transformers folder where there is a modules.json, else the architecture's own pooling."""
+def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assembled:
+    """A sentence-transformers folder where there is a modules.json, else the architecture's own pooling; or a folder of our own."""
     chain = read_chain(folder) if is_chain(folder) else None
     home = folder if chain is None else chain.transformer
     config = read_config(home)
+    if config.get("model_type") == KIND:
+        return _own(folder, config, wishes, mesh)
     whole = port(config, causal=wishes.causal, where=printable(home / CONFIG))
     settings = read_settings(folder)
     if (
@@ -101,6 +107,7 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
     shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
     placed = {"encoder": Placed(whole.encoder), "pooling": pooling, **{f"heads_{i}": head for i, head in enumerate(heads)}}
     params: dict[str, Any] = {}
+    origin = Origin.of(name or str(folder), home, config, TensorFiles(home), whole)
     for place in dict.fromkeys(p.folder for p in placed.values()):
         parts = {key: p.part for key, p in placed.items() if p.folder == place}
         own = {path: s for path, s in shapes.items() if path.partition("/")[0] in parts}
@@ -109,11 +116,20 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh) -> Assembled:
     variables: dict[str, Any] = {"params": params}
     if windows is not None:
         last = isinstance(heads[-1].part.module, Unit) if heads else False
-        return Assembled(model.clone(heads=model.heads[:-1] if last else model.heads), variables, preprocess, settings, windows)
+        model = model.clone(heads=model.heads[:-1] if last else model.heads)
+        return Assembled(model, variables, preprocess, settings, windows, origin)
     if wishes.extend is not None:
         model = model.clone(encoder=extended(encoder, wishes.extend))
         variables = extended_variables(wishes.extend, variables)
-    return Assembled(model, variables, preprocess, settings)
+    return Assembled(model, variables, preprocess, settings, origin=origin)
+
+
+def _own(folder: Path, config: Mapping[str, Any], wishes: Wishes, mesh: Mesh) -> Assembled:
+    """What was exported in our own form: as it was there, in any dtype."""
+    given = [f.name for f in dataclasses.fields(wishes) if f.name != "dtype" and getattr(wishes, f.name) is not None]
+    if given:
+        raise ConfigError(f"{given[0]}: {printable(folder)} holds a model of our own form, which is opened as it was saved")
+    return Assembled(*read_own(folder, config, mesh, wishes.dtype))
 
 
 def _images(home: Path, config: Mapping[str, Any], whole: Port, wishes: Wishes, settings: Settings, mesh: Mesh) -> Assembled:

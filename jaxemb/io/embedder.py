@@ -19,9 +19,11 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.io.assemble import Wishes, assemble
+from jaxemb.io.export import save_pretrained
 from jaxemb.io.feeding import Piece, Tally, ahead, ids_in_pieces, pieces
 from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress
 from jaxemb.io.hub import resolve
+from jaxemb.io.origin import Origin
 from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights
 from jaxemb.io.windows import Windowed
@@ -79,6 +81,10 @@ class Embedder:
         self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
         self.windows = windows
+        self.origin: Origin | None = None
+        """What it was loaded from or trained on from, where that is an architecture of Hugging Face."""
+        self.run: Run | None = None
+        """Where it was trained."""
         self._encoders: dict[int, Encoder] = {}
 
     @classmethod
@@ -93,7 +99,9 @@ class Embedder:
         experiment = trained(folder.experiment(), run)
         preprocess = folder.preprocess()
         found = read_weights(folder, experiment, weights=weights, say=say)
-        return cls(experiment.objective, jax.block_until_ready(found.variables), preprocess, mesh=found.mesh)
+        made = cls(experiment.objective, jax.block_until_ready(found.variables), preprocess, mesh=found.mesh)
+        folder.step, made.run, made.origin = found.step, folder, Origin.read(folder.path)
+        return made
 
     @classmethod
     def from_pretrained(
@@ -118,10 +126,18 @@ class Embedder:
         """
         mesh = make_mesh({"data": -1}) if mesh is None else mesh
         wishes = Wishes(causal, extend, pooling, dtype, max_length)
-        found = assemble(resolve(folder_or_id, revision), wishes, mesh)
+        found = assemble(resolve(folder_or_id, revision), wishes, mesh, str(folder_or_id))
         s = found.settings
         own = {"default_prompt_name": s.default_prompt_name, "similarity_fn_name": s.similarity, "truncate_dim": s.truncate_dim}
-        return cls(found.model, found.variables, found.preprocess, s.prompts, mesh, windows=found.windows, **own)
+        made = cls(found.model, found.variables, found.preprocess, s.prompts, mesh, windows=found.windows, **own)
+        made.origin = found.origin
+        return made
+
+    def save_pretrained(self, folder: Where) -> str | None:
+        """Writes config, weights, preprocessing and a card into a new folder, which `from_pretrained` opens again; where the
+        architecture has a name there, sentence-transformers opens it as well and gives the same vectors. Where it does not, the
+        reason is given back."""
+        return save_pretrained(self, folder)
 
     def encode(
         self,

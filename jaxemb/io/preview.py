@@ -7,8 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxemb.config import ConfigError
+import jax
+
+from jaxemb.config import ConfigError, from_json
 from jaxemb.files import printable
+from jaxemb.io.own import KIND
 from jaxemb.io.pretrained import CONFIG, example, nested, parameter_shapes, read_config
 from jaxemb.io.sentence_transformers import Chain, Settings, is_chain, read_chain, read_settings
 from jaxemb.io.takes import Fit, fit, takes_of
@@ -36,6 +39,8 @@ def preview(folder: Path) -> Preview:
     chain = read_chain(folder) if is_chain(folder) else None
     home = folder if chain is None else chain.transformer
     config, files = read_config(home), TensorFiles(home)
+    if config.get("model_type") == KIND:
+        return _own(config, files)
     whole = port(config, where=printable(home / CONFIG))
     towers = {"text": whole.text, "image": whole.image} if isinstance(whole, Towers) else {"": whole}
     facts: list[tuple[str, Any]] = [
@@ -56,6 +61,14 @@ def preview(folder: Path) -> Preview:
         facts += _text(home, first, chain, read_settings(folder), config.get("pad_token_id"))
     facts += _weights(files, found, left)
     return Preview(facts, rows, complaint)
+
+
+def _own(config: dict[str, Any], files: TensorFiles) -> Preview:
+    """A folder that jaxemb wrote for itself."""
+    facts: list[tuple[str, Any]] = [(name, config.get(name)) for name in ("similarity_fn_name", "prompts") if config.get(name)]
+    shapes = {name.partition("/")[2]: jax.ShapeDtypeStruct(t.shape, "float32") for name, t in files.found.items()}
+    rows = [("architecture", "jaxemb's own"), ("model", from_json(config.get("model"), "model")), *facts]
+    return Preview([*rows, *_weights(files, None, [])], parameters(nested(shapes)), "")
 
 
 def _pooling(tower: Port, chain: Chain | None, found: Fit, of: str) -> list[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from jaxemb.config import MANY
-from jaxemb.io.tensors import DTYPES, FLOATS, TensorFiles, aligned
+from jaxemb.io.tensors import DTYPES, FLOATS, Tensor, TensorFiles, WeightsError, aligned, listed, name_of
 from jaxemb.nn.hf.base import Part, Port, Source, Take, Towers
 
 STACKED = re.compile(r"^(?P<before>(?:.*/)?)blocks/block_(?P<at>\d+)/(?P<rest>.*)$")
@@ -176,6 +177,43 @@ def taken(take: Take, shape: tuple[int, ...]) -> tuple[int, ...] | None:
             return None
         shape = tuple(shape[i] for i in take.order)
     return shape
+
+
+def tensor_shapes(files: TensorFiles, whole: Port | Towers) -> dict[str, tuple[int, ...]]:
+    """Of the tensors of a model that are there, by names without their prefix."""
+    every = {t.name for source in _sources(whole) for t in takes_of(source)}
+    prefix = _prefix(files, every, _ports(whole))
+    located = {name: _located(Take(name), files, prefix).name for name in sorted(every)}
+    return {name: files[there].shape for name, there in located.items() if there in files}
+
+
+def cut_back(names: Mapping[str, Source], arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The tensors that `arrays`, by our paths, were cut out of, in the dtype of the arrays: the reverse of `read`.
+
+    What was a sum is written whole in its first tensor, and zeros in the others: the sum is the same."""
+    pieces: dict[str, list[tuple[Any, int | None, Take | None]]] = {}
+    vocabulary: dict[str, int] = {}
+    for path, filled in _found({path: takes_of(source) for path, source in names.items()}, arrays).items():
+        for i, takes in enumerate(filled.layers):
+            for j, take in enumerate(takes):
+                pieces.setdefault(take.name, []).append((arrays[path], i if filled.stacked else None, None if j else take))
+                if VOCABULARY.search(path):  # which may have lost the rows that nothing reads
+                    vocabulary[take.name] = arrays[path].shape[0]
+    if lost := [name for name in pieces if name not in shapes]:
+        raise WeightsError(f"of these tensors no shape is known: {listed(lost)}")
+
+    def make(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        out = np.zeros(shape, pieces[name][0][0].dtype)
+        for array, layer, take in pieces[name]:
+            if take is not None:  # a view, which hands on what is written into it
+                take.of(out)[...] = np.asarray(array if layer is None else array[layer])
+        return out
+
+    found = {}
+    for name in sorted(pieces):
+        shape = (vocabulary[name], *shapes[name][1:]) if name in vocabulary else tuple(shapes[name])
+        found[name] = Tensor(shape, name_of(pieces[name][0][0].dtype), functools.partial(make, name, shape))
+    return found
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ env.json        commit, dirty flag, versions, devices, command, packages other t
 metrics.jsonl   one object a line
 checkpoints/    <step>/ and <step>.manifest.json
 evals/          <name>@<step>.json
+pretrained.json the config of the pretrained folder that it started from, if it did
 log.txt
 """
 
@@ -39,6 +40,8 @@ FREE = ("steps", "evals", "log_every", "save_every", "keep", "best", "mesh", "sh
 """Fields that may change between two starts of one run: how long, how it is watched, on how many devices.
 The schedules follow the new number of steps."""
 
+
+PRETRAINED = "pretrained.json"
 
 EXPERIMENTS = ("jaxemb.experiment:Experiment", "jaxemb.train.recipe:Recipe")
 """What a config.json may hold."""
@@ -120,6 +123,8 @@ class Run:
                 write_json(self.path / "config.json", doc)
                 if not trained:  # later on they stay what they were: `restored` refuses a run that has lost them
                     experiment.data.preprocess.save(self.path / "assets")
+                    if getattr(experiment, "init", None) is not None:
+                        experiment.init.keep(self.path)
                 write_json(self.path / "env.json", self._environment(doc))
             yield
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxemb.config import MANY, ConfigError
+from jaxemb.files import is_regular, read_bytes
 from jaxemb.run.checkpoint import Checkpoints
-from jaxemb.run.folder import Run
+from jaxemb.run.folder import PRETRAINED, Run
 
 Say = Callable[[str], None]
 
@@ -29,6 +30,9 @@ class Init(abc.ABC):
     def __call__(self, shapes: Mapping[str, jax.ShapeDtypeStruct], say: Say = print) -> Mapping[str, jax.Array]:
         """Values by path. `shapes` are those of the experiment with the place of each on the devices: "params/encoder/...", other
         collections under their own names, "batch_stats/encoder/...", and "ema/encoder/..." where an average is kept."""
+
+    def keep(self, run: Any) -> None:  # noqa: B027  most keep nothing
+        """Writes into a new run's folder what the run should know of its source later on, when that may be gone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +87,10 @@ class FromRun(Init):
             read = checkpoints.read(step, item, {path: shapes[p] for path, p in ours.items()})
             found |= {ours[path]: x for path, x in read.items()}
         return found
+
+    def keep(self, run: Any) -> None:
+        if is_regular(file := Run(self.path).path / PRETRAINED):  # what that one started from
+            (run / PRETRAINED).write_bytes(read_bytes(file))
 
     def _renamed(self, there: Mapping[str, Stored]) -> dict[str, Stored]:
         """`there` under the names that the experiment has for them."""

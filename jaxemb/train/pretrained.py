@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,9 @@ import jax
 from jaxemb.config import ConfigError
 from jaxemb.files import printable
 from jaxemb.io.hub import resolve
+from jaxemb.io.origin import Origin
 from jaxemb.io.pretrained import CONFIG, read_config
+from jaxemb.io.sentence_transformers import is_chain, read_chain
 from jaxemb.io.takes import Fit, fit, read
 from jaxemb.io.tensors import TensorFiles, WeightsError, listed
 from jaxemb.nn.hf.base import Part, Port, Towers, port
@@ -46,11 +49,7 @@ class FromPretrained(Init):
                 raise ConfigError(f"init.renames: {regex!r} is no regular expression: {e}") from None
 
     def __call__(self, shapes: Mapping[str, jax.ShapeDtypeStruct], say: Say = print) -> Mapping[str, jax.Array]:
-        try:
-            folder = resolve(self.path, self.revision)
-            files, whole = TensorFiles(folder), port(read_config(folder), where=printable(folder / CONFIG))
-        except WeightsError as e:
-            raise SourceError(f"init: {e}") from e
+        _, files, _, whole = self._source()
         wanted = {path.removeprefix("params/"): s for path, s in shapes.items() if path.startswith("params/")}
         towers = (whole.text, whole.image) if isinstance(whole, Towers) else (whole,)
         every = [self._fit(files, tower, wanted, whole) for tower in towers]
@@ -64,6 +63,22 @@ class FromPretrained(Init):
             if names:
                 say(f"{what}: {listed(names)}")
         return {f"params/{path}": read(files, filled, wanted[path]) for path, filled in best.found.items()}
+
+    def keep(self, run: Any) -> None:
+        try:
+            home, files, config, whole = self._source()
+        except SourceError:  # said when the first state is made; a run that is gone on with needs it no more
+            return
+        Origin.of(self.path, home, config, files, whole).save(run)
+
+    def _source(self) -> tuple[Path, TensorFiles, dict[str, Any], Port | Towers]:
+        try:
+            folder = resolve(self.path, self.revision)
+            home = read_chain(folder).transformer if is_chain(folder) else folder
+            config = read_config(home)
+            return home, TensorFiles(home), config, port(config, where=printable(home / CONFIG))
+        except WeightsError as e:
+            raise SourceError(f"init: {e}") from e
 
     def _fit(self, files: TensorFiles, tower: Port, wanted: Mapping[str, Any], whole: Port | Towers) -> Fit:
         """Of the architecture's own pooling and its pooler the one that has more of the experiment's parameters."""

@@ -39,6 +39,18 @@ def test_every_dtype_comes_back(tmp_path, dtype):
         assert files.read(name).dtype == x.dtype
 
 
+def test_the_formats_own_library_reads_what_is_written_and_the_other_way_round(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    arrays = {"a.weight": made(3, 5), "b": made(7, dtype=np.float16), "c": made(2, 2, dtype=np.int64)}
+    write(tmp_path / SINGLE, arrays)
+    for name, x in load_file(tmp_path / SINGLE).items():
+        np.testing.assert_array_equal(x, arrays[name])
+    save_file(arrays, tmp_path / SINGLE)
+    for name in TensorFiles(tmp_path):
+        np.testing.assert_array_equal(TensorFiles(tmp_path).read(name), arrays[name])
+
+
 def test_a_part_is_cut_from_a_view_in_another_dtype(tmp_path):
     x = made(6, 20)
     write(tmp_path / SINGLE, {"w": x})

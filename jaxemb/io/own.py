@@ -1,0 +1,87 @@
+"""A model in a folder of our own form: for architectures and inputs that nobody else has a name for.
+
+config.json        {"model_type": "jaxemb", "model": the modules, "prompts": ..., ...}
+model.safetensors  its arrays under our paths, "params/encoder/stem/embedding"
+assets/            its preprocessing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+import jaxemb
+from jaxemb.config import ConfigError, from_json, to_json
+from jaxemb.files import printable
+from jaxemb.io.pretrained import CONFIG, load, nested, parameter_shapes
+from jaxemb.io.sentence_transformers import Settings
+from jaxemb.io.takes import Filled, read
+from jaxemb.io.tensors import DTYPES, FLOATS, SINGLE, Tensor, TensorFiles, WeightsError, name_of, write_tensors
+from jaxemb.nn.hf.base import Part, Take
+from jaxemb.nn.pooled import Pooled
+from jaxemb.ops.paths import by_path
+from jaxemb.preprocess.base import Preprocess
+from jaxemb.run.files import write_json
+from jaxemb.train.setup import zeros_of
+from jaxemb.train.sharding import replicated
+
+KIND = "jaxemb"
+"""The model_type of such a folder."""
+ASSETS = "assets"
+
+
+class Own(NamedTuple):
+    """What such a folder holds."""
+
+    model: Any
+    variables: dict[str, Any]
+    preprocess: Preprocess
+    settings: Settings
+
+
+def write_own(folder: Path, model: Any, variables: Mapping[str, Any], preprocess: Preprocess, settings: Mapping[str, Any]) -> None:
+    """All files but the card."""
+    arrays = by_path(dict(variables))
+    write_json(folder / CONFIG, {"model_type": KIND, KIND: jaxemb.__version__, "model": to_json(model), **settings})
+    made = {path: Tensor(tuple(x.shape), name_of(x.dtype), lambda x=x: np.asarray(x)) for path, x in arrays.items()}
+    write_tensors(folder / SINGLE, made)
+    preprocess.save(folder / ASSETS)
+
+
+def read_own(folder: Path, config: Mapping[str, Any], mesh: Mesh, dtype: str = "float32") -> Own:
+    """What `write_own` wrote; `dtype`: of the weights and the computation."""
+    if not isinstance(config.get("model"), Mapping):
+        raise WeightsError(f"{printable(folder / CONFIG)} is damaged: it holds no model")
+    model, preprocess = from_json(config["model"], "model"), Preprocess.load(folder / ASSETS)
+    if not callable(getattr(model, "encode", None)):
+        raise ConfigError(f"{printable(folder / CONFIG)}: a {type(model).__name__} does not encode")
+    variables = _variables(TensorFiles(folder), model, preprocess, mesh, dtype)
+    if dtype != "float32":
+        model = model.clone(encoder=model.encoder.clone(dtype=dtype))
+    s = {name: config.get(name) for name in ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")}
+    return Own(
+        model,
+        variables,
+        preprocess,
+        Settings(s["prompts"] or {}, s["default_prompt_name"], s["similarity_fn_name"] or "cosine", s["truncate_dim"]),
+    )
+
+
+def _variables(files: TensorFiles, model: Any, preprocess: Preprocess, mesh: Mesh, dtype: str) -> dict[str, Any]:
+    """The arrays of the file, held against the model where it can say without training data which it has."""
+    place = replicated(mesh)
+    shapes = {
+        name: jax.ShapeDtypeStruct(t.shape, dtype if t.dtype in FLOATS else np.dtype(DTYPES[t.dtype]), sharding=place)
+        for name, t in files.found.items()
+    }
+    if isinstance(model, Pooled):
+        wanted = parameter_shapes(model, zeros_of(preprocess.spec, 1), dtype=dtype, mesh=mesh)
+        shapes = {name: s for name, s in shapes.items() if not name.startswith("params/")}
+        shapes |= {f"params/{path}": s for path, s in wanted.items()}
+        return {"params": {}} | load(files, {"": Part(model, {path: Take(path) for path in shapes})}, shapes)
+    return {"params": {}} | nested({name: read(files, Filled(((Take(name),),), False), s) for name, s in shapes.items()})
