@@ -117,8 +117,11 @@ class Config:
 
     def part(self, name: str, defaults: Mapping[str, Any] | None = None) -> Config:
         """A config inside this one, such as that of a tower; `defaults` are what it means by the fields that it leaves out."""
-        given = {k: v for k, v in self.need(name).items() if v is not None}
-        return Config({"model_type": self.type, **(defaults or {}), **given}, f"{self.where}, {name}")
+        return Config({**self.need(name), "model_type": self.type}, f"{self.where}, {name}").filled(defaults or {})
+
+    def filled(self, defaults: Mapping[str, Any]) -> Config:
+        """The same, with what it means by the fields that it leaves out."""
+        return Config({**defaults, **{k: v for k, v in self.values.items() if v is not None}}, self.where)
 
     def allow(self, name: str, *values: Any) -> None:
         """Refuses a value that the parts here cannot do; the first one is what a missing field means."""

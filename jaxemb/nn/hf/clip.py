@@ -1,4 +1,7 @@
-"""CLIP (Radford et al. 2021): a causal tower of texts, pooled at the end token, and a ViT, each projected to one width."""
+"""CLIP (Radford et al. 2021): a causal tower of texts, pooled at the end token, and a ViT, each projected to one width.
+
+A tower may also be alone in its folder, with its projection or without.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from jaxemb.pooling.projected import Projected
 from jaxemb.pooling.token import Token
 from jaxemb.posemb.learned import Learned
 
-MODEL_TYPES = ("clip",)
+MODEL_TYPES = ("clip", "clip_text_model", "clip_vision_model")
 TEXT = {
     "vocab_size": 49408,
     "hidden_size": 512,
@@ -42,8 +45,12 @@ HIGHEST = 2
 """The `eos_token_id` of configs that do not know theirs: the end token is the highest id then."""
 
 
-def build(config: Config) -> Towers:
+def build(config: Config) -> Towers | Port:
     features = config.get("projection_dim", 512)
+    if config.type != "clip":
+        port = text(config.filled(TEXT), features) if config.type == "clip_text_model" else image(config.filled(IMAGE), features)
+        projected = any(str(name).endswith("WithProjection") for name in config.get("architectures", []))
+        return port if projected or port.pooler is None else port._replace(pooling=port.pooler)
     texts, images = text(config.part("text_config", TEXT), features), image(config.part("vision_config", IMAGE), features)
     return Towers(texts, images, Take("logit_scale", None, ()))
 

@@ -1,6 +1,7 @@
 """SigLIP (Zhai et al. 2023) and SigLIP 2 (Tschannen et al. 2025): texts pooled at the last place, images by attention.
 
-SigLIP 2 with variable resolution takes patches that were cut before, each image with a grid of its own.
+SigLIP 2 with variable resolution takes patches that were cut before, each image with a grid of its own. A tower of images may also
+be alone in its folder.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from jaxemb.pooling.projected import Projected
 from jaxemb.posemb.learned import Learned
 from jaxemb.types import Features
 
-MODEL_TYPES = ("siglip", "siglip2")
+MODEL_TYPES = ("siglip", "siglip2", "siglip_vision_model", "siglip2_vision_model")
 SAME = {
     "hidden_size": 768,
     "intermediate_size": 3072,
@@ -44,7 +45,9 @@ class LastPlace(Pooling):
         return f.tokens[:, -1]
 
 
-def build(config: Config) -> Towers:
+def build(config: Config) -> Towers | Port:
+    if config.type.endswith("_vision_model"):
+        return image(config.filled(IMAGE), config.type == "siglip2_vision_model")
     texts, images = text(config.part("text_config", TEXT)), image(config.part("vision_config", IMAGE), config.type == "siglip2")
     return Towers(texts, images, Take("logit_scale", None, ()), Take("logit_bias", None, ()))
 

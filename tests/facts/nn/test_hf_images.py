@@ -44,6 +44,18 @@ def test_fields_that_towers_leave_out():
     assert clip.text.pooler.module == EndToken(49407) and clip.text.encoder.module.width == 512
 
 
+def test_a_tower_alone_is_that_of_both():
+    both = port({"model_type": "clip", "text_config": IMAGES, "vision_config": IMAGES, "projection_dim": 6})
+    for key, kind in (("text", "CLIPTextModel"), ("image", "CLIPVisionModel")):
+        config = {"model_type": f"clip_{kind[4:-5].lower()}_model", **IMAGES, "projection_dim": 6}
+        tower, alone = getattr(both, key), port({**config, "architectures": [kind]})
+        assert alone.encoder == tower.encoder and alone.pooling == tower.pooler
+        assert port({**config, "architectures": [f"{kind}WithProjection"]}).pooling == tower.pooling
+    both = port({"model_type": "siglip2", "text_config": {}, "vision_config": {**SIZES, "patch_size": 4}})
+    alone = port({"model_type": "siglip2_vision_model", **SIZES, "patch_size": 4})
+    assert alone.encoder == both.image.encoder and alone.pooling == both.image.pooling
+
+
 def test_images_that_are_no_squares():
     assert port({"model_type": "ijepa", **IMAGES, "image_size": [20, 12]}).encoder.module.pos.shape == (5, 3)
     assert port({"model_type": "vit", **IMAGES, "patch_size": [4, 4]}).encoder.module.stem.size == 4
