@@ -35,7 +35,7 @@ from jaxemb.preprocess.windows import ParallelWindows
 
 FULL = ("siglip",)
 """Architectures that were trained on texts padded to one length, padding looked at."""
-VARIABLE = ("siglip2",)
+VARIABLE = ("siglip2", "siglip2_vision_model")
 """Architectures whose images keep their proportions."""
 LONGEST = 2**20
 """Tokens of a text where the model takes any number."""
@@ -136,6 +136,7 @@ def _images(home: Path, config: Mapping[str, Any], whole: Port, wishes: Wishes, 
     """A model of images alone."""
     if wishes.extend is not None or wishes.max_length is not None:
         raise ConfigError(f"{printable(home)} is a model of images: extend and max_length are for texts")
+    _refuse_variable(home, config)
     pooling = _pooling(whole, None, wishes.pooling).part
     model = Pooled(whole.encoder.module.clone(dtype=wishes.dtype), pooling.module)
     preprocess = read_image_preprocess(home, kind=config["model_type"], size=_image_size(home, config))
@@ -148,11 +149,7 @@ def _towers(home: Path, config: Mapping[str, Any], whole: Towers, wishes: Wishes
     """A model of texts and images."""
     if wishes.extend is not None or wishes.pooling is not None:
         raise ConfigError(f"{printable(home)} has two towers, whose extend and pooling cannot be changed")
-    if config["model_type"] in VARIABLE:
-        raise ConfigError(
-            f"{printable(home)}: model_type={config['model_type']!r} cuts each image into patches of its own grid, which is not "
-            "prepared here; fine-tune or apply its towers from nn/hf with patches that were cut before"
-        )
+    _refuse_variable(home, config)
     towers = {"text": whole.text, "image": whole.image}
     texts, pictures = (Pooled(t.encoder.module.clone(dtype=wishes.dtype), t.pooling.module) for t in towers.values())
     model = TwoTowers(texts, pictures, bias=whole.bias is not None)
@@ -172,6 +169,14 @@ def _towers(home: Path, config: Mapping[str, Any], whole: Towers, wishes: Wishes
     scale = {"logit_scale": whole.scale} | ({} if whole.bias is None else {"logit_bias": whole.bias})
     params = load(TensorFiles(home), {**parts, "": Part(None, scale)}, shapes, whole=whole, say=log.info)
     return Assembled(model, {"params": params}, preprocess, settings)
+
+
+def _refuse_variable(home: Path, config: Mapping[str, Any]) -> None:
+    if config["model_type"] in VARIABLE:
+        raise ConfigError(
+            f"{printable(home)}: model_type={config['model_type']!r} cuts each image into patches of its own grid, which is not "
+            "prepared here; fine-tune or apply its towers from nn/hf with patches that were cut before"
+        )
 
 
 def example(preprocess: Preprocess) -> dict[str, Any]:

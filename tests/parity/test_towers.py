@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pretrained import tokenizer
 
+from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
 from jaxemb.train.sharding import make_mesh
 
@@ -54,3 +55,12 @@ def test_strings_are_texts_and_the_rest_images_in_any_order(case, tmp_path):
     assert model.similarity(images, texts).shape == (2, 2) and model.encode([]).shape == (0, texts.shape[1])
     assert report.rows == 4 and report.max_length == model.preprocess.length
     assert model.encode("the cat").shape == model.encode(tmp_path / "a.png").shape == texts[0].shape
+
+
+@pytest.mark.parametrize("kind", ["siglip2", "siglip2_vision_model"])
+def test_images_that_keep_their_proportions_are_refused(kind, tmp_path):
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 8, "num_patches": 4}
+    config = {"model_type": kind, "text_config": {}, "vision_config": sizes, **sizes}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=f"model_type='{kind}' cuts each image into patches of its own grid"):
+        Embedder.from_pretrained(tmp_path)
