@@ -167,3 +167,28 @@ def test_the_gradient_keeps_one_array_of_all_pairs():
 def test_what_follows_padding_is_not_predicted():
     batch = {"tokens": np.ones((2, 4), int), "mask": np.array([[0, 0, 1, 1], [1, 1, 1, 0]], bool)}
     np.testing.assert_array_equal(predicted(batch), [[0, 0, 1], [1, 1, 0]])
+
+
+# ---- in pieces -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cached", [1, 3 * 7 * 2, 3 * 7 * 7], ids=["a query", "two queries, the last piece once", "a row"])
+def test_attention_in_pieces_is_attention(qkv, monkeypatch, cached):
+    q, k, v = qkv
+    biases = (None, normal(5, 1, 3, 5, 7), normal(6, 2, 1, 5, 7))
+    for name, bias in zip(("everything", "nothing", "causal prefix"), biases, strict=True):
+        how = {"bias": bias, "allow": ALLOWED[name], "softcap": 2.0 if bias is None else None}
+        whole = attention(q, k, v, **how)
+        with monkeypatch.context() as patched:
+            patched.setattr("jaxemb.ops.attention.CACHED", cached)
+            np.testing.assert_allclose(attention(q, k, v, **how), whole, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_many_logits_are_never_all_in_memory_unless_a_gradient_is(monkeypatch):
+    monkeypatch.setattr("jaxemb.ops.attention.CACHED", 2**14)
+    q = jnp.ones((2, 256, 4, 8))
+    temporary = lambda f: jax.jit(f).lower(q).compile().memory_analysis().temp_size_in_bytes  # noqa: E731
+    pairs = 4 * 2 * 4 * 256 * 256
+    forward = lambda q: attention(q, q, q, allow=Allow(causal=True)).sum()  # noqa: E731
+    assert temporary(forward) < pairs / 4
+    assert pairs < temporary(jax.grad(forward)) < 3 * pairs
