@@ -159,8 +159,8 @@ class Embedder:
 
         A single string or file name gives a single vector. `prompt` goes before each text, or the one of `prompts` that
         `prompt_name` names, or the one that `default_prompt_name` does. `batch_size`: inputs prepared and encoded at a time; of
-        texts those of 128 tokens, so that a batch has as many tokens whatever their length. `show_progress_bar`, None: where
-        somebody is looking on.
+        texts those of 128 tokens (on a CPU of 32), so that a batch has as many tokens whatever their length. `show_progress_bar`,
+        None: where somebody is looking on.
 
         `output_value="token_embeddings"`: a list of arrays, a vector a token. `truncate_dim`: only the first entries, before
         `normalize_embeddings`, rows of length 1. `precision`: "int8", "uint8" (dimensions cut in 255 steps between their `ranges`
