@@ -216,20 +216,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check(path: Path) -> None:
+def check(path: Path, columns: Mapping[str, str] = COLUMNS) -> None:
     """A CSV is gone on with if it has the same columns."""
-    there = path.read_text().partition("\n")[0].split(",") if path.exists() else list(COLUMNS)
-    if there != list(COLUMNS):
+    there = path.read_text().partition("\n")[0].split(",") if path.exists() else list(columns)
+    if there != list(columns):
         raise SystemExit(f"{path} has other columns ({', '.join(there)}): name another file with --out")
 
 
-def save(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def save(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] = COLUMNS) -> None:
     """Appends; a new file gets a header."""
-    check(path)
+    check(path, columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         if new:
             writer.writeheader()
         writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)

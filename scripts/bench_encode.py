@@ -33,9 +33,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = ("jaxemb", "torch", "onnx")
-WINDOW = 512
 TASKS = {"32": 8192, "128": 8192, "512": 8192, "mixed": 0}
-"""Tokens in all of texts of one length. "mixed": 1 000 texts, lengths lognormal around 32 (sigma .8), 512 at most."""
+"""Tokens in all of texts of one length. "mixed": 1 000 texts, lengths lognormal around 32 (sigma .8), --window at most."""
 BATCHES = (8, 16, 32, 64)
 """Of sentence-transformers, tried for each task."""
 TRIED = 4096
@@ -77,8 +76,8 @@ COLUMNS = {
 # ---- texts -----------------------------------------------------------------------------------------------------------------------
 
 
-def texts(folder: Path, task: str, scale: float = 1.0, seed: int = 0) -> tuple[list[str], int]:
-    """(texts of a task, their tokens in all), of words that are one token each."""
+def texts(folder: Path, task: str, scale: float = 1.0, window: int = 512, seed: int = 0) -> tuple[list[str], list[int]]:
+    """(texts of a task, the tokens of each), of words that are one token each."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -89,18 +88,18 @@ def texts(folder: Path, task: str, scale: float = 1.0, seed: int = 0) -> tuple[l
     special = len(tokenizer.encode("").ids)
     rng = np.random.default_rng(seed)
     if task == "mixed":
-        lengths = np.clip(np.exp(rng.normal(np.log(32), 0.8, max(round(1000 * scale), 2))).astype(int), special + 1, WINDOW)
+        lengths = np.clip(np.exp(rng.normal(np.log(32), 0.8, max(round(1000 * scale), 2))).astype(int), special + 1, window)
     else:
         lengths = np.full(max(round(TASKS[task] * scale) // int(task), 2), int(task))
     made = [" ".join(rng.choice(words, n - special)) for n in lengths]
-    return made, sum(len(found) for found in tokenizer.encode_batch(made))
+    return made, [len(found) for found in tokenizer.encode_batch(made)]
 
 
 def random_folder(shape: str, tokenizer: Path, folder: Path) -> Path:
     """A sentence-transformers folder of this shape with random weights; needs transformers."""
     import shutil
 
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModel  # pyright: ignore[reportMissingImports]
 
     kind, changed = SHAPES[shape]
     extra = {"qwen3": {"intermediate_size": 3072, "head_dim": 128, "vocab_size": 151_936}}.get(kind, {})
@@ -115,7 +114,7 @@ def random_folder(shape: str, tokenizer: Path, folder: Path) -> Path:
     ]
     width = json.loads((folder / "config.json").read_text())["hidden_size"]
     (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": WINDOW, "do_lower_case": False}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512, "do_lower_case": False}))
     (folder / "1_Pooling").mkdir(exist_ok=True)
     pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
@@ -140,10 +139,10 @@ def flops(folder: Path, lengths: Sequence[int]) -> float:
 
 
 class Jaxemb:
-    def __init__(self, folder: Path, dtype: str):
+    def __init__(self, folder: Path, dtype: str, window: int):
         from jaxemb import Embedder
 
-        self._model = Embedder.from_pretrained(folder, dtype=dtype, max_length=WINDOW)
+        self._model = Embedder.from_pretrained(folder, dtype=dtype, max_length=window)
         self.setting = "defaults"
 
     def settle(self, inputs: list[str]) -> None:
@@ -155,9 +154,9 @@ class Jaxemb:
 
 
 class SentenceTransformers:
-    def __init__(self, folder: Path, dtype: str, backend: str):
-        import torch
-        from sentence_transformers import SentenceTransformer
+    def __init__(self, folder: Path, dtype: str, window: int, backend: str):
+        import torch  # pyright: ignore[reportMissingImports]
+        from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -167,7 +166,7 @@ class SentenceTransformers:
             how: dict[str, Any] = {"attn_implementation": kind, "torch_dtype": getattr(torch, dtype)} if kind else {}
             how = how or {"provider": "CPUExecutionProvider"}
             self._models[kind] = SentenceTransformer(str(folder), backend=backend, device=device, model_kwargs=how)
-            self._models[kind].max_seq_length = WINDOW
+            self._models[kind].max_seq_length = window
         self._best = (kinds[0], 32)
 
     @property
@@ -192,11 +191,11 @@ class SentenceTransformers:
         return self._models[kind].encode(inputs, batch_size=size, show_progress_bar=False)
 
 
-def serve(system: str, folder: Path, dtype: str) -> None:
+def serve(system: str, folder: Path, dtype: str, window: int) -> None:
     """Does what lines of JSON on the standard input ask for, and answers in lines of JSON."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     start = time.perf_counter()
-    model = Jaxemb(folder, dtype) if system == "jaxemb" else SentenceTransformers(folder, dtype, system)
+    model = Jaxemb(folder, dtype, window) if system == "jaxemb" else SentenceTransformers(folder, dtype, window, system)
     loaded = time.perf_counter() - start
     inputs: list[str] = []
     for line in sys.stdin:
@@ -247,8 +246,9 @@ def peak_mib() -> float:
 class Worker:
     """The other end of `serve`."""
 
-    def __init__(self, system: str, folder: Path, dtype: str, env: Mapping[str, str]):
-        command = [sys.executable, __file__, "--serve", system, "--model", str(folder), "--dtype", dtype]
+    def __init__(self, system: str, folder: Path, args: argparse.Namespace, env: Mapping[str, str]):
+        command = [sys.executable, __file__, "--serve", system, "--model", str(folder)]
+        command += ["--dtype", args.dtype, "--window", str(args.window)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(env))
         self.system = system
 
@@ -268,9 +268,8 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        with self._process:  # closes what it reads from, which ends it
+            pass
 
 
 def exported(folder: Path, base: Path, env: Mapping[str, str]) -> Path:
@@ -312,14 +311,15 @@ def measure(args: argparse.Namespace, name: str, folder: Path, env: Mapping[str,
     """A row for each task and system of a model."""
     from bench import note
 
-    known = {task: texts(folder, task, args.scale) for task in args.tasks}
+    known = {task: texts(folder, task, args.scale, args.window) for task in args.tasks}
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folders = {system: exported(folder, scratch / name, env) if system == "onnx" else folder for system in args.systems}
-        workers = [stack.enter_context(Worker(system, folders[system], args.dtype, env)) for system in args.systems]
+        workers = [stack.enter_context(Worker(system, folders[system], args, env)) for system in args.systems]
         own = next((w for w in workers if w.system == "jaxemb"), None)
         peak = args.peak or (own.ask("peak")["peak"] if own else None)
-        for task, (inputs, tokens) in known.items():
+        for task, (inputs, lengths) in known.items():
+            tokens = sum(lengths)
             note(f"{name} {task}: {len(inputs)} texts, {tokens} tokens")
             vectors, settings = {}, {}
             for w in workers:
@@ -328,7 +328,6 @@ def measure(args: argparse.Namespace, name: str, folder: Path, env: Mapping[str,
                 z = np.load(scratch / "z.npy")
                 vectors[w.system] = z / np.linalg.norm(z, axis=1, keepdims=True)
             times = rounds_of(workers, args.rounds)
-            lengths = [n + tokens / len(inputs) - np.mean([t.count(" ") for t in inputs]) for n in (t.count(" ") for t in inputs)]
             for w in workers:
                 first = args.systems[0]
                 row = {"model": name, "task": task, "system": w.system, "setting": settings[w.system], "dtype": args.dtype}
@@ -336,12 +335,12 @@ def measure(args: argparse.Namespace, name: str, folder: Path, env: Mapping[str,
                 row |= figures(times[w.system], times[first], len(inputs), tokens, flops(folder, lengths), peak)
                 rows.append(row | {"difference": float(np.abs(vectors[w.system] - vectors[first]).max())})
     for row in rows:
-        yield row | (fresh(row["system"], folders[row["system"]], args.dtype, env, known[row["task"]][0]) if args.fresh else {})
+        yield row | (fresh(row["system"], folders[row["system"]], args, env, known[row["task"]][0]) if args.fresh else {})
 
 
-def fresh(system: str, folder: Path, dtype: str, env: Mapping[str, str], inputs: list[str]) -> dict[str, Any]:
+def fresh(system: str, folder: Path, args: argparse.Namespace, env: Mapping[str, str], inputs: list[str]) -> dict[str, Any]:
     """What a process that has done nothing yet takes: time and memory."""
-    with Worker(system, folder, dtype, env) as worker:
+    with Worker(system, folder, args, env) as worker:
         first = worker.ask("encode", texts=inputs[:1])
         whole = worker.ask("encode", texts=inputs)
     return {"load_s": first["load_s"], "first_s": first["seconds"], "all_s": whole["seconds"], "peak_mib": whole["peak_mib"]}
@@ -364,6 +363,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     p.add_argument("--rounds", type=positive, default=5, help="(default 5)")
     p.add_argument("--scale", type=float, default=1.0, help="of the number of texts (default 1; a GPU wants 50)")
+    p.add_argument("--window", type=positive, default=512, help="tokens of a text at most (default 512)")
     p.add_argument("--peak", type=float, help="TFLOP/s of the device, for MFU")
     p.add_argument("--no-fresh", dest="fresh", action="store_false", help="no figures of fresh processes")
     p.add_argument("--tiny", action="store_true", help="two short rounds: whether it runs at all")
@@ -424,12 +424,11 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     args = parse()
     if args.serve:
-        serve(args.serve, args.model, args.dtype)
+        serve(args.serve, args.model, args.dtype, args.window)
         return
     import bench
 
-    bench.COLUMNS = COLUMNS
-    bench.check(args.out)
+    bench.check(args.out, COLUMNS)
     args.systems = available(args.systems)
     if not args.systems:
         raise SystemExit("none of the --systems is installed")
@@ -447,7 +446,7 @@ def main() -> None:
             found = list(measure(args, label, folder, env, scratch))
             origin = bench.provenance() | {"load": load, "versions": versions()}
             found = [dict.fromkeys(COLUMNS, "") | row | origin for row in found]
-            bench.save(args.out, found)
+            bench.save(args.out, found, COLUMNS)
             rows += found
     show(rows)
     print(f"rows added to {args.out}: {len(rows)}")

@@ -100,7 +100,7 @@ def _in_pieces(q: Array, k: Array, v: Array, bias: Array | None, allow: Allow, s
 @_in_pieces.defjvp
 def _in_pieces_jvp(scale: float, softcap: float | None, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     *arrays, allow = primals
-    return jax.jvp(lambda *x: _einsum(*x, allow, scale, softcap), tuple(arrays), tangents[:4])
+    return jax.jvp(lambda q, k, v, bias: _einsum(q, k, v, bias, allow, scale, softcap), tuple(arrays), tangents[:4])
 
 
 def _einsum(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -85,8 +85,8 @@ def compiled(objective: Any, method: str, role: str, whole: NamedSharding) -> Ca
 @remembered
 def _whole_method(objective: Any, method: str, roles: tuple[str, ...], whole: NamedSharding) -> Callable:
     """Whole on every device: each process can read all rows."""
-    run = on_mesh(lambda v, b: objective.apply(v, b, *roles, method=method), whole.mesh)
-    return jax.jit(run, out_shardings=whole, compiler_options=options(whole.mesh.devices.flat[0].platform))
+    run = on_mesh(lambda v, b: objective.apply(v, b, *roles, method=method), cast(Mesh, whole.mesh))
+    return jax.jit(run, out_shardings=whole, compiler_options=options(next(iter(whole.device_set)).platform))
 
 
 @functools.cache
