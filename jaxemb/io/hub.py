@@ -38,6 +38,7 @@ def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
 def _download(name: str, revision: str | None) -> str:
     try:
         import huggingface_hub as hub
+        from huggingface_hub import constants, errors
     except ImportError as e:
         raise HubError(
             f"there is no folder {name}; to have it from the Hugging Face hub, `pip install 'jaxemb[hub]'` (huggingface_hub)"
@@ -45,21 +46,21 @@ def _download(name: str, revision: str | None) -> str:
     shown = f"{name} at revision {revision}" if revision else name
     try:
         return hub.snapshot_download(name, revision=revision, allow_patterns=[*WANTED], ignore_patterns=[*UNWANTED])
-    except hub.errors.GatedRepoError as e:
+    except errors.GatedRepoError as e:
         raise HubError(
             f"{shown}: the hub gives it only to those who accepted its terms: do so on its page, then `hf auth login`"
         ) from e
-    except hub.errors.RevisionNotFoundError as e:
+    except errors.RevisionNotFoundError as e:
         raise HubError(f"there is no folder {name}, and the hub has no revision {revision!r} of it") from e
-    except hub.errors.RepositoryNotFoundError as e:
+    except errors.RepositoryNotFoundError as e:
         raise HubError(f"there is no folder {name} here and no such model on the hub (or it is private: `hf auth login`)") from e
-    except (hub.errors.LocalEntryNotFoundError, hub.errors.OfflineModeIsEnabled, OSError) as e:
-        raise HubError(_offline(hub, name, shown, e)) from e
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as e:
+        raise HubError(_offline(constants, name, shown, e)) from e
 
 
-def _offline(hub: Any, name: str, shown: str, e: Exception) -> str:
-    why = "HF_HUB_OFFLINE is set" if hub.constants.HF_HUB_OFFLINE else f"the hub cannot be reached: {str(e).splitlines()[0][:200]}"
+def _offline(constants: Any, name: str, shown: str, e: Exception) -> str:
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub cannot be reached: {str(e).splitlines()[0][:200]}"
     return (
-        f"there is no folder {name}, {shown} is not in the cache of the hub ({hub.constants.HF_HUB_CACHE}), and {why}. Where there "
+        f"there is no folder {name}, {shown} is not in the cache of the hub ({constants.HF_HUB_CACHE}), and {why}. Where there "
         f"is a connection, `hf download {name} --local-dir FOLDER` makes a folder that you can copy here and name instead"
     )

@@ -8,7 +8,7 @@ import pytest
 from jaxemb.io.hub import HubError, resolve
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
-errors = huggingface_hub.errors
+errors = pytest.importorskip("huggingface_hub.errors")
 
 
 @pytest.fixture
