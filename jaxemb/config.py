@@ -253,7 +253,8 @@ def _assign(doc: Any, path: str, value: Any) -> None:
     *parents, last = path.split(".")
     for depth, part in enumerate(parents):
         doc = doc[_key(doc, part, path, depth)]
-    new_entry = isinstance(doc, dict) and "@" not in doc  # a mapping may grow, e.g. evals.knn=...; an object may not
+    # A mapping may grow, e.g. evals.knn=...; an object may not, but for fields that module:Class(...) has left as they are.
+    new_entry = isinstance(doc, dict) and ("@" not in doc or (last not in doc and last in fields(find_class(doc["@"], path))))
     doc[last if new_entry else _key(doc, last, path, len(parents))] = value
 
 

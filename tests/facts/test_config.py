@@ -418,6 +418,7 @@ def test_overrides_apply_in_order_and_reach_tuples_and_mappings(kinds):
     assert (new.pair, new.nested, new.weights) == ((1, "b"), (("a", 2.0),), {"x": 5.0, "y": 3.0})
     assert new.many == (1.0, 2.0) and new.maybe is None
     assert override(base, ["leaves.a=experiments.probe.kinds:Leaf(n=2)", "leaves.a.n=3"]).leaves == {"a": kinds.Leaf(3)}
+    assert override(base, ["leaves.a=experiments.probe.kinds:Leaf", "leaves.a.n=3"]).leaves == {"a": kinds.Leaf(3)}
     assert override(base, ["s=a=b"]).s == "a=b"  # the first '=' counts
     assert override(base, []) == base
 

@@ -71,6 +71,9 @@ def test_a_model_of_rows_gets_those_of_the_preprocessing_in_order(path):
 
     got = Retrieval(path=path, at=(1,), document_prompt=" ").run(Fake(embed), Text(length=16))
     assert got["mrr@1"] == 0.5 and seen == [(5, 16), (2, 16)]
+    texts = ["a", "aaaa", "aa", "aaaa", "aaa"]
+    assert retrieval.embed(Fake(embed), Text(length=16), texts)[:, ord("a")].round().tolist() == [1, 4, 2, 4, 3]
+    assert seen[-1] == (4, 16)  # one of them twice
 
 
 def test_what_is_refused(path):
