@@ -9,6 +9,7 @@ import pytest
 from jaxemb.config import ConfigError, from_json, to_json
 from jaxemb.data.key_value import KeyValue
 from jaxemb.experiment import Experiment
+from jaxemb.io.origin import Origin
 from jaxemb.io.pretrained import architecture, load, parameter_shapes
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.nn.block import stack_blocks
@@ -16,7 +17,7 @@ from jaxemb.nn.hf.base import Towers
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.paths import by_path
 from jaxemb.pooling.pooler import Pooler
-from jaxemb.train.init import SourceError
+from jaxemb.train.init import FromRun, SourceError
 from jaxemb.train.loop import train
 from jaxemb.train.pretrained import FromPretrained
 from jaxemb.train.sharding import make_mesh
@@ -108,3 +109,17 @@ def test_a_source_that_is_gone(experiment, tmp_path):
     said = []
     untrained(gone, make_mesh({"data": 1}), said.append)
     assert "untrained here means the random initialisation" in said[-1]
+
+
+def test_a_run_keeps_what_its_source_had_started_from(bert, tmp_path):
+    """Through runs that start from runs: the folder itself may be gone by then."""
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+    FromPretrained(str(bert)).keep(tmp_path / "first")
+    FromRun(str(tmp_path / "first")).keep(tmp_path / "second")
+    found = Origin.read(tmp_path / "second")
+    assert found is not None and found.name == str(bert) and found.config["model_type"] == "bert"
+    assert found.tensors["pooler.dense.bias"] == TensorFiles(bert)["pooler.dense.bias"].shape
+    FromPretrained(str(tmp_path / "gone")).keep(tmp_path / "third")  # said when the first state is made
+    FromRun(str(tmp_path / "third")).keep(tmp_path / "third")
+    assert Origin.read(tmp_path / "third") is None
