@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from pretrained import bert, chain
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from jaxemb.cli import main
@@ -198,3 +199,12 @@ def test_the_verb(monkeypatch, tmp_path, capsys):
     record = json.loads((tmp_path / "found.json").read_text())
     assert {f["level"] for f in record["findings"]} >= {"red", "green"} and record["versions"]["numpy"] == np.__version__
     assert [f.name for f in (tmp_path / "model").iterdir()] == ["config.json"]
+
+
+def test_a_pretrained_folder_is_examined_whole(tmp_path):
+    """A tiny one of random weights, which knows a few words: every check has something to say."""
+    chain(bert(tmp_path / "tiny", rows=16), ("Pooling", {"pooling_mode": "mean"}), ("Normalize", None))
+    found = examine_texts(TextPatient(Embedder.from_pretrained(tmp_path / "tiny"), list(SENTENCES), samples=24), lambda text: None)
+    levels = {f"{f.group}: {f.name}": f.level for f in found}
+    assert next(name for name, level in levels.items() if level == "red") == "tokenizer: unknown tokens"
+    assert levels["texts: texts cut"] == "red" and {f.group for f in found} >= {"vectors", "pooling", "prompt", "geometry", "worth"}
