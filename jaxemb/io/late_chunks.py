@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ log = logging.getLogger("jaxemb")
 
 def encode_chunks(
     model: Embedder,
-    texts: Sequence[str],
+    texts: Any,
     chunks: Sequence[Sequence[Span]] | None = None,
     *,
     prompt_name: str | None = None,
@@ -35,7 +35,7 @@ def encode_chunks(
     normalize_embeddings: bool = False,
     truncate_dim: int | None = None,
 ) -> list[np.ndarray]:
-    """Of each text an array with a row a chunk: the mean of its tokens, through the layers that come after the model's pooling.
+    """Of each text of a list an array with a row a chunk: the mean of its tokens, through the layers that come after the model's pooling.
 
     `chunks`: of each text the spans of characters (start, end), apart from each other; None: its sentences. A chunk that lies where
     a text is cut off gets zeros, which the log tells. The prompt, whose tokens belong to no chunk, is seen by all of them."""

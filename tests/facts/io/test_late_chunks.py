@@ -10,6 +10,7 @@ from pretrained import WIDTH, bert, chain
 from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.late_chunks import encode_chunks
+from jaxemb.pooling.max import Max
 from jaxemb.preprocess.base import DataError
 from jaxemb.train.sharding import make_mesh
 
@@ -58,6 +59,6 @@ def test_refused(model):
         encode_chunks(model, ["the cat"], [[(0, 5), (3, 7)]])
     with pytest.raises(DataError, match="row 1 is None"):
         encode_chunks(model, ["a", None])
-    cls = Embedder(model.model.clone(pooling=None), model.variables, model.preprocess, mesh=model.mesh)
+    cls = Embedder(model.model.clone(pooling=Max()), model.variables, model.preprocess, mesh=model.mesh)
     with pytest.raises(ConfigError, match="the model must pool by Mean"):
         encode_chunks(cls, TEXTS)
