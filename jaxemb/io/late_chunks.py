@@ -35,7 +35,7 @@ def encode_chunks(
     normalize_embeddings: bool = False,
     truncate_dim: int | None = None,
 ) -> list[np.ndarray]:
-    """Of each text of a list an array with a row a chunk: the mean of its tokens, through the layers that come after the model's pooling.
+    """Of each text an array with a row a chunk: the mean of its tokens, through the layers that come after the model's pooling.
 
     `chunks`: of each text the spans of characters (start, end), apart from each other; None: its sentences. A chunk that lies where
     a text is cut off gets zeros, which the log tells. The prompt, whose tokens belong to no chunk, is seen by all of them."""
