@@ -440,14 +440,12 @@ def main() -> None:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         base = args.model or minilm()
         models = {shape: random_folder(shape, base, scratch / shape) for shape in args.shape} or {base.name: base}
-        load = round(os.getloadavg()[0], 2)
+        load = round(os.getloadavg()[0], 2)  # before this adds to it
         rows = []
         for label, folder in models.items():
-            found = list(measure(args, label, folder, env, scratch))
-            origin = bench.provenance() | {"load": load, "versions": versions()}
-            found = [dict.fromkeys(COLUMNS, "") | row | origin for row in found]
-            bench.save(args.out, found, COLUMNS)
-            rows += found
+            for row in measure(args, label, folder, env, scratch):
+                rows.append(dict.fromkeys(COLUMNS, "") | row | bench.provenance() | {"load": load, "versions": versions()})
+                bench.save(args.out, rows[-1:], COLUMNS)
     show(rows)
     print(f"rows added to {args.out}: {len(rows)}")
 
