@@ -12,23 +12,32 @@ from jaxemb.run.environment import read_environment
 from jaxemb.run.files import RunError, read_json
 from jaxemb.run.folder import Run
 
+TASKS = {
+    "tokens": "sentence-similarity",
+    "images": "image-feature-extraction",
+    "tokens+images": "zero-shot-image-classification",
+}
+"""What the hub calls models of these inputs."""
 
-def card(name: str, facts: Sequence[tuple[str, str]], *, published: bool, text: bool, base: str | None, run: Run | None) -> str:
-    """`facts` are of the model: (name, value). `published`: whether sentence-transformers opens the folder; `text`: whether inputs
-    are texts; `base`: what it was trained on from; `run`: where it was trained here."""
+
+def card(
+    name: str, facts: Sequence[tuple[str, str]], *, published: bool, inputs: Sequence[str], base: str | None, run: Run | None
+) -> str:
+    """`facts` are of the model: (name, value). `published`: whether sentence-transformers opens the folder; `inputs`:
+    "tokens" and "images", or one of them; `base`: what it was trained on from; `run`: where it was trained here."""
     tags = ["jaxemb", *(("sentence-transformers", "sentence-similarity") if published else ()), "feature-extraction"]
     kind = "sentence-transformers" if published else "jaxemb"
-    task = "sentence-similarity" if text else "image-feature-extraction"
+    task = TASKS.get("+".join(inputs), "feature-extraction")
     base_model = [f"base_model: {base}"] if base is not None and base.count("/") == 1 and not base.startswith((".", "/")) else []
     head = ["---", f"library_name: {kind}", f"pipeline_tag: {task}", "tags:", *(f"- {tag}" for tag in tags), *base_model, "---"]
-    parts = [*head, f"\n# {escape(name)}\n", _table(("", ""), facts), "\n## How to use\n", _use(name, published, text)]
+    parts = [*head, f"\n# {escape(name)}\n", _table(("", ""), facts), "\n## How to use\n", _use(name, published, inputs)]
     if run is not None:
         parts += ["\n## Training\n", _table(("", ""), _training(run)), "\n## Figures\n", _figures(run)]
     return "\n".join(parts) + f"\n\nWritten by jaxemb {jaxemb.__version__}.\n"
 
 
-def _use(name: str, published: bool, text: bool) -> str:
-    inputs = '["a query", "a document"]' if text else '["a.jpg", "b.jpg"]'
+def _use(name: str, published: bool, kinds: Sequence[str]) -> str:
+    inputs = '["a query", "a document"]' if "tokens" in kinds else '["a.jpg", "b.jpg"]'
     lines = [
         "```python",
         "from jaxemb import Embedder",

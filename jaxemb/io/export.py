@@ -106,15 +106,16 @@ def _card(embedder: Embedder, folder: Path, model: Any, variables: Any, publishe
     e = embedder
     spec = e.preprocess.spec
     count = sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"]))
+    given = {path.rpartition("/")[2] for path in by_path(zeros_of(spec, 0))}  # nested where there are two towers
     kinds = {"tokens": f"texts of at most {e.max_length} tokens", "images": "images"}
-    found = [shown for name, shown in kinds.items() if name in by_path(zeros_of(spec, 0))]
+    inputs = [name for name in kinds if name in given]
     facts = [
         ("model", brief(model)),
         ("parameters", f"{count:,} in {jax.tree.leaves(variables['params'])[0].dtype}"),
         ("embeddings", f"compared by {e.similarity_fn_name}"),
-        ("inputs", " or ".join(found)),
+        ("inputs", " or ".join(kinds[name] for name in inputs)),
         *(() if isinstance(e.preprocess, PretrainedText) or not published else (CUT,)),
         *(("prompt", f"{name}: {text!r}") for name, text in e.prompts.items()),
     ]
     base = None if e.origin is None else e.origin.name
-    return card(folder.name, facts, published=published, text="images" not in spec, base=base, run=e.run)
+    return card(folder.name, facts, published=published, inputs=inputs, base=base, run=e.run)

@@ -3,8 +3,10 @@
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from pretrained import tokenizer
 
 from jaxemb.cli import main
 from jaxemb.config import ConfigError
@@ -14,19 +16,29 @@ from jaxemb.evals.perplexity import Perplexity
 from jaxemb.experiment import Experiment
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.origin import Origin
-from jaxemb.io.pretrained import architecture, example, load, parameter_shapes
+from jaxemb.io.pretrained import architecture, example, load, nested, parameter_shapes
 from jaxemb.io.published import _config
 from jaxemb.io.takes import cut_back, fit, takes_of, tensor_shapes
 from jaxemb.io.tensors import SINGLE, TensorFiles, WeightsError, write_tensors
+from jaxemb.nn.attention import Attention
+from jaxemb.nn.block import Block
 from jaxemb.nn.hf.base import Towers, families
+from jaxemb.nn.pooled import Pooled
 from jaxemb.nn.resnet import ResNet
+from jaxemb.nn.stem import Patches, Tokens
+from jaxemb.nn.towers import TwoTowers
+from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
 from jaxemb.objectives.next_token import NextToken
 from jaxemb.ops.paths import by_path
 from jaxemb.pooling.concat import Concat
 from jaxemb.pooling.first import First
 from jaxemb.pooling.mean import Mean
+from jaxemb.posemb.sincos import SinCos
+from jaxemb.preprocess.hf_images import PretrainedImages
+from jaxemb.preprocess.hf_text import PretrainedText
 from jaxemb.preprocess.text import BPE
+from jaxemb.preprocess.texts_and_images import TextsAndImages
 from jaxemb.train.loop import train
 from jaxemb.train.pretrained import FromPretrained
 from jaxemb.train.sharding import make_mesh
@@ -198,6 +210,22 @@ def test_a_run_of_images_and_its_statistics(images, tmp_path, capsys):
     np.testing.assert_allclose(reopened(tmp_path / "out").encode(x), model.encode(x), atol=1e-6)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "image-feature-extraction" in card and "| data | Digits() |" in card and "| steps | 1 |" in card
+
+
+def test_both_towers_of_texts_and_images(tmp_path):
+    small = {"width": 8, "depth": 1, "blocks": (Block(Attention(2)),)}
+    text, image = (Pooled(Transformer(stem=s, pos=SinCos(axes=a), **small)) for s, a in ((Tokens(16), 1), (Patches(2), 2)))
+    model = TwoTowers(text, image)
+    batch = {"text": {"tokens": np.zeros((1, 4), np.int32)}, "image": {"images": np.zeros((1, 4, 4, 3), np.float32)}}
+    shapes, rng = parameter_shapes(model, batch, mesh=make_mesh({"data": 1})), np.random.default_rng(0)
+    params = nested({path: jnp.asarray(rng.normal(size=s.shape).astype(np.float32)) for path, s in shapes.items()})
+    preprocess = TextsAndImages(text=PretrainedText(length=8, learned=tokenizer()), images=PretrainedImages(size=4))
+    both = Embedder(model, {"params": params}, preprocess, mesh=make_mesh({"data": 1}))
+    assert "more than an encoder and a pooling" in both.save_pretrained(tmp_path / "out")
+    for inputs in (["the cat", "a dog"], np.zeros((1, 4, 4, 3), np.uint8)):
+        np.testing.assert_array_equal(reopened(tmp_path / "out").encode(inputs), both.encode(inputs))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "zero-shot-image-classification" in card and "texts of at most 8 tokens or images" in card
 
 
 def test_folders_that_cannot_be_written(embedders, tmp_path, monkeypatch):
