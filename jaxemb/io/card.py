@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import jaxemb
 from jaxemb.config import brief
-from jaxemb.files import escape
+from jaxemb.files import escape, is_folder
+from jaxemb.io.hub import ID
 from jaxemb.run.environment import read_environment
 from jaxemb.run.files import RunError, read_json
 from jaxemb.run.folder import Run
@@ -28,7 +29,7 @@ def card(
     tags = ["jaxemb", *(("sentence-transformers", "sentence-similarity") if published else ()), "feature-extraction"]
     kind = "sentence-transformers" if published else "jaxemb"
     task = TASKS.get("+".join(inputs), "feature-extraction")
-    base_model = [f"base_model: {base}"] if base is not None and base.count("/") == 1 and not base.startswith((".", "/")) else []
+    base_model = [f"base_model: {base}"] if base is not None and ID.fullmatch(base) and not is_folder(base) else []
     head = ["---", f"library_name: {kind}", f"pipeline_tag: {task}", "tags:", *(f"- {tag}" for tag in tags), *base_model, "---"]
     parts = [*head, f"\n# {escape(name)}\n", _table(("", ""), facts), "\n## How to use\n", _use(name, published, inputs)]
     if run is not None:
