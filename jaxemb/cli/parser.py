@@ -59,6 +59,7 @@ examples:
   jaxemb doctor runs/shapes@500 --samples 2000
   jaxemb doctor models/minilm                       a pretrained model of texts
   jaxemb doctor models/minilm --texts mine.txt --out findings.json
+  jaxemb doctor models/minilm --set pooling=cls     as it would be opened with pooling="cls"
 
 Measures the newest checkpoint on a sample of the run's own data, causes before effects: data, optimisation, teacher, use of the
 context, collapse, worth beside the untrained encoder. Writes RUN/doctor.json and RUN/doctor.png. Of a pretrained model, or with
@@ -177,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", metavar="RUN[@STEP]|FOLDER", help="a run and which checkpoint (the newest), or a pretrained folder")
     p.add_argument("--samples", type=int, default=512, metavar="N", help="examples to look at (512)")
     p.add_argument("--texts", metavar="FILE", help="a text file, a text a line: what the model is used for")
+    p.add_argument("--set", action="append", default=[], metavar="a=v", help="how a pretrained model is opened, e.g. pooling=cls")
     p.add_argument("--out", metavar="FILE.json", help="write the findings there as well")
 
     p = verb("encode", encode, "Write the embeddings of texts or images.", ENCODE, computes=True)

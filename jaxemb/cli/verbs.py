@@ -116,6 +116,8 @@ def doctor(args: argparse.Namespace) -> None:
 
     if is_pretrained(args.run):
         return doctor_of_texts(args)
+    if args.set:
+        raise ConfigError(f"--set {args.set[0]}: a run is examined as it was trained; --set is for pretrained models")
     patient = Patient(args.run, samples=args.samples, say=say)
     found = examine(patient, say)
     if args.texts is not None:
@@ -133,8 +135,10 @@ def doctor_of_texts(args: argparse.Namespace) -> None:
     """A pretrained model: nothing is written there."""
     from jaxemb.doctor.text_checks import examine_texts
     from jaxemb.io.embedder import Embedder
+    from jaxemb.io.evaluate import pretrained_options
 
-    found = examine_texts(text_patient(Embedder.from_pretrained(args.run), args), say)
+    model = Embedder.from_pretrained(args.run, **pretrained_options(args.set))
+    found = examine_texts(text_patient(model, args), say)
     diagnosis(found)
     if args.out:
         diagnosis_file(args, found)

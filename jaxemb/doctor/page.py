@@ -60,8 +60,9 @@ def draw(p: Patient, findings: Sequence[Finding], out: Where) -> None:
     figure = plt.figure(figsize=(12.5, 3.4 + below), layout="constrained")
     grid = figure.add_gridspec(2, 3, height_ratios=[2.8, below])
     _curves(figure.add_subplot(grid[0, 0]), p)
-    _spectra(figure.add_subplot(grid[0, 1]), p)
-    _cosines(figure.add_subplot(grid[0, 2]), p)
+    if embeddings := _embeddings(p):
+        _spectra(figure.add_subplot(grid[0, 1]), embeddings)
+        _cosines(figure.add_subplot(grid[0, 2]), embeddings)
     for axis in figure.axes:
         axis.tick_params(labelsize=7)
     _lines(figure.add_subplot(grid[1, :]), findings, texts)
@@ -81,8 +82,16 @@ def _curves(axis: Any, p: Patient) -> None:
     axis.legend(fontsize=7, frameon=False)
 
 
-def _spectra(axis: Any, p: Patient) -> None:
-    for name, z in p.embeddings.items():
+def _embeddings(p: Patient) -> dict[str, np.ndarray]:
+    """None where rows of training have none, as packed texts."""
+    try:
+        return p.embeddings
+    except ConfigError:
+        return {}
+
+
+def _spectra(axis: Any, embeddings: dict[str, np.ndarray]) -> None:
+    for name, z in embeddings.items():
         values = np.linalg.svd(z - z.mean(0), compute_uv=False)
         axis.semilogy(np.arange(1, len(values) + 1), np.maximum(values / max(values[0], 1e-30), 1e-8), label=name)
     axis.yaxis.set_major_formatter(
@@ -92,8 +101,8 @@ def _spectra(axis: Any, p: Patient) -> None:
     axis.legend(fontsize=7, frameon=False)
 
 
-def _cosines(axis: Any, p: Patient) -> None:
-    for name, z in p.embeddings.items():
+def _cosines(axis: Any, embeddings: dict[str, np.ndarray]) -> None:
+    for name, z in embeddings.items():
         rows = unit(z[:200])
         pairs = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
         axis.hist(pairs, bins=60, histtype="step", density=True, label=name)

@@ -12,6 +12,7 @@ from jaxemb.data.base import DataError
 from jaxemb.doctor.sentences import SENTENCES
 from jaxemb.io.embedder import Embedder
 from jaxemb.metrics.neighbours import found_again
+from jaxemb.preprocess.hf_text import PretrainedText
 
 FEWEST = 20
 """Texts below which nothing is measured."""
@@ -42,7 +43,10 @@ class TextPatient:
     @functools.cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each text."""
-        return np.concatenate([self.embedder.preprocess([text])["mask"].sum(1) for text in self.texts])
+        preprocess = self.embedder.preprocess
+        if isinstance(preprocess, PretrainedText):
+            return preprocess.lengths(preprocess.cut(self.texts))
+        return np.concatenate([preprocess([text])["mask"].sum(1) for text in self.texts])
 
     @functools.cached_property
     def halves(self) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jaxemb
+from jaxemb.cli import main
 from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
 from jaxemb.data.digits import Digits
@@ -193,3 +194,12 @@ def test_a_run_of_texts_is_judged_on_texts_that_it_never_knew(run, model, tmp_pa
     assert found["pearson"] == pytest.approx(np.corrcoef([5, 2, 1], np.diag(model.similarity(a, b)))[0, 1], abs=1e-5)
     (file,) = (run / "evals").glob("sts@10-*.json")
     assert json.loads(file.read_text())["conditions"]["max_length"] == 32
+
+
+def test_the_doctor_examines_a_run_on_texts_of_the_users_own(run, tmp_path, capsys):
+    lines = [" ".join(np.random.default_rng(i).choice(WORDS, 2)) + f" {i}" for i in range(24)]
+    (tmp_path / "mine.txt").write_text("\n".join(lines))
+    assert main(["doctor", str(run), "--samples", "32", "--texts", str(tmp_path / "mine.txt")]) == 0
+    findings = json.loads((run / "doctor.json").read_text())["findings"]
+    assert {"optimisation", "vectors", "texts", "pooling", "geometry", "worth"} <= {f["group"] for f in findings}
+    assert "halves found" in capsys.readouterr().out

@@ -190,7 +190,7 @@ def test_the_verb(monkeypatch, tmp_path, capsys):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "mine.txt").write_text("\n".join(SENTENCES))
-    monkeypatch.setattr(Embedder, "from_pretrained", staticmethod(lambda folder: Model(change=first_token)))
+    monkeypatch.setattr(Embedder, "from_pretrained", staticmethod(lambda folder, **options: Model(change=first_token)))
     arguments = ["doctor", str(tmp_path / "model"), "--texts", str(tmp_path / "mine.txt"), "--out", str(tmp_path / "found.json")]
     assert main(arguments) == 0
     assert "first cause: halves found by another pooling, over its own: the model was trained with" in " ".join(
@@ -199,6 +199,12 @@ def test_the_verb(monkeypatch, tmp_path, capsys):
     record = json.loads((tmp_path / "found.json").read_text())
     assert {f["level"] for f in record["findings"]} >= {"red", "green"} and record["versions"]["numpy"] == np.__version__
     assert [f.name for f in (tmp_path / "model").iterdir()] == ["config.json"]
+
+
+def test_what_is_set_is_for_pretrained_models(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"@": "jaxemb.experiment:Experiment"}')
+    assert main(["doctor", str(tmp_path), "--set", "pooling=cls"]) == 2
+    assert "a run is examined as it was trained; --set is for pretrained models" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_pretrained_folder_is_examined_whole(tmp_path):
