@@ -272,15 +272,14 @@ class Worker:
             pass
 
 
-def exported(folder: Path, base: Path, env: Mapping[str, str]) -> Path:
-    """The folder with a model in the form of ONNX, made here where it has none."""
+def exported(folder: Path, base: Path, env: Mapping[str, str]) -> Path | None:
+    """The folder with a model in the form of ONNX, made here where it has none; None: that failed."""
     if (folder / "onnx").is_dir():
         return folder
     target = base.with_name(f"{base.name}-onnx")
-    code = "import sys; from sentence_transformers import SentenceTransformer as S; S({}, backend='onnx').save_pretrained({})"
+    code = "from sentence_transformers import SentenceTransformer as S; S({}, backend='onnx').save_pretrained({})"
     code = code.format(*(repr(str(x)) for x in (folder, target)))
-    subprocess.run([sys.executable, "-c", code], check=True, env=dict(env), stdout=sys.stderr)
-    return target
+    return None if subprocess.run([sys.executable, "-c", code], env=dict(env), stdout=sys.stderr).returncode else target
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------------------
@@ -315,7 +314,10 @@ def measure(args: argparse.Namespace, name: str, folder: Path, env: Mapping[str,
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folders = {system: exported(folder, scratch / name, env) if system == "onnx" else folder for system in args.systems}
-        workers = [stack.enter_context(Worker(system, folders[system], args, env)) for system in args.systems]
+        if None in folders.values():
+            note("the model could not be exported, what was said stands above: without onnx")
+        folders = {system: path for system, path in folders.items() if path is not None}
+        workers = [stack.enter_context(Worker(system, path, args, env)) for system, path in folders.items()]
         own = next((w for w in workers if w.system == "jaxemb"), None)
         peak = args.peak or (own.ask("peak")["peak"] if own else None)
         for task, (inputs, lengths) in known.items():
@@ -329,7 +331,7 @@ def measure(args: argparse.Namespace, name: str, folder: Path, env: Mapping[str,
                 vectors[w.system] = z / np.linalg.norm(z, axis=1, keepdims=True)
             times = rounds_of(workers, args.rounds)
             for w in workers:
-                first = args.systems[0]
+                first = workers[0].system
                 row = {"model": name, "task": task, "system": w.system, "setting": settings[w.system], "dtype": args.dtype}
                 row |= {"texts": len(inputs), "tokens": tokens, "rounds": args.rounds}
                 row |= figures(times[w.system], times[first], len(inputs), tokens, flops(folder, lengths), peak)
