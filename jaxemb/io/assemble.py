@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,8 @@ class Wishes:
     pooling: Pooling | str | None = None
     dtype: str = "float32"
     max_length: int | None = None
+    ignore: Sequence[str] | None = None
+    """Tensors of the file that may be there for other purposes."""
 
 
 def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assembled:
@@ -112,7 +114,7 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assemb
         parts = {key: p.part for key, p in placed.items() if p.folder == place}
         own = {path: s for path, s in shapes.items() if path.partition("/")[0] in parts}
         files = TensorFiles(home if place is None else place)
-        params |= load(files, parts, own, whole=whole if place is None else None, say=log.info)
+        params |= load(files, parts, own, whole=whole if place is None else None, ignore=wishes.ignore or (), say=log.info)
     variables: dict[str, Any] = {"params": params}
     if windows is not None:
         last = isinstance(heads[-1].part.module, Unit) if heads else False
@@ -141,7 +143,14 @@ def _images(home: Path, config: Mapping[str, Any], whole: Port, wishes: Wishes, 
     model = Pooled(whole.encoder.module.clone(dtype=wishes.dtype), pooling.module)
     preprocess = read_image_preprocess(home, kind=config["model_type"], size=_image_size(home, config))
     shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
-    params = load(TensorFiles(home), {"encoder": whole.encoder, "pooling": pooling}, shapes, whole=whole, say=log.info)
+    params = load(
+        TensorFiles(home),
+        {"encoder": whole.encoder, "pooling": pooling},
+        shapes,
+        whole=whole,
+        ignore=wishes.ignore or (),
+        say=log.info,
+    )
     return Assembled(model, {"params": params}, preprocess, settings)
 
 
@@ -167,7 +176,9 @@ def _towers(home: Path, config: Mapping[str, Any], whole: Towers, wishes: Wishes
     shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
     parts = {f"{key}/{name}": getattr(t, name) for key, t in towers.items() for name in ("encoder", "pooling")}
     scale = {"logit_scale": whole.scale} | ({} if whole.bias is None else {"logit_bias": whole.bias})
-    params = load(TensorFiles(home), {**parts, "": Part(None, scale)}, shapes, whole=whole, say=log.info)
+    params = load(
+        TensorFiles(home), {**parts, "": Part(None, scale)}, shapes, whole=whole, ignore=wishes.ignore or (), say=log.info
+    )
     return Assembled(model, {"params": params}, preprocess, settings)
 
 

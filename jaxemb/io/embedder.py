@@ -114,6 +114,7 @@ class Embedder:
         dtype: str = "float32",
         max_length: int | None = None,
         revision: str | None = None,
+        ignore: Sequence[str] | None = None,
         mesh: Mesh | None = None,
     ) -> Embedder:
         """A sentence-transformers or Hugging Face folder, or an id "org/name" of the hub, with the same vectors as there.
@@ -122,10 +123,11 @@ class Embedder:
         texts are read, around the model's own positions, `Grouped(factor=None, original=512)`, `LogitScale(of=SelfExtend(...))`,
         or `ParallelWindows()`; texts may then be as long as it reaches, or `max_length` where that is given. `pooling`: a
         mode ("mean", "cls", "lasttoken", ..., "pooler") or a `Pooling`, in the place of the folder's. `dtype`: of weights and
-        computation. `revision`: of a hub id.
+        computation. `revision`: of a hub id. `ignore`: regular expressions of tensors that are of no use here, such as those of a
+        head of one's own; others that the architecture does not know are refused.
         """
         mesh = make_mesh({"data": -1}) if mesh is None else mesh
-        wishes = Wishes(causal, extend, pooling, dtype, max_length)
+        wishes = Wishes(causal, extend, pooling, dtype, max_length, ignore)
         found = assemble(resolve(folder_or_id, revision), wishes, mesh, str(folder_or_id))
         s = found.settings
         own = {"default_prompt_name": s.default_prompt_name, "similarity_fn_name": s.similarity, "truncate_dim": s.truncate_dim}

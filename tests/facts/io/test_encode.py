@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 from pretrained import WIDTH, bert, chain, write_json
+from safetensors.numpy import load_file, save_file
 
 from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
+from jaxemb.io.tensors import WeightsError
 from jaxemb.pooling.concat import of_modes
 from jaxemb.pooling.late_interaction import LateInteraction
 from jaxemb.preprocess.base import DataError
@@ -283,3 +285,12 @@ def test_rows_that_are_no_text(model):
         model.encode(["a", None])
     with pytest.raises(DataError, match="row 2 has half of a surrogate pair"):
         model.encode(["a", "b", "\ud83d"])
+
+
+def test_a_head_of_ones_own_is_refused_unless_it_is_named(tmp_path):
+    """What an architecture does not know may be a part of it that would be missing: it is told, and left out when asked to."""
+    at = bert(tmp_path)
+    save_file(load_file(at / "model.safetensors") | {"my_head.weight": np.ones((3, WIDTH), np.float32)}, at / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"unexpected(.|\n)*my_head\.weight(.|\n)*`ignore`"):
+        Embedder.from_pretrained(at, mesh=one())
+    assert Embedder.from_pretrained(at, mesh=one(), ignore=("^my_head",)).encode("the cat").shape == (WIDTH,)
