@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -143,12 +143,16 @@ def _trained(
 
 
 def _read_with(experiment: Any) -> dict[str, Any]:
-    """How inputs are read, where they are texts: how many tokens of them, with which prompts."""
+    """In what is computed, and of texts how many tokens are read, with which prompts."""
+    dtype = getattr(getattr(getattr(experiment, "objective", None), "encoder", None), "dtype", None)
+    found = {} if dtype is None else {"dtype": str(dtype)}
     spec = experiment.data.spec
-    if "tokens" not in spec:
-        return {}
+    towers = [spec, *(tower for tower in spec.values() if isinstance(tower, Mapping))]
+    lengths = [tower["tokens"].shape[0] for tower in towers if "tokens" in tower]
+    if not lengths:
+        return found
     prompts = getattr(experiment.data.preprocess, "prompts", {})
-    return {"max_length": spec["tokens"].shape[0]} | ({"prompts": dict(prompts)} if prompts else {})
+    return found | {"max_length": max(lengths)} | ({"prompts": dict(prompts)} if prompts else {})
 
 
 def _judge(folder: Run, experiment: Any, weights: str, say: Callable[[str], None]) -> tuple[Callable, int, str]:

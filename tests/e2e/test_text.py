@@ -193,7 +193,8 @@ def test_a_run_of_texts_is_judged_on_texts_that_it_never_knew(run, model, tmp_pa
     a, b = (model.encode(texts) for texts in (["the cat", "the cat", "the mat and the mat"], ["a cat", "the dog sat", "a dog"]))
     assert found["pearson"] == pytest.approx(np.corrcoef([5, 2, 1], np.diag(model.similarity(a, b)))[0, 1], abs=1e-5)
     (file,) = (run / "evals").glob("sts@10-*.json")
-    assert json.loads(file.read_text())["conditions"]["max_length"] == 32
+    conditions = json.loads(file.read_text())["conditions"]
+    assert (conditions["max_length"], conditions["dtype"]) == (32, "float32") and "ranks" in conditions["ties"]
 
 
 def test_the_doctor_examines_a_run_on_texts_of_the_users_own(run, tmp_path, capsys):
