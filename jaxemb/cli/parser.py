@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxemb.cli import verbs as run
+from jaxemb.cli.doctor import doctor
 from jaxemb.cli.encode import encode
 
 OVERVIEW = """\
@@ -174,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
     settable(p)
 
-    p = verb("doctor", run.doctor, "Say why a run is no better than random, and what to try.", DOCTOR, computes=True)
+    p = verb("doctor", doctor, "Say why a run is no better than random, and what to try.", DOCTOR, computes=True)
     p.add_argument("run", metavar="RUN[@STEP]|FOLDER", help="a run and which checkpoint (the newest), or a pretrained folder")
     p.add_argument("--samples", type=int, default=512, metavar="N", help="examples to look at (512)")
     p.add_argument("--texts", metavar="FILE", help="a text file, a text a line: what the model is used for")
