@@ -2,6 +2,8 @@
 
     python -m experiments.long_context.measure minilm --essays wikitext2_valid.txt --out results/long_context.csv
     python -m experiments.long_context.measure rotary runs/long_rotary runs/long_rotary-seed1 ... --out results/long_context.csv
+    python -m experiments.long_context.measure learned runs/long_learned --out results/long_context.csv
+    python -m experiments.long_context.measure tuned runs/long_tuned_interpolate --out results/long_context.csv
     python -m experiments.long_context.measure show --out results/long_context.csv       # table, and the figure beside it
 
 Figures are added to the table as they come; those that are there already are not computed again.
@@ -25,7 +27,7 @@ from jaxemb.data.haystack import Haystack, first, needle, order, passkey
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.windows import Windowed
 from jaxemb.nn.extend import extended
-from jaxemb.posemb import NTK, DynamicNTK, Grouped, Interpolated, LogitScale, Recurrent, SelfExtend, YaRN
+from jaxemb.posemb import NTK, DynamicNTK, Extended, Grouped, Interpolated, Learned, LogitScale, Recurrent, SelfExtend, YaRN
 from jaxemb.preprocess.hf_text import PretrainedText
 from jaxemb.preprocess.windows import ParallelWindows
 from jaxemb.run.environment import environment
@@ -36,9 +38,9 @@ GROUP_WINDOW = {2: (3, 1 / 2), 4: (5, 1 / 4), 8: (9, 1 / 8), 16: (17, 1 / 16)}
 """g, and w as a share of the training length; likewise."""
 PLAN = {  # length: (documents and queries, seeds)
     "minilm": {256: (10, 3), 512: (10, 3), 1024: (10, 3), 2048: (10, 1), 4096: (10, 1), 8192: (10, 1)},
-    "rotary": {64: (20, 1), 128: (20, 1), 256: (20, 1), 512: (20, 1), 1024: (20, 1)},
+    "small": {64: (20, 1), 128: (20, 1), 256: (20, 1), 512: (20, 1), 1024: (20, 1)},
 }
-"""Of the rotary encoder the seeds are those of its training."""
+"""Of the small encoders the seeds are those of training."""
 COLUMNS = ("model", "task", "strategy", "length", "tokens", "mean", "std", "values", "seeds", "candidates", "seconds")
 Strategy = Callable[[], Embedder]
 
@@ -57,21 +59,46 @@ def minilm() -> dict[str, Strategy]:
     ways = {
         "parallel windows, mean": ParallelWindows(original=512),
         "parallel windows, max": ParallelWindows(original=512, reduce="max"),
-        "grouped": Grouped(factor=None, original=512),
-        "recurrent": Recurrent(original=512),
-        "interpolated": Interpolated(factor=None, original=512),
+        **of_table(512),
     }
     found: dict[str, Strategy] = {"truncation": functools.partial(read, max_length=512)}
     return found | {name: functools.partial(read, extend=way) for name, way in ways.items()}
 
 
-def rotary(run: str, factor: int) -> dict[str, Strategy]:
-    """A trained encoder of `rotary.py`."""
-    trained = Embedder.from_run(run, say=lambda text: None)
+def small(run: str, factor: int) -> dict[str, Strategy]:
+    """A trained encoder of `rotary.py`, rotary, with a table, or with a table that was grown and tuned."""
+    trained: Any = Embedder.from_run(run, say=lambda text: None)
+    pos = trained.model.encoder.pos
+
+    def made(extend: Any = None, windows: Windowed | None = None, length: int = 2**20) -> Embedder:
+        encoder = trained.model.encoder if extend is None else extended(trained.model.encoder, extend)
+        preprocess = PretrainedText(length=length, learned=trained.preprocess.learned)
+        return Embedder(trained.model.clone(encoder=encoder), trained.variables, preprocess, windows=windows)
+
+    if isinstance(pos, Extended):
+        return {f"tuned, {pos.how}": made}
+    found: dict[str, Strategy] = {"truncation": functools.partial(made, length=WINDOW)}
+    for reduce in ("mean", "max"):
+        windows = Windowed(ParallelWindows(reduce=reduce))
+        found[f"parallel windows, {reduce}"] = functools.partial(made, windows=windows, length=WINDOW)
+    ways = of_table(WINDOW) if isinstance(pos, Learned) else of_rotary(factor)
+    return found | {name: functools.partial(made, way) for name, way in ways.items()}
+
+
+def of_table(window: int) -> dict[str, Any]:
+    """What a learned table takes; the factor is that of each text."""
+    return {
+        "grouped": Grouped(factor=None, original=window),
+        "recurrent": Recurrent(original=window),
+        "interpolated": Interpolated(factor=None, original=window),
+    }
+
+
+def of_rotary(factor: int) -> dict[str, Any]:
+    """What rotary positions take, for texts that are `factor` times as long as in training; None: nothing is done."""
     g, share = GROUP_WINDOW.get(factor, (2, 1.0))
-    own = SelfExtend(group=g, window=int(share * WINDOW), original=WINDOW)
-    ntk = NTK(lam=LAMBDA.get(factor, 1.0))
-    ways = {
+    own, ntk = SelfExtend(group=g, window=int(share * WINDOW), original=WINDOW), NTK(lam=LAMBDA.get(factor, 1.0))
+    return {
         "as it is": None,
         "interpolated": Interpolated(factor=factor),
         "NTK": ntk,
@@ -83,17 +110,6 @@ def rotary(run: str, factor: int) -> dict[str, Strategy]:
         "grouped": Grouped(factor=factor),
         "recurrent": Recurrent(original=WINDOW),
     }
-
-    def made(extend: Any = None, windows: Windowed | None = None, length: int = 2**20) -> Embedder:
-        encoder = trained.model.encoder if extend is None else extended(trained.model.encoder, extend)
-        preprocess = PretrainedText(length=length, learned=trained.preprocess.learned)
-        return Embedder(trained.model.clone(encoder=encoder), trained.variables, preprocess, windows=windows)
-
-    found: dict[str, Strategy] = {"truncation": functools.partial(made, length=WINDOW)}
-    for reduce in ("mean", "max"):
-        windows = Windowed(ParallelWindows(reduce=reduce))
-        found[f"parallel windows, {reduce}"] = functools.partial(made, windows=windows, length=WINDOW)
-    return found | {name: functools.partial(made, way) for name, way in ways.items()}
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------------------
@@ -108,6 +124,7 @@ def accuracy(model: Embedder, hay: Haystack) -> float:
 def measured(
     table: Table,
     name: str,
+    plan: dict[int, tuple[int, int]],
     strategies: Callable[[int, int], dict[str, Strategy]],
     tasks: dict[str, Callable[..., Haystack]],
     lengths: Iterable[int],
@@ -117,7 +134,7 @@ def measured(
     """All strategies at all lengths. `strategies(model, length)`: those of a trained model; one is enough where texts are as short
     as in training, where all are alike."""
     for length in lengths:
-        count, seeds = PLAN[name][length]
+        count, seeds = plan[length]
         for task, make in tasks.items():
             short = length <= window
             for strategy in ["truncation"] if short else strategies(0, length):
@@ -125,7 +142,7 @@ def measured(
                     continue
                 began, values, tokens = time.perf_counter(), [], []
                 for seed in range(max(seeds, models)):
-                    model = strategies(seed if models > 1 else 0, length)[strategy]()
+                    model: Any = strategies(seed if models > 1 else 0, length)[strategy]()
                     hay = make(length, seed=seed, queries=count, documents=count)
                     tokens.append(float(np.mean(model.preprocess.cut(hay.documents).lengths)))
                     values.append(accuracy(model, hay))
@@ -219,7 +236,7 @@ def show(table: Table) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("minilm", "rotary", "show"))
+    parser.add_argument("what", choices=("minilm", "rotary", "learned", "tuned", "show"))
     parser.add_argument("runs", nargs="*", help="of rotary.py, one a seed")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--essays", type=Path, help="the text that needles are hidden in; sentences are drawn where it is left out")
@@ -232,11 +249,15 @@ def main() -> None:
     text = None if args.essays is None else args.essays.read_text(encoding="utf-8").replace("<unk>", "").replace(" @-@ ", "-")
     tasks = {"passkey": passkey, "order": order, "needle": functools.partial(needle, text=text)}
     tasks = {name: tasks[name] for name in args.tasks}
-    lengths = args.lengths or list(PLAN[args.what])
+    plan = PLAN["minilm" if args.what == "minilm" else "small"]
+    lengths = args.lengths or list(plan)
     if args.what == "minilm":
         ways = minilm()
-        return measured(table, "minilm", lambda seed, length: ways, tasks, lengths, 512, 1)
-    return measured(table, "rotary", lambda i, n: rotary(args.runs[i], n // WINDOW), tasks, lengths, WINDOW, len(args.runs))
+        return measured(table, "minilm", plan, lambda seed, length: ways, tasks, lengths, 512, 1)
+    model = "rotary" if args.what == "rotary" else "learned"
+    # Runs that were tuned read texts as short as in training as they did before.
+    lengths = [n for n in lengths if n > WINDOW] if args.what == "tuned" else lengths
+    return measured(table, model, plan, lambda i, n: small(args.runs[i], n // WINDOW), tasks, lengths, WINDOW, len(args.runs))
 
 
 if __name__ == "__main__":
