@@ -210,8 +210,14 @@ def show(table: Table) -> None:
     from jaxemb.log.plot import pyplot, save
 
     groups = list(dict.fromkeys((r["model"], r["task"]) for r in table.rows))
-    figure, axes = pyplot().subplots(1, len(groups), figsize=(4.6 * len(groups), 4.4), layout="constrained", squeeze=False)
-    for axis, (model, task) in zip(axes[0], groups, strict=True):
+    every = list(dict.fromkeys(r["strategy"] for r in table.rows))
+    plot = pyplot()
+    colours = dict(zip(every, plot.get_cmap("tab20").colors, strict=False))
+    figure, axes = plot.subplots(-(-len(groups) // 3), 3, figsize=(12, 7.6), layout="constrained", squeeze=False)
+    drawn: dict[str, Any] = {}
+    for axis in axes.flat[len(groups) :]:
+        axis.axis("off")
+    for axis, (model, task) in zip(axes.flat, groups, strict=False):
         rows = [r for r in table.rows if (r["model"], r["task"]) == (model, task)]
         lengths = sorted({int(r["length"]) for r in rows})
         means = {(r["strategy"], int(r["length"])): r for r in rows}
@@ -222,15 +228,13 @@ def show(table: Table) -> None:
             cells = [means.get(("truncation" if n in alike else strategy, n)) for n in lengths]
             print(f"| {strategy} | {' | '.join(map(shown, cells))} |")
             xs = [(n, float(c["mean"])) for n, c in zip(lengths, cells, strict=True) if c]
-            axis.plot(
-                *zip(*xs, strict=True), marker="o", ms=3, lw=1.2, ls="--" if strategy == "truncation" else "-", label=strategy
-            )
-        axis.set(xscale="log", xticks=lengths, title=f"{model}, {task}", xlabel="tokens of a document", ylim=(-0.03, 1.03))
+            look = {"ls": "--", "color": "0.3"} if strategy == "truncation" else {"color": colours[strategy]}
+            drawn[strategy] = axis.plot(*zip(*xs, strict=True), marker="o", ms=3, lw=1.4, **look)[0]
+        axis.set(xscale="log", title=f"{model}, {task}", xlabel="tokens of a document", ylim=(-0.03, 1.03), ylabel="Acc@1")
         axis.set_xticks(lengths, [str(n) for n in lengths])
         axis.minorticks_off()
         axis.axhline(1 / int(rows[0]["candidates"]), color="0.8", lw=0.8)
-        axis.legend(fontsize=7, frameon=False)
-    axes[0][0].set_ylabel("Acc@1")
+    figure.legend(drawn.values(), drawn, loc="outside right center", frameon=False, fontsize=9)
     save(figure, table.file.with_suffix(".png"))
 
 
