@@ -61,13 +61,13 @@ class Extended(PosEmb):
             raise ConfigError(f"Extended is for sequences, it was given positions of {pos.shape[-1]} numbers")
         if grid is not None and grid[0] > total:
             raise ConfigError(f"Extended has {self.original} x {self.factor} = {total} rows, the input has {grid[0]} positions")
+        if places.allow.valid is not None:  # padding could be beyond all rows: at -1 in RoBERTa, or times the factor
+            pos = jnp.where(places.allow.valid[..., None], pos, 0)
         if places.train and self.skip and (grid is not None or places.allow.segments is not None):
             return pos + self._moves(places, total - (0 if grid is None else grid[0]) + 1)
         if self.how != "interpolate":
             return pos
         if own_length(places):
-            if places.allow.valid is not None:  # padding, times the factor, could be beyond all rows
-                pos = jnp.where(places.allow.valid[..., None], pos, 0)
             return jnp.where(extent(places.pos, places.allow) <= self.original, pos * self.factor, pos)
         return pos * self.factor if grid is not None and grid[0] <= self.original else pos
 

@@ -104,6 +104,17 @@ def test_texts_packed_into_one_row_are_short_each_on_its_own():
     np.testing.assert_array_equal(where[..., 0], [range(6), [0, 3, 6, 9, 12, 0]])  # padding: at 0
 
 
+def test_padding_has_a_row_wherever_it_stands(key):
+    """RoBERTa counts it as -1, where no row is: what it would add is no number, and that spreads."""
+    pos = jnp.asarray(np.array([[[0], [1], [-1]]], np.int32))
+    places = Places(pos, grid=(3,), allow=Allow(jnp.asarray(np.array([[True, True, False]]))))
+    for posemb in (Extended(original=5), Extended(original=5, how="recurrent")):
+        assert apply(posemb, {}, places, method="locate").min() == 0
+        train = Places(pos, grid=(3,), allow=places.allow, train=True)
+        moved = apply(posemb, {}, train, method="locate", rngs={"dropout": key})
+        assert moved.min() >= 0 and moved.max() < 10
+
+
 def test_texts_packed_into_one_row_are_moved_each_on_its_own(key):
     many = Allow(segments=jnp.broadcast_to(PACKED.segments, (300, 11)))
     at = Places(TWO, allow=many, rows=300, train=True)
