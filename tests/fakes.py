@@ -50,3 +50,11 @@ def write_collection(folder, documents, queries, qrels, split="test"):
     (folder / "qrels").mkdir(exist_ok=True)
     (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{qrels}")
     return str(folder)
+
+
+class Angles:
+    """A text "30 2" is the vector of length 2 at 30 degrees."""
+
+    def encode_texts(self, texts, *, role, prompt):
+        angle, length = np.array([[float(x) for x in text.split()] for text in texts]).T
+        return (length[:, None] * np.stack([np.cos(np.radians(angle)), np.sin(np.radians(angle))], 1)).astype(np.float32)

@@ -44,9 +44,12 @@ def test_equal_documents_score_the_same_and_the_higher_id_comes_first(tmp_path):
 
 
 def test_the_document_of_the_own_id_may_be_hidden(tmp_path):
-    path = write_collection(tmp_path, {"1": "wing", "2": "wing cell"}, {"1": "wing"}, "1\t2\t1\n")
+    """It takes no place of the k best: where it is the nearest, the next k are all looked at."""
+    documents = {"1": "wing", "2": "wing cell", "3": "wing cell cell"}
+    path = write_collection(tmp_path, documents, {"1": "wing"}, "1\t2\t1\n1\t3\t1\n")
     got = {own: Retrieval(path=path, at=(1, 2), own_id=own).run(Words(), DATA) for own in (True, False)}
-    assert [got[own]["mrr@2"] for own in (True, False)] == [0.5, 1.0] and got[False]["recall@1"] == 1
+    assert [got[own]["mrr@2"] for own in (True, False)] == [0.5, 1.0]
+    assert [got[False][f"recall@{k}"] for k in (1, 2)] == [0.5, 1.0] and got[False]["precision@2"] == 1
 
 
 def test_blocks_of_queries_change_nothing(path, monkeypatch):
