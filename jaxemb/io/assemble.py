@@ -223,7 +223,7 @@ def _beyond(wishes: Wishes, whole: Port, model: Pooled) -> tuple[Windowed | None
         return Windowed(extend, normalize), extend.original if asked is None else asked
     if extend is None:
         return None, asked
-    extended(whole.encoder.module, extend)  # refused before anything is read
+    extended(whole.encoder.module, extend, whole.window)  # refused before anything is read
     reach = extend.reach(whole.window)
     if asked is not None and reach is not None and asked > reach:
         raise ConfigError(f"max_length={asked}: with extend={type(extend).__name__} this model takes 1 to {reach} tokens")

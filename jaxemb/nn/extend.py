@@ -24,7 +24,7 @@ TABLE = ("Interpolated", "Grouped", "Recurrent", "Extended", "LogitScale", WINDO
 ROTARY = ("Interpolated", "NTK", "DynamicNTK", "YaRN", "SelfExtend", "Grouped", "Recurrent", "LogitScale", WINDOWS)
 
 
-def extended(encoder: Encoder, extend: Any) -> Transformer:
+def extended(encoder: Encoder, extend: Any, window: int | None = None) -> Transformer:
     """The encoder with `extend` around its positions: what `extend` wraps is replaced by the encoder's own embedding.
 
         extended(bert, Grouped(factor=None, original=512))           learned positions: a factor for each text, from its own length
@@ -32,6 +32,9 @@ def extended(encoder: Encoder, extend: Any) -> Transformer:
 
     Where blocks have positions of their own, each of these is wrapped, but in blocks of local attention, where no distance is
     longer than in training. Wrappers have no parameters, so those of the encoder fit; `Extended` has, see `extended_variables`.
+
+    `window`: positions that the encoder reads as they are (of a learned table its rows, whatever is given here). An `original` below
+    them is refused: texts would be changed, or cut off, that the encoder reads without any extension.
     """
     if not isinstance(encoder, Transformer):
         raise ConfigError(
@@ -40,13 +43,13 @@ def extended(encoder: Encoder, extend: Any) -> Transformer:
     if not isinstance(extend, _Wrapper | Extended):
         raise ConfigError(f"extend={type(extend).__name__} is no extension; valid: {', '.join(sorted({*TABLE, *ROTARY}))}")
     own = [b.attention.pos for b in encoder.blocks]
-    blocks = tuple(_extended_block(b, extend) for b in encoder.blocks)
+    blocks = tuple(_extended_block(b, extend, window) for b in encoder.blocks)
     if isinstance(encoder.pos, NoPos):
         if blocks == encoder.blocks:
             what = "local attention" if any(p is not None for p in own) else "positions that nothing tells"
             raise ConfigError(f"extend={type(extend).__name__} would change nothing in an encoder with {what}; it takes: {WINDOWS}")
         return encoder.clone(blocks=blocks)
-    return encoder.clone(pos=_around(extend, encoder.pos), blocks=blocks)
+    return encoder.clone(pos=_around(extend, encoder.pos, window), blocks=blocks)
 
 
 def extended_variables(extend: Any, variables: Mapping[str, Any], path: tuple[str, ...] = ("encoder",)) -> dict[str, Any]:
@@ -63,32 +66,40 @@ def extended_variables(extend: Any, variables: Mapping[str, Any], path: tuple[st
     return {**variables, "params": params, "constants": constants}
 
 
-def _extended_block(block: Block, extend: PosEmb) -> Block:
+def _extended_block(block: Block, extend: PosEmb, window: int | None) -> Block:
     attention = block.attention
     if attention.pos is None or isinstance(attention.pos, NoPos) or attention.window is not None:
         return block
-    return block.clone(attention=attention.clone(pos=_around(extend, attention.pos)))
+    return block.clone(attention=attention.clone(pos=_around(extend, attention.pos, window)))
 
 
-def _around(extend: PosEmb, own: PosEmb) -> PosEmb:
+def _around(extend: PosEmb, own: PosEmb, window: int | None) -> PosEmb:
     """`extend` around the positions of a model; refused where it does not fit, with what does."""
     try:
-        return _wrapped(extend, own)
+        return _wrapped(extend, own, rows(own) if isinstance(own, Learned) else window)
     except ConfigError as e:
         raise ConfigError(f"{e}; the positions of this model are {_takes(own)}") from e
 
 
-def _wrapped(extend: PosEmb, own: PosEmb) -> PosEmb:
+def _wrapped(extend: PosEmb, own: PosEmb, window: int | None) -> PosEmb:
     if isinstance(extend, Extended):
         if not isinstance(own, Learned) or rows(own) != extend.original:
             raise ConfigError(f"Extended(original={extend.original}) grows a learned table of so many rows")
         return extend
     assert isinstance(extend, _Wrapper)
-    of = _wrapped(extend.of, own) if isinstance(extend.of, _Wrapper | Extended) else own
+    of = _wrapped(extend.of, own, window) if isinstance(extend.of, _Wrapper | Extended) else own
     around = extend.clone(of=of, name=None)  # without the name that it got inside another wrapper: all are named anew
-    original = getattr(extend, "original", None)
-    if isinstance(own, Learned) and isinstance(original, int) and original > rows(own):
-        raise ConfigError(f"{type(extend).__name__}.original={original} is more than the {rows(own)} rows of the table")
+    name, original = type(extend).__name__, getattr(extend, "original", None)
+    original = original[0] if isinstance(original, tuple) else original
+    if original is None or window is None:
+        return around
+    if isinstance(own, Learned) and original > window:
+        raise ConfigError(f"{name}.original={original} is more than the {window} rows of the table")
+    if original < window:
+        raise ConfigError(
+            f"{name}.original={original} is less than the {window} positions that the model reads without it: it would change or "
+            f"cut off texts that need no extension; write {name}(original={window})"
+        )
     return around
 
 

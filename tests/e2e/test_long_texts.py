@@ -9,6 +9,7 @@ import pytest
 from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
 from jaxemb.posemb.extended import Extended
+from jaxemb.posemb.rescale import YaRN
 from jaxemb.posemb.reuse import Grouped
 from jaxemb.posemb.self_extend import SelfExtend
 from jaxemb.preprocess.windows import ParallelWindows
@@ -65,3 +66,13 @@ def test_what_the_model_cannot_take(folder, rows):
         opened(folder, Grouped(factor=2, original=rows), max_length=2 * rows + 1)
     with pytest.raises(ConfigError, match="max_length=.*; `extend` reads longer texts"):
         opened(folder, max_length=rows + 1)
+
+
+def test_the_window_of_a_rotary_folder_is_never_made_smaller(golden):
+    folder = golden / "hf" / "st_decoder"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    window = json.loads((folder / "config.json").read_text())["max_position_embeddings"]
+    with pytest.raises(ConfigError, match=f"YaRN.original={window - 1} is less than the {window} positions"):
+        opened(folder, YaRN(factor=4.0, original=window - 1))
+    assert opened(folder, YaRN(factor=4.0, original=window)).max_length == 4 * window

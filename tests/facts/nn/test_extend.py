@@ -184,6 +184,28 @@ def test_what_a_model_cannot_take_is_refused_with_what_it_can(model, extend, mes
         extended(model, extend)
 
 
+@pytest.mark.parametrize(
+    ("model", "extend", "window", "message"),
+    [
+        (BERT, Recurrent(original=5), None, r"Recurrent.original=5 is less than the 6 positions .*; write Recurrent\(original=6\)"),
+        (BERT, LogitScale(original=4), 9, "LogitScale.original=4 is less than the 6 positions"),  # the table, whatever is said
+        (BERT, LogitScale(of=Grouped(original=5), original=6), None, "Grouped.original=5 is less than the 6"),
+        (LLAMA, YaRN(factor=4.0), 4096, "YaRN.original=128 is less than the 4096 positions"),
+        (LLAMA, DynamicNTK(original=(128,)), 4096, "DynamicNTK.original=128 is less than the 4096 positions"),
+        (LLAMA, SelfExtend(original=512), 4096, "SelfExtend.original=512 is less than the 4096 positions"),
+        (encoder(NoPos(), Block(Attention(2, pos=Rotary()))), YaRN(), 4096, "YaRN.original=128 is less than the 4096 positions"),
+    ],
+)
+def test_no_extension_makes_the_window_of_a_model_smaller(model, extend, window, message):
+    with pytest.raises(ConfigError, match=message):
+        extended(model, extend, window)
+
+
+def test_the_window_itself_is_taken():
+    for model, extend, window in ((BERT, Recurrent(original=6), None), (LLAMA, YaRN(original=64), 64), (LLAMA, Grouped(), 64)):
+        assert type(extended(model, extend, window).pos) is type(extend)
+
+
 def test_a_model_without_the_table():
     with pytest.raises(ConfigError, match="grows the table encoder/pos/table, and the parameters have no 'encoder' there"):
         extended_variables(Extended(original=6), {"params": {}})
