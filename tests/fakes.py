@@ -55,6 +55,9 @@ def write_collection(folder, documents, queries, qrels, split="test"):
 class Angles:
     """A text "30 2" is the vector of length 2 at 30 degrees."""
 
+    def __init__(self, **own):
+        vars(self).update(own)
+
     def encode_texts(self, texts, *, role, prompt):
         angle, length = np.array([[float(x) for x in text.split()] for text in texts]).T
         return (length[:, None] * np.stack([np.cos(np.radians(angle)), np.sin(np.radians(angle))], 1)).astype(np.float32)

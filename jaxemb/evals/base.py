@@ -72,8 +72,9 @@ class Eval(abc.ABC):
     def run(self, model: Any, data: Data, *, seed: int = 0) -> dict[str, float]:
         """The figures by name, e.g. {"top1": 0.41}. `data` is never None: the caller resolves the default."""
 
-    def conditions(self) -> dict[str, Any]:
-        """What a figure depends on beside the fields, such as how ties are broken; it is written beside the figures."""
+    def conditions(self, model: Any = None) -> dict[str, Any]:
+        """What a figure depends on beside the fields, such as how ties are broken; it is written beside the figures.
+        `model`: the one that was measured, where it has ways of its own, such as a similarity."""
         return {}
 
 

@@ -57,7 +57,7 @@ class LongEmbed(Eval):
             found |= figures | {task: float(np.mean(list(figures.values())))}
         return found | ({"average": float(np.mean([found[t] for t in TASKS]))} if set(TASKS) <= set(self.tasks) else {})
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self, model: Any = None) -> dict[str, Any]:
         return {"ties": TIES}
 
 

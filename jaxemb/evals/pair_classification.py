@@ -11,8 +11,9 @@ from jaxemb.config import choices
 from jaxemb.data.base import Data, DataError
 from jaxemb.evals.base import Eval
 from jaxemb.evals.sts import read_pairs
-from jaxemb.evals.texts import SIMILARITIES, Model, compared, embed
+from jaxemb.evals.texts import Model, embed, pairwise, similarity_of
 from jaxemb.metrics import pairs
+from jaxemb.ops.closeness import SIMILARITIES
 
 COLUMNS = ("sentence1", "sentence2", "label")
 
@@ -27,14 +28,14 @@ class PairClassification(Eval):
     columns: tuple[str, str, str] | None = None
     """Two texts and the label, by the header of the file. None: a CSV or TSV without a header has them first, in this order; JSON
     lines name them "sentence1", "sentence2" and "label"."""
-    similarity: str = "cosine"
-    """"cosine" or "dot"."""
+    similarity: str | None = None
+    """"cosine", "dot", "euclidean" or "manhattan"; None: the model's own, the cosine where it has none."""
     prompt: str | None = None
     """Before each text; None: the model's own default prompt, "": none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choices(self, similarity=SIMILARITIES)
+        choices(self, similarity=(None, *SIMILARITIES))
 
     def run(self, model: Model, data: Data | None, *, seed: int = 0) -> dict[str, float]:
         first, second, given = read_pairs(self.path, self.columns, COLUMNS)
@@ -43,8 +44,8 @@ class PairClassification(Eval):
             raise DataError(f"{self.path}: labels are 0 or 1, not {wrong[0]:g}")
         if labels.all() or not labels.any():
             raise DataError(f"{self.path}: all {len(labels)} pairs have the label {labels[0]}: there is nothing to tell apart")
-        a, b = np.split(compared(embed(model, data, [*first, *second], prompt=self.prompt), self.similarity).astype(np.float64), 2)
-        scores = (a * b).sum(1)
+        a, b = np.split(embed(model, data, [*first, *second], prompt=self.prompt), 2)
+        scores = pairwise(a, b, similarity_of(model, self.similarity))
         accuracy, f1 = pairs.best_accuracy(scores, labels), pairs.best_f1(scores, labels)
         return {
             "ap": pairs.average_precision(scores, labels),
@@ -58,5 +59,5 @@ class PairClassification(Eval):
             "pairs": float(len(labels)),
         }
 
-    def conditions(self) -> dict[str, Any]:
-        return {"ties": "equal scores stand on one side of a cut"}
+    def conditions(self, model: Any = None) -> dict[str, Any]:
+        return {"similarity": similarity_of(model, self.similarity), "ties": "equal scores stand on one side of a cut"}

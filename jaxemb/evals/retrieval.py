@@ -13,9 +13,10 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.data.base import Data
 from jaxemb.data.beir import Collection, read_beir
 from jaxemb.evals.base import Eval
-from jaxemb.evals.texts import SIMILARITIES, Model, compared, embed
+from jaxemb.evals.texts import Model, compared, embed, similarity_of
 from jaxemb.metrics import ranking
 from jaxemb.metrics.ranking import ABSENT, GAINS, UNJUDGED, Ranking
+from jaxemb.ops.closeness import SIMILARITIES, all_pairs
 from jaxemb.ops.topk import largest
 from jaxemb.types import Paper
 
@@ -43,8 +44,8 @@ class Retrieval(Eval):
     """Numbers of documents to look at."""
     gain: str = "linear"
     """Of a grade in nDCG: "linear" as in trec_eval, or "exponential", 2^grade - 1."""
-    similarity: str = "cosine"
-    """"cosine" or "dot"."""
+    similarity: str | None = None
+    """"cosine", "dot", "euclidean" or "manhattan"; None: the model's own, the cosine where it has none."""
     own_id: bool = True
     """Whether a query may find the document of its own id. Where queries are documents (Quora, ArguAna), set it to false."""
     query_prompt: str | None = None
@@ -53,7 +54,7 @@ class Retrieval(Eval):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choices(self, gain=GAINS, similarity=SIMILARITIES)
+        choices(self, gain=GAINS, similarity=(None, *SIMILARITIES))
         if not self.at or min(self.at) < 1:
             raise ConfigError(f"Retrieval.at={self.at}: numbers of documents of at least 1")
 
@@ -61,7 +62,9 @@ class Retrieval(Eval):
         found = read_beir(self.path, self.split)
         documents = embed(model, data, found.documents, role="document", prompt=self.document_prompt)
         queries = embed(model, data, found.queries, role="query", prompt=self.query_prompt)
-        r = ranked(found, compared(queries, self.similarity), compared(documents, self.similarity), max(self.at), self.own_id)
+        kind = similarity_of(model, self.similarity)
+        queries, documents = compared(queries, kind), compared(documents, kind)
+        r = ranked(found, queries, documents, max(self.at), self.own_id, "dot" if kind == "cosine" else kind)
         figures = {}
         for k in self.at:
             figures[f"ndcg@{k}"] = ranking.ndcg(r, k, gain=self.gain)
@@ -72,14 +75,20 @@ class Retrieval(Eval):
         counts = {"queries": len(queries), "unjudged_queries": found.unjudged, "documents": len(documents)}
         return {name: float(x.mean()) for name, x in figures.items()} | {name: float(n) for name, n in counts.items()}
 
-    def conditions(self) -> dict[str, Any]:
-        return {"ties": TIES, "search": "exact, every document, float32"}
+    def conditions(self, model: Any = None) -> dict[str, Any]:
+        similarity = similarity_of(model, self.similarity)
+        return {"similarity": similarity, "ties": TIES, "search": "exact, every document, float32"}
 
 
 def ranked(
-    c: Collection, queries: Float[np.ndarray, "q d"], documents: Float[np.ndarray, "n d"], k: int, own_id: bool = True
+    c: Collection,
+    queries: Float[np.ndarray, "q d"],
+    documents: Float[np.ndarray, "n d"],
+    k: int,
+    own_id: bool = True,
+    similarity: str = "dot",
 ) -> Ranking:
-    """The grades of the k nearest documents of each query, by the product of their vectors."""
+    """The grades of the k nearest documents of each query, by a `similarity` of their vectors."""
     k, down = min(k, len(documents)), np.argsort(np.asarray(c.document_ids), kind="stable")[::-1]
     ids = [c.document_ids[i] for i in down]
     column = {name: i for i, name in enumerate(ids)}
@@ -88,7 +97,7 @@ def ranked(
     grades, judged = np.full((len(queries), k), ABSENT), np.full((len(queries), most), UNJUDGED)
     first = {text: i for i, text in reversed([*enumerate(c.documents)])}
     copies = np.array([first[c.documents[i]] for i in down])
-    for row, columns in enumerate(nearest(queries, documents, copies, same, k)):
+    for row, columns in enumerate(nearest(queries, documents, copies, same, k, similarity)):
         mine = c.judgements[c.query_ids[row]]
         grades[row, : len(columns)] = [mine.get(ids[i], UNJUDGED) for i in columns]
         judged[row, : len(mine)] = list(mine.values())
@@ -101,6 +110,7 @@ def nearest(
     copies: Int[np.ndarray, " n"],
     same: Int[np.ndarray, " q"],
     k: int,
+    similarity: str = "dot",
 ) -> Iterator[Int[np.ndarray, " _"]]:
     """The columns of each query's k best documents, best first, in blocks of queries. A column is the vector `documents[copies]`;
     the first comes first where scores are equal, which those of one vector are to the last bit. A query does not find the column
@@ -109,7 +119,7 @@ def nearest(
     vectors, place = documents[used], place.reshape(-1)
     size = max(BLOCK // len(copies), 1)
     for start in range(0, len(queries), size):
-        scores = (queries[start : start + size] @ vectors.T)[:, place]
+        scores = all_pairs(queries[start : start + size], vectors, similarity)[:, place]
         hidden = same[start : start + size]
         scores[np.flatnonzero(hidden >= 0), hidden[hidden >= 0]] = -np.inf
         for columns, own in zip(largest(scores, k), hidden, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxemb.data.base import Data, DataError
 from jaxemb.data.records import number_of, read_rows, text_of
 from jaxemb.evals.base import Eval
-from jaxemb.evals.texts import Model, compared, embed
+from jaxemb.evals.texts import Model, embed, pairwise
 from jaxemb.metrics.correlation import pearson, spearman
 from jaxemb.types import Paper
 
@@ -36,15 +36,14 @@ class STS(Eval):
 
     def run(self, model: Model, data: Data | None, *, seed: int = 0) -> dict[str, float]:
         first, second, gold = read_pairs(self.path, self.columns, COLUMNS)
-        z = embed(model, data, [*first, *second], prompt=self.prompt)
+        a, b = np.split(embed(model, data, [*first, *second], prompt=self.prompt), 2)
         figures = {}
         for name, similarity in (("", "cosine"), ("dot_", "dot")):
-            a, b = np.split(compared(z, similarity).astype(np.float64), 2)
-            scores = (a * b).sum(1)
+            scores = pairwise(a, b, similarity)
             figures |= {f"{name}spearman": known(spearman(gold, scores)), f"{name}pearson": known(pearson(gold, scores))}
         return figures | {"pairs": float(len(gold))}
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self, model: Any = None) -> dict[str, Any]:
         return {"ties": "ranks are shared: the mean of their places"}
 
 

@@ -13,11 +13,11 @@ from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
 from jaxemb.evals.accuracy import finite
 from jaxemb.evals.base import Encodes
+from jaxemb.ops.closeness import row_by_row
 from jaxemb.ops.similarity import unit
 
 PIECE = 1024
 """Texts preprocessed at a time."""
-SIMILARITIES = ("cosine", "dot")
 
 
 @runtime_checkable
@@ -72,6 +72,18 @@ def _preprocessing(preprocess: Any, role: str | None, prompt: str | None) -> Cal
     return lambda texts: preprocess(preprocess.prompted(texts, prompt) if prompt else texts, role or "document")
 
 
+def similarity_of(model: Any, asked: str | None) -> str:
+    """What is asked for; None: the model's own `similarity_fn_name`, the cosine where it has none."""
+    return asked or getattr(model, "similarity_fn_name", None) or "cosine"
+
+
+def pairwise(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"], similarity: str) -> Float[np.ndarray, " n"]:
+    """The similarity of the first row of each, of the second, and so on; products are summed in float64."""
+    if similarity not in ("cosine", "dot"):
+        return row_by_row(a, b, similarity).astype(np.float64)
+    return np.multiply(*(compared(z, similarity).astype(np.float64) for z in (a, b))).sum(1)
+
+
 def compared(z: Float[np.ndarray, "n d"], similarity: str) -> Float[np.ndarray, "n d"]:
-    """Vectors whose products are the similarities."""
+    """Vectors whose products are the similarities, where these are cosines or products."""
     return unit(z) if similarity == "cosine" else z

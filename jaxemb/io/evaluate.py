@@ -88,7 +88,7 @@ def _pretrained(model: Where, names: Sequence[str] | None, changes: Sequence[str
             "figures": evals[name].run(text_model, None),
             "evaluation": to_json(evals[name]),
             "model": str(model),
-            "conditions": evals[name].conditions() | text_model.notes,
+            "conditions": evals[name].conditions(text_model) | text_model.notes,
             "changes": list(changes),
             "seed": 0,
             **where,

@@ -18,6 +18,7 @@ class TextModel:
 
     def __init__(self, embedder: Embedder):
         self._embedder = embedder
+        self.similarity_fn_name = embedder.similarity_fn_name
         self.notes: dict[str, dict[str, Any]] = {}
         """By role, "query", "document" or "text": what `Embedder.encode(report=True)` says."""
 

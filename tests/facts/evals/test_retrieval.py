@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fakes import Fake, Words, write_collection
+from fakes import Angles, Fake, Words, write_collection
 
 from jaxemb.config import ConfigError
 from jaxemb.data.text import Text
@@ -64,6 +64,19 @@ def test_the_length_of_a_vector_counts_for_products_alone(tmp_path):
     assert Retrieval(path=path, at=(1,), similarity="dot").run(Words(), DATA)["mrr@1"] == 0
 
 
+def test_a_model_is_measured_with_its_own_similarity(tmp_path):
+    """From (1, 0): the nearest by angle, by product, by distance and by steps along the axes are four documents."""
+    documents = {"cosine": "0 0.1", "dot": "60 40", "euclidean": "9.46 1.217", "manhattan": "1 0.65"}
+    path = write_collection(tmp_path, documents, {"q": "0 1"}, "")
+    for name in ("cosine", "dot", "euclidean", "manhattan"):
+        (tmp_path / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\nq\t{name}\t1\n")
+        model = Angles(similarity_fn_name=name)
+        own, asked = Retrieval(path=path, at=(1,)), Retrieval(path=path, at=(1,), similarity=name)
+        assert own.run(model, DATA)["mrr@1"] == asked.run(Angles(), DATA)["mrr@1"] == 1, name
+        assert own.conditions(model)["similarity"] == name == asked.conditions()["similarity"]
+    assert own.conditions()["similarity"] == "cosine" and asked.conditions(Angles(similarity_fn_name="dot"))["similarity"] == name
+
+
 def test_a_model_of_rows_gets_those_of_the_preprocessing_in_order(path):
     """Bytes: the longest documents come first, and what comes back is in the order of the texts."""
     seen = []
@@ -82,8 +95,8 @@ def test_a_model_of_rows_gets_those_of_the_preprocessing_in_order(path):
 def test_what_is_refused(path):
     with pytest.raises(ConfigError, match="Retrieval.at=.*: numbers of documents of at least 1"):
         Retrieval(path=path, at=())
-    with pytest.raises(ConfigError, match="similarity='euclidean'"):
-        Retrieval(path=path, similarity="euclidean")
+    with pytest.raises(ConfigError, match="similarity='cosinus'"):
+        Retrieval(path=path, similarity="cosinus")
     with pytest.raises(ConfigError, match="one vector a text; the model gives arrays of shape"):
         Retrieval(path=path).run(Fake(lambda a: np.ones((len(a["tokens"]), 3, 2))), DATA)
     with pytest.raises(ConfigError, match="embeddings are not finite"):

@@ -24,6 +24,7 @@ class Stand(Embedder):
         return z, Report(len(z), 0, 9, 0, 0.0, 16, prompt or "", 0, "Mean()", "float32", z.shape[1], "float32", 1.0)
 
     prompts = {}
+    similarity_fn_name = "dot"
 
 
 @pytest.fixture
@@ -64,6 +65,7 @@ def test_the_verb_prints_the_table_of_a_run_and_writes_nothing_there(opened, mod
     assert record["retrieval"]["figures"]["ndcg@1"] == 1 and record["sts"]["figures"]["spearman"] == pytest.approx(1)
     conditions = record["retrieval"]["conditions"]
     assert "trec_eval" in conditions["ties"] and conditions["query"] | {"max_length": 16, "dtype": "float32"} == conditions["query"]
+    assert conditions["similarity"] == "dot" and record["retrieval"]["evaluation"]["similarity"] is None
     assert record["sts"]["conditions"]["text"]["rows"] == 4 and record["sts"]["versions"]["numpy"] == np.__version__
     assert [f.name for f in (tmp_path / "model").iterdir()] == ["config.json"]
 
