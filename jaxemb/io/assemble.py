@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError
 from jaxemb.files import printable
+from jaxemb.io.finishing import whole_number
 from jaxemb.io.origin import Origin
 from jaxemb.io.own import KIND, read_own
 from jaxemb.io.pretrained import CONFIG, load, parameter_shapes, read_config
@@ -71,6 +72,10 @@ class Wishes:
 
 def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assembled:
     """A sentence-transformers folder where there is a modules.json, else the architecture's own pooling; or a folder of our own."""
+    if wishes.max_length is not None:
+        whole_number("max_length", wishes.max_length)
+    if wishes.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        raise ConfigError("dtype='float64': JAX has no float64 unless it is told so, jax.config.update('jax_enable_x64', True)")
     chain = read_chain(folder) if is_chain(folder) else None
     home = folder if chain is None else chain.transformer
     config = read_config(home)

@@ -21,7 +21,7 @@ from jaxemb.config import ConfigError, suggest
 from jaxemb.io.assemble import Wishes, assemble
 from jaxemb.io.export import save_pretrained
 from jaxemb.io.feeding import Piece, Tally, ahead, ids_in_pieces, pieces
-from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress
+from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress, refuse_packed, whole_number
 from jaxemb.io.hub import resolve
 from jaxemb.io.origin import Origin
 from jaxemb.io.report import Report, brief
@@ -216,8 +216,7 @@ class Embedder:
     ) -> Any:
         began, text = time.perf_counter(), self._prompt(prompt_name, prompt)
         items, single = self._items(inputs)
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+        whole_number("batch_size", batch_size)
         choose("output_value", output_value, OUTPUTS)
         finish = Finish(precision, ranges, normalize_embeddings, self.truncate_dim if truncate_dim is None else truncate_dim)
         if single and finish.finds_ranges:
@@ -325,14 +324,21 @@ class Embedder:
 
     def similarity(self, a: Any, b: Any) -> Float[np.ndarray, "n m"]:
         """Of all pairs of rows, by `similarity_fn_name`: "cosine", "dot", "euclidean" or "manhattan" (negative: -|a - b|). With
-        ParallelWindows(reduce="max") the largest cosine of their windows."""
+        ParallelWindows(reduce="max") the largest cosine of their windows. Packed bits are refused: their bytes are no numbers."""
+        self._refuse_packed(a, b)
         if self.windows is not None and self.windows.how.reduce == "max":
             return nearest(a, b)
         return all_pairs(a, b, self.similarity_fn_name)
 
     def similarity_pairwise(self, a: Any, b: Any) -> Float[np.ndarray, " n"]:
         """Of the first row of each, of the second, and so on."""
+        self._refuse_packed(a, b)
         return row_by_row(a, b, self.similarity_fn_name)
+
+    def _refuse_packed(self, *embeddings: Any) -> None:
+        for z in embeddings:
+            if getattr(z, "dtype", None) in (np.int8, np.uint8):
+                refuse_packed(z, self.truncate_dim or self._width("encode"))
 
     def features(self, arrays: dict[str, np.ndarray], role: str = "document") -> Any:
         """The token features (see `jaxemb.types.Features`) of preprocessed arrays, as `preprocess` gives them."""

@@ -22,6 +22,8 @@ class Finish:
         choose("precision", precision, PRECISIONS)
         if ranges is not None and precision not in ("int8", "uint8"):
             raise ConfigError(f"ranges are for the precisions int8 and uint8, not {precision}")
+        if truncate is not None:
+            whole_number("truncate_dim", truncate)
         self.precision: str = precision
         self.ranges, self.normalize, self.truncate = ranges, normalize, truncate
         self.width = 0
@@ -99,6 +101,26 @@ def progress(count: int, shown: bool) -> Iterator[Callable[[int], None]]:
     with Progress() as bar:
         task = bar.add_task("encoding", total=count)
         yield lambda n: bar.advance(task, n)
+
+
+def whole_number(name: str, given: Any) -> None:
+    """Refuses what is no number of things, of which there is at least one."""
+    if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        raise ConfigError(f"{name} is a whole number, not {given!r}")
+    if given < 1:
+        raise ConfigError(f"{name} must be at least 1, not {given}")
+
+
+def refuse_packed(codes: Any, width: int) -> None:
+    """Refuses bytes that may each hold eight dimensions, of embeddings of `width`: as numbers they say nothing of what is alike."""
+    codes = np.asarray(codes)
+    if codes.dtype not in (np.int8, np.uint8) or codes.shape[-1] == width or codes.shape[-1] > -(-width // 8):
+        return
+    raise ConfigError(
+        f"embeddings of {codes.shape[-1]} bytes ({codes.dtype}) of a model of {width} dimensions are packed bits (precision 'binary' "
+        "or 'ubinary'), which have no cosine: compare them by the bits that differ, or give float32, int8 or uint8; int8 or uint8 "
+        "codes of so few dimensions are compared after .astype('float32')"
+    )
 
 
 def choose(name: str, given: Any, valid: Iterable[str]) -> None:

@@ -14,6 +14,8 @@ ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """How the hub names a model: org/name."""
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """Configs, weights, tokenizers; other frameworks' copies of the weights stay there."""
+CACHED = re.compile(r"/models--(?P<org>[\w.-]+?)--(?P<name>[\w.-]+)/snapshots/(?P<commit>[^/]+)/?(?P<inner>.*)$")
+"""Where the hub's cache has a model."""
 UNWANTED = ("onnx/*", "openvino/*", "original/*", "*.msgpack", "*.h5", "*.bin")
 
 
@@ -46,6 +48,8 @@ def _download(name: str, revision: str | None) -> str:
     shown = f"{name} at revision {revision}" if revision else name
     try:
         return hub.snapshot_download(name, revision=revision, allow_patterns=[*WANTED], ignore_patterns=[*UNWANTED])
+    except errors.HFValidationError as e:
+        raise HubError(f"there is no folder {name}, and it is no id of the Hugging Face hub: {str(e).splitlines()[0][:200]}") from e
     except errors.GatedRepoError as e:
         raise HubError(
             f"{shown}: the hub gives it only to those who accepted its terms: do so on its page, then `hf auth login`"
@@ -56,6 +60,21 @@ def _download(name: str, revision: str | None) -> str:
         raise HubError(f"there is no folder {name} here and no such model on the hub (or it is private: `hf auth login`)") from e
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as e:
         raise HubError(_offline(constants, name, shown, e)) from e
+
+
+def stays_there(folder: Path) -> list[str]:
+    """Names of the files that a folder of the hub's cache has at the hub, where it can be asked; none of other folders."""
+    found = CACHED.search(folder.as_posix())
+    if found is None:
+        return []
+    name, inner = f"{found['org']}/{found['name']}", found["inner"] and found["inner"].rstrip("/") + "/"
+    try:
+        import huggingface_hub as hub
+
+        every = hub.HfApi().list_repo_files(name, revision=found["commit"])
+    except Exception:  # without a connection, or without the library, nothing more is known than what is here
+        return []
+    return sorted(f.removeprefix(inner) for f in every if f.startswith(inner) and "/" not in f.removeprefix(inner))
 
 
 def _offline(constants: Any, name: str, shown: str, e: Exception) -> str:

@@ -24,6 +24,7 @@ from jaxemb.io.takes import Filled, read
 from jaxemb.io.tensors import DTYPES, FLOATS, SINGLE, Tensor, TensorFiles, WeightsError, name_of, write_tensors
 from jaxemb.nn.hf.base import Part, Take
 from jaxemb.nn.pooled import Pooled
+from jaxemb.nn.towers import TwoTowers
 from jaxemb.ops.paths import by_path
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.run.files import write_json
@@ -61,8 +62,7 @@ def read_own(folder: Path, config: Mapping[str, Any], mesh: Mesh, dtype: str = "
     if not callable(getattr(model, "encode", None)):
         raise ConfigError(f"{printable(folder / CONFIG)}: a {type(model).__name__} does not encode")
     variables = _variables(TensorFiles(folder), model, preprocess, mesh, dtype)
-    if dtype != "float32":
-        model = model.clone(encoder=model.encoder.clone(dtype=dtype))
+    model = _computing(model, dtype)
     s = {name: config.get(name) for name in ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")}
     return Own(
         model,
@@ -70,6 +70,18 @@ def read_own(folder: Path, config: Mapping[str, Any], mesh: Mesh, dtype: str = "
         preprocess,
         Settings(s["prompts"] or {}, s["default_prompt_name"], s["similarity_fn_name"] or "cosine", s["truncate_dim"]),
     )
+
+
+def _computing(model: Any, dtype: str) -> Any:
+    """The model with encoders that compute in a dtype, whatever they were saved in."""
+    if isinstance(model, TwoTowers):
+        return model.clone(text=_computing(model.text, dtype), image=_computing(model.image, dtype))
+    encoder = getattr(model, "encoder", None)
+    if getattr(encoder, "dtype", "float32") == dtype:
+        return model
+    if hasattr(encoder, "dtype"):
+        return model.clone(encoder=encoder.clone(dtype=dtype))
+    raise ConfigError(f"dtype={dtype!r}: the encoder, a {type(encoder).__name__}, computes in float32 alone")
 
 
 def _variables(files: TensorFiles, model: Any, preprocess: Preprocess, mesh: Mesh, dtype: str) -> dict[str, Any]:

@@ -220,7 +220,9 @@ def _is_pointer(file: Path) -> bool:
 def _no_weights(folder: Path) -> str:
     if not is_folder(folder):
         return f"there is no folder {printable(folder)}"
-    files = sorted(p.name for p in folder.iterdir() if p.is_file())
+    from jaxemb.io.hub import stays_there  # which needs the errors of this module
+
+    files = sorted({p.name for p in folder.iterdir() if p.is_file()} | {*stays_there(folder)})
     if pickled := [f for f in files if f.endswith(PICKLES)]:
         return (
             f"{printable(folder)} holds its weights as a pickle ({listed(pickled)}), which can run any code when it is opened and "

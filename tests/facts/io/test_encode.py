@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
+from jaxemb.io.finishing import whole_number
 from jaxemb.io.tensors import WeightsError
 from jaxemb.pooling.concat import of_modes
 from jaxemb.pooling.late_interaction import LateInteraction
@@ -115,6 +116,18 @@ def test_packed_bits_of_nine_dimensions(model, z):
     assert bits.shape == (6, 2)
     np.testing.assert_array_equal(np.unpackbits(bits, axis=1)[:, :9], z > 0)
     np.testing.assert_array_equal(model.encode(TEXTS, precision="binary").astype(int) + 128, bits)
+
+
+@pytest.mark.parametrize("precision", ["binary", "ubinary"])
+def test_packed_bits_have_no_cosine(model, z, precision):
+    bits = model.encode(TEXTS, precision=precision)
+    for compare in (model.similarity, model.similarity_pairwise):
+        with pytest.raises(ConfigError, match="of 2 bytes .* of a model of 9 dimensions are packed bits"):
+            compare(bits, bits)
+    codes = model.encode(TEXTS, precision="int8")
+    assert model.similarity(codes, codes).shape == (6, 6)
+    short = model.encode(TEXTS, precision="uint8", truncate_dim=3)  # more than bits of nine dimensions take
+    assert model.similarity_pairwise(short, short).shape == (6,)
 
 
 def test_int8_ranges_are_the_same_wherever_they_are_given(model, z):
@@ -273,11 +286,33 @@ def test_similarity_is_the_folders(tmp_path):
         ({"precision": "int4"}, "precision='int4'; did you mean 'int8'\\? valid: binary, float32"),
         ({"precision": "binary", "ranges": [[0] * 9, [1] * 9]}, "ranges are for the precisions int8 and uint8, not binary"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": True}, "batch_size is a whole number, not True"),
+        ({"truncate_dim": True}, "truncate_dim is a whole number, not True"),
     ],
 )
 def test_refused(model, how, message):
     with pytest.raises(ConfigError, match=message):
         model.encode(TEXTS, **how)
+
+
+@pytest.mark.parametrize("given", ["8", None, 8.5, True])
+def test_whole_numbers(given):
+    """By the function itself: these tests check types before it can."""
+    whole_number("n", np.int64(3))
+    with pytest.raises(ConfigError, match=f"n is a whole number, not {given!r}"):
+        whole_number("n", given)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"max_length": True}, "max_length is a whole number, not True"),
+        ({"dtype": "float64"}, "dtype='float64': JAX has no float64 unless it is told so"),
+    ],
+)
+def test_wishes_that_cannot_be(folder, how, message):
+    with pytest.raises(ConfigError, match=message):
+        Embedder.from_pretrained(folder, **how, mesh=one())
 
 
 def test_rows_that_are_no_text(model):

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from jaxemb.evals.perplexity import Perplexity
 from jaxemb.experiment import Experiment
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.origin import Origin
+from jaxemb.io.own import _computing
 from jaxemb.io.pretrained import architecture, example, load, nested, parameter_shapes
 from jaxemb.io.published import _config
 from jaxemb.io.takes import cut_back, fit, takes_of, tensor_shapes
@@ -188,6 +190,21 @@ def test_what_others_have_no_name_for_opens_here_alone(embedders, tmp_path):
     (tmp_path / "0" / "config.json").write_text(json.dumps(config | {"model": None}))
     with pytest.raises(WeightsError, match="is damaged: it holds no model"):
         reopened(tmp_path / "0")
+
+
+def test_what_was_saved_in_bfloat16_opens_in_either(folders, tmp_path):
+    half = Embedder.from_pretrained(folders["st_bert"], dtype="bfloat16", mesh=make_mesh({"data": 1}))
+    half.origin = None
+    half.save_pretrained(tmp_path / "out")
+    for dtype in ("bfloat16", "float32"):
+        again = Embedder.from_pretrained(tmp_path / "out", dtype=dtype, mesh=make_mesh({"data": 1}))
+        assert again.model.encoder.dtype == dtype, dtype
+        assert {x.dtype.name for x in jax.tree.leaves(again.variables)} == {dtype}
+    both = TwoTowers(Pooled(Transformer(dtype="bfloat16")), Pooled(Transformer()))
+    whole = _computing(both, "float32")
+    assert (whole.text.encoder.dtype, whole.image.encoder.dtype) == ("float32", "float32")
+    with pytest.raises(ConfigError, match="dtype='bfloat16': the encoder, a NoneType, computes in float32 alone"):
+        _computing(Digits(), "bfloat16")
 
 
 @pytest.fixture(scope="module")

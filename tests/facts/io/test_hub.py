@@ -6,6 +6,7 @@ import types
 import pytest
 
 from jaxemb.io.hub import HubError, resolve
+from jaxemb.io.tensors import TensorFiles, WeightsError
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 errors = pytest.importorskip("huggingface_hub.errors")
@@ -47,6 +48,32 @@ def test_what_is_neither_a_folder_nor_an_id(asked, name):
     with pytest.raises(HubError, match="there is no folder .* written org/name"):
         resolve(name)
     assert not asked.every
+
+
+@pytest.mark.parametrize("name", ["org/na--me", "org/name.", "org/na..me"])
+def test_names_that_the_hub_refuses(name):
+    """Said by the library itself, before it asks anybody."""
+    with pytest.raises(HubError, match="there is no folder org/na.*, and it is no id of the Hugging Face hub: "):
+        resolve(name)
+
+
+@pytest.mark.parametrize("inner", ["", "2_Dense"])
+def test_weights_that_are_a_pickle_alone_stay_there_and_are_told_of(tmp_path, monkeypatch, inner):
+    folder = tmp_path / "models--org--some-name_1.5" / "snapshots" / "abc" / inner
+    folder.mkdir(parents=True)
+    asked = []
+
+    def listed(self, name, revision):
+        asked.append((name, revision))
+        return ["config.json", "pytorch_model.bin", "2_Dense/pytorch_model.bin", "other/model.onnx"]
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", listed)
+    with pytest.raises(WeightsError, match=r"holds its weights as a pickle \(pytorch_model.bin\), which can run any code"):
+        TensorFiles(folder)
+    assert asked == [("org/some-name_1.5", "abc")]
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *a, **k: (_ for _ in ()).throw(OSError("no route")))
+    with pytest.raises(WeightsError, match="holds no weights: neither"):
+        TensorFiles(folder)
 
 
 def test_a_file(tmp_path):
