@@ -156,16 +156,20 @@ def show(args: argparse.Namespace) -> None:
     import jax
 
     from jaxemb.experiment import find_all
-    from jaxemb.io.evaluate import is_pretrained
+    from jaxemb.io.evaluate import NEITHER, is_hub_id, is_pretrained
     from jaxemb.run.folder import Run
 
     jax.config.update("jax_platforms", "cpu")  # shapes alone: no accelerator is touched, which a running training may hold
-    folder = is_folder(args.target) and not is_run(args.target)  # which may lack what a pretrained one holds
-    if not args.target.partition(":")[0].endswith(".py") and (folder or is_pretrained(args.target)):
+    file, run = args.target.partition(":")[0], is_run(args.target)
+    folder = is_folder(args.target) and not run  # which may lack what a pretrained one holds
+    if not file.endswith(".py") and (folder or (is_pretrained if run else is_hub_id)(args.target)):
         from jaxemb.cli.folders import show_folder
 
         return show_folder(args.target)
-    found = [Run(args.target).experiment()] if is_run(args.target) else find_all(args.target)
+    try:
+        found = [Run(args.target).experiment()] if run else find_all(args.target)
+    except ConfigError as e:
+        raise (e if run or file.endswith(".py") else ConfigError(f"{e}; {NEITHER}")) from None
     for i, experiment in enumerate(found):
         if len(found) > 1:
             say(f"\n{i + 1} of {len(found)}: {experiment.name}", "bold")

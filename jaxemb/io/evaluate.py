@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,12 @@ from jaxemb.config import ConfigError, assigned, from_json, suggest, to_json
 from jaxemb.files import FileError, is_folder, is_regular, read_json
 from jaxemb.io.asked import KINDS, asked
 from jaxemb.io.embedder import Embedder
+from jaxemb.io.hub import ID
 from jaxemb.io.text_model import TextModel
 from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.ops.paths import parameter_paths
 from jaxemb.run.environment import environment
-from jaxemb.run.files import Where, write_json
+from jaxemb.run.files import RunError, Where, write_json
 from jaxemb.run.folder import Run
 from jaxemb.train.judge import Judge, measure
 from jaxemb.train.recipe import Recipe, read_fitted
@@ -60,18 +60,33 @@ def evaluate(
 
 
 def is_pretrained(model: Where) -> bool:
-    """Whether a path or an id is a model of somebody else's rather than a run: its config.json describes no experiment."""
+    """Whether a path or an id is a model of somebody else's rather than a run: its config.json describes no experiment. What is
+    neither here nor an id is refused."""
     folder = epath.Path(model)
-    if is_regular(folder / "modules.json"):
+    if is_regular(folder / "modules.json") or is_hub_id(model):
         return True
     if not is_regular(folder / "config.json"):
-        here = is_folder(folder) or is_folder(Run(model).path) or is_folder(folder.parent)  # "runs/smal" is a run mistyped
-        return not here and re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)) is not None
+        if is_folder(Run(model).path) or is_folder(folder):
+            return False  # `Run` says what it lacks
+        try:
+            Run(model).config()
+        except RunError as e:
+            raise RunError(f"{e}; {NEITHER}") from None
     try:
         found = read_json(folder / "config.json")
     except FileError:  # `Run` says what is wrong
         return False
     return isinstance(found, dict) and "@" not in found and "model_type" in found
+
+
+NEITHER = "there is neither a run nor another folder, and models of the Hugging Face hub are written org/name"
+
+
+def is_hub_id(model: Where) -> bool:
+    """Whether it is written org/name, and nothing of that name is here: "runs/smal" is a run mistyped, also where no run is yet."""
+    folder = epath.Path(model)
+    here = is_folder(folder) or is_folder(Run(model).path) or is_folder(folder.parent)
+    return not here and ID.fullmatch(str(model)) is not None and str(model).partition("/")[0].lower() not in ("run", "runs")
 
 
 def _pretrained(model: Where, names: Sequence[str] | None, changes: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -101,8 +101,18 @@ def test_which_paths_are_pretrained(model, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text('{"@": "jaxemb.experiment:Experiment"}')
     assert is_pretrained(model) and is_pretrained("sentence-transformers/all-MiniLM-L6-v2")
-    assert not is_pretrained(tmp_path / "run") and not is_pretrained(f"{tmp_path}/run@5") and not is_pretrained("shapes")
+    assert not is_pretrained(tmp_path / "run") and not is_pretrained(f"{tmp_path}/run@5")
     (tmp_path / "run" / "config.json").write_text("{")
     assert not is_pretrained(tmp_path / "run")
     (tmp_path / "run" / "modules.json").write_text("[]")
     assert is_pretrained(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["runs/smal", "run/small", "runs/smal@5", "smal", "models/text/small", "org/name@5"])
+@pytest.mark.parametrize("verb", [("doctor",), ("show",), ("eval", "--evals", "sts"), ("export", "new")])
+def test_what_is_neither_here_nor_an_id_is_no_model_of_the_hub(name, verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([verb[0], name, *verb[1:]]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith("there is neither a run nor another folder, and models of the Hugging Face hub are written org/name")
+    assert name.partition("@")[0] in said and "HF_HUB_OFFLINE" not in said
