@@ -34,6 +34,10 @@ def export(args: argparse.Namespace) -> None:
         model = Embedder.from_pretrained(args.model)
     else:
         model = Embedder.from_run(args.model, weights=args.weights)
+    if args.merge:
+        from jaxemb.io.adapter import merge_adapter
+
+        model = merge_adapter(model)
     reason = model.save_pretrained(args.folder)
     also = "sentence-transformers opens it as well" if reason is None else f"sentence-transformers does not open it: {reason}"
     say(f"{args.folder}: config, weights and README.md; {also}")

@@ -83,6 +83,7 @@ EXPORT = """\
 examples:
   jaxemb export runs/shapes models/shapes          weights, config and README.md; Embedder.from_pretrained opens the folder
   jaxemb export runs/tuned@500 models/tuned        a run that started from a pretrained folder: sentence-transformers opens it too
+  jaxemb export runs/lora models/merged --merge    a run with an adapter, as weights without one
 """
 
 LIST = """\
@@ -203,6 +204,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("model", metavar="RUN[@STEP]|FOLDER", help="a run and which checkpoint (the newest), or a pretrained folder")
     p.add_argument("folder", metavar="DIR", help="a new folder")
     p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
+    p.add_argument("--merge", action="store_true", help="put the adapter (LoRA) into the weights that it was trained beside first")
 
     p = verb("list", run.list, "List the methods there are.", LIST)
     p.add_argument("family", nargs="?", metavar="FAMILY")

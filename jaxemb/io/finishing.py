@@ -117,9 +117,9 @@ def refuse_packed(codes: Any, width: int) -> None:
     if codes.dtype not in (np.int8, np.uint8) or codes.shape[-1] == width or codes.shape[-1] > -(-width // 8):
         return
     raise ConfigError(
-        f"embeddings of {codes.shape[-1]} bytes ({codes.dtype}) of a model of {width} dimensions are packed bits (precision 'binary' "
-        "or 'ubinary'), which have no cosine: compare them by the bits that differ, or give float32, int8 or uint8; int8 or uint8 "
-        "codes of so few dimensions are compared after .astype('float32')"
+        f"embeddings of {codes.shape[-1]} bytes ({codes.dtype}) of a model of {width} dimensions are packed bits (precision "
+        "'binary' or 'ubinary'), which have no cosine: compare them by the bits that differ, or give float32, int8 or uint8; int8 "
+        "or uint8 codes of so few dimensions are compared after .astype('float32')"
     )
 
 

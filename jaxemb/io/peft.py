@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxemb.config import ConfigError
-from jaxemb.io.adapter import Where, adapted, adapter_of, apart
+from jaxemb.files import is_regular, printable
+from jaxemb.io.adapter import Where, adapted, adapter_of, apart, fingerprint
 from jaxemb.io.embedder import Embedder
-from jaxemb.io.pretrained import architecture
-from jaxemb.io.tensors import Tensor, write_tensors
-from jaxemb.nn.hf.base import Take, Towers
-from jaxemb.nn.lora import A, B, adapters
+from jaxemb.io.hub import resolve
+from jaxemb.io.pretrained import architecture, example, load, parameter_shapes
+from jaxemb.io.tensors import INDEX, SINGLE, Tensor, TensorFiles, listed, write_tensors
+from jaxemb.nn.hf.base import Port, Take, Towers
+from jaxemb.nn.lora import A, B, adapters, base
+from jaxemb.nn.pooled import Pooled
 from jaxemb.ops.paths import by_path
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
+log = logging.getLogger("jaxemb")
+
 
 def export_peft(model: Embedder, pretrained: Where, folder: Where) -> None:
     """Writes adapter_config.json and adapter_model.safetensors for `PeftModel.from_pretrained(AutoModel..., folder)`.
 
-    `pretrained` is the folder or id of the weights that the adapter is of: it says how the layers are called there. A pooling or
-    heads that were trained with it are not part of that layout.
+    `pretrained` is the folder or id of the weights that the adapter is of: it says how the layers are called there, and is held
+    against the model's own: other shapes are refused, and other values where the folder has weights. A pooling or heads that were
+    trained with it are not part of that layout.
     """
     lora, params = adapter_of(model), apart(model)["encoder"]
     adapters(params)  # refuses what changes nothing
     port = architecture(pretrained)
-    names = (port.text if isinstance(port, Towers) else port).encoder.names
+    tower = port.text if isinstance(port, Towers) else port
+    names, plain = tower.encoder.names, by_path(base(params))
+    whole = parameter_shapes(Pooled(tower.encoder.module), example(tower))
+    shapes = {path.removeprefix("encoder/"): x for path, x in whole.items() if path.startswith("encoder/")}
+    _same(pretrained, [_line(p, x, shapes[p]) for p, x in plain.items() if p in shapes and shapes[p].shape != x.shape])
     leaves, tensors, modules = by_path(params), {}, []
     for path in adapted(params):
         layer, _, leaf = path.rpartition("/")
@@ -40,6 +53,8 @@ def export_peft(model: Embedder, pretrained: Where, folder: Where) -> None:
         ends = ("lora_embedding_A", "lora_embedding_B") if leaf == "embedding" else ("lora_A.weight", "lora_B.weight")
         modules.append(name)
         tensors |= {f"{PREFIX}{name}.{end}": Tensor(x.shape, "F32", lambda x=x: x) for end, x in zip(ends, (a, b), strict=True)}
+    lacking = [f"{p}: not there" for p in plain if p not in shapes] + [f"{p}: not in this model" for p in shapes if p not in plain]
+    _same(pretrained, lacking or _other_values(resolve(pretrained), port, tower, plain))
     doc = {
         "peft_type": "LORA",
         "task_type": "FEATURE_EXTRACTION",
@@ -56,6 +71,29 @@ def export_peft(model: Embedder, pretrained: Where, folder: Where) -> None:
     where.mkdir(parents=True, exist_ok=True)
     write_tensors(where / WEIGHTS, tensors)
     (where / CONFIG).write_text(json.dumps(doc, indent=1) + "\n", encoding="utf-8")
+
+
+def _line(path: str, here: Any, there: Any) -> str:
+    return f"{path}: {tuple(there.shape)} there, {tuple(here.shape)} here"
+
+
+def _same(pretrained: Where, lines: list[str]) -> None:
+    """Refuses a base that the adapter was not trained beside."""
+    if lines:
+        raise ConfigError(
+            f"{printable(str(pretrained))} is not the base of this adapter: {len(lines)} of the encoder's arrays differ: "
+            f"{listed(lines)}"
+        )
+
+
+def _other_values(folder: Path, port: Port | Towers, tower: Port, params: Mapping[str, Any]) -> list[str]:
+    """Lines of the arrays that the folder has otherwise; none where it holds no weights."""
+    if not any(is_regular(folder / name) for name in (SINGLE, INDEX)):
+        return []
+    here = fingerprint(params)
+    like = {path: jax.ShapeDtypeStruct(x.shape, x.dtype) for path, x in params.items()}
+    there = fingerprint(load(TensorFiles(folder), {"": tower.encoder}, like, whole=port, ignore=(".*",), say=log.info))
+    return [f"{path}: other values" for path in here if here[path] != there[path]]
 
 
 def _name(path: str, shape: tuple[int, ...], source: Any) -> str:

@@ -54,6 +54,8 @@ def as_published(model: Pooled, params: Mapping[str, Any], preprocess: Preproces
         return "it was not made from an architecture of Hugging Face"
     if not isinstance(getattr(model.encoder, "stem", None), Tokens):
         return "sentence-transformers opens models of texts"
+    if getattr(model.encoder, "lora", None) is not None:
+        return "its encoder has an adapter beside its weights; merge_adapter(model) puts it into them (`jaxemb export ... --merge`)"
     try:
         whole = port(origin.config)
     except ConfigError as e:

@@ -22,6 +22,8 @@ from jaxemb.ops.paths import by_path
 from jaxemb.ops.product import product
 
 A, B = "lora_a", "lora_b"
+STACK = re.compile(r"blocks/block_(\d+)/(.*)")
+"""A parameter of all layers of a kind, as a scan has it."""
 BASE = r"^encoder/(?!.*lora_[ab]$)"
 """For `Optim.freeze`: all of an encoder but its adapters. These are trained then, and what stands beside the encoder."""
 
@@ -41,7 +43,8 @@ class LoRA:
     alpha: float = 32.0
     """The adapter counts alpha / rank."""
     paths: tuple[str, ...] = (r"attention/[qv]/kernel$",)
-    """Regexes of parameters of linear layers and tables of ids, "block_0/attention/q/kernel", "stem/embedding"."""
+    """Regexes of parameters of linear layers and tables of ids, "block_0/attention/q/kernel", "stem/embedding". With scan=True all
+    layers of a kind are adapted alike: a number that chooses among them is refused."""
     dropout: float = 0.0
     """Of the adapter's input, in training alone. A table's ids have none."""
 
@@ -83,9 +86,24 @@ class LoRA:
 
         with nn.intercept_methods(adapt):
             yield
+        self._refuse_numbers(encoder, passed)
         for regex in self.paths:
             if not any(re.search(regex, path) for path in passed):
                 raise ConfigError(f"LoRA.paths: {regex!r} finds none of what can be adapted: {', '.join(sorted(passed))}")
+
+    def _refuse_numbers(self, encoder: Any, passed: set[str]) -> None:
+        """A scan runs layers as one, with one decision for all: paths may not choose among them, as they do without a scan."""
+        period = len(encoder.blocks)
+        for regex in self.paths:
+            for kind, rest in sorted({(int(m[1]), m[2]) for path in passed if (m := STACK.match(path))}):
+                layers = [f"block_{i}/{rest}" for i in range(kind, encoder.depth, period)]
+                chosen = [path for path in layers if re.search(regex, path)]
+                if 0 < len(chosen) < len(layers):
+                    raise ConfigError(
+                        f"LoRA.paths: {regex!r} chooses {len(chosen)} of {len(layers)} layers ({chosen[0]}), and with scan=True "
+                        f"all layers of a kind are adapted alike: write {rest + '$'!r} without a number for all of them, "
+                        f"{f'blocks/block_{kind}/{rest}$'!r} for all of this kind, or set scan=False"
+                    )
 
     def _beside(self, layer: Any, x: Array, y: Array, train: bool) -> Array:
         """What is added to the output y of a linear layer for its input x."""

@@ -25,6 +25,7 @@ from jaxemb.io.tensors import SINGLE, TensorFiles, WeightsError, write_tensors
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.hf.base import Towers, families
+from jaxemb.nn.lora import LoRA
 from jaxemb.nn.pooled import Pooled
 from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches, Tokens
@@ -205,6 +206,27 @@ def test_what_was_saved_in_bfloat16_opens_in_either(folders, tmp_path):
     assert (whole.text.encoder.dtype, whole.image.encoder.dtype) == ("float32", "float32")
     with pytest.raises(ConfigError, match="dtype='bfloat16': the encoder, a NoneType, computes in float32 alone"):
         _computing(Digits(), "bfloat16")
+
+
+def test_an_adapter_is_named_and_merged_before_it_is_written(folders, embedders, tmp_path, monkeypatch, capsys):
+    plain = embedders["st_bert"]
+    lora = LoRA(rank=2, alpha=4.0)
+    encoder = plain.model.encoder.clone(lora=lora)
+    batch = {name: jnp.asarray(x) for name, x in plain.preprocess(["a"]).items()}
+    shapes = jax.eval_shape(plain.model.clone(encoder=encoder).init, jax.random.key(0), batch)["params"]
+    rng, known = np.random.default_rng(0), by_path(plain.variables["params"])
+    every = {p: known.get(p, jnp.asarray(rng.normal(size=s.shape).astype(np.float32) / 4)) for p, s in by_path(shapes).items()}
+    model = changed(plain, encoder=encoder)
+    model.variables = {"params": nested(every)}
+    assert "adapter beside its weights; merge_adapter(model)" in model.save_pretrained(tmp_path / "own")
+    monkeypatch.setattr(Embedder, "from_run", lambda *a, **k: model)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "plain")]) == 0
+    assert "--merge" in " ".join(capsys.readouterr().out.split())
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "out"), "--merge"]) == 0
+    assert "sentence-transformers opens it as well" in capsys.readouterr().out
+    z = model.encode(SENTENCES)
+    np.testing.assert_allclose(reopened(tmp_path / "out").encode(SENTENCES), z, atol=1e-5)
+    assert np.abs(plain.encode(SENTENCES) - z).max() > 1e-3 and (tmp_path / "out" / "modules.json").exists()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from arrays import normal, token_ids
+from pretrained import bert as weights
 
 from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
@@ -71,6 +72,36 @@ def test_the_matrices_are_those_of_the_layers_there(bert, tmp_path):
         got = np.asarray(before[path]) + 1.5 * change.reshape(before[path].shape)
         np.testing.assert_allclose(got, after[path], rtol=1e-5, atol=1e-5, err_msg=path)
     assert len(files) == 2 * len(THERE)
+
+
+def test_another_base_is_refused(bert, tmp_path):
+    model, other = model_of(bert, LORA), tmp_path / "other"
+    for change, message in (
+        ({"hidden_size": 12}, r"other is not the base of this adapter: .*: \(12,\) there, \(8,\) here"),
+        ({"num_hidden_layers": 2}, r"block_1/.*: not in this model"),
+        ({"intermediate_size": 16}, r"block_0/mlp/.*16.* there"),
+    ):
+        other.mkdir(exist_ok=True)
+        (other / "config.json").write_text(json.dumps(BERT | change))
+        with pytest.raises(ConfigError, match=message):
+            export_peft(model, other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_shapes_with_other_values_are_refused(tmp_path):
+    folder = weights(tmp_path / "base")
+    encoder = Embedder.from_pretrained(folder).model.encoder
+    plain = Embedder.from_pretrained(folder)
+    lora = LoRA(2, 3.0)
+    shapes = jax.eval_shape(encoder.clone(lora=lora).init, jax.random.key(0), token_ids(0, 13, 1, 4))["params"]
+    known = by_path(plain.variables["params"]["encoder"])
+    params = map_paths(lambda p, s: known[p] if p in known else normal(len(p), *s.shape), shapes)
+    model = Embedder(Pooled(encoder.clone(lora=lora)), {"params": {"encoder": params}}, plain.preprocess)
+    export_peft(model, folder, tmp_path / "out")
+    assert (tmp_path / "out" / "adapter_config.json").exists()
+    with pytest.raises(ConfigError, match=r"another is not the base of this adapter: \d+ of .* other values"):
+        export_peft(model, weights(tmp_path / "another", seed=1), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
 
 
 def test_what_that_layout_has_not_is_named(bert, tmp_path):

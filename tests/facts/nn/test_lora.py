@@ -114,6 +114,29 @@ def test_what_changes_nothing_is_an_error(case, key):
         encoder.clone(lora=LoRA(paths=("attention", "atention"))).init(key, IDS)
 
 
+@pytest.mark.parametrize("regex", [r"block_0/attention/q/kernel$", r"^block_1/", "block_[02]/mlp/up"])
+def test_a_scan_adapts_all_layers_alike(key, regex):
+    """A number would choose one layer without a scan and all of them with it."""
+    lora = LoRA(paths=(regex, "attention/v"))
+    for blocks in (PLAIN.blocks, PLAIN.blocks * 2):
+        encoder = PLAIN.clone(depth=4, blocks=blocks, lora=lora, scan=True)
+        with pytest.raises(ConfigError, match=r"chooses 1 of .* layers \(block_|chooses 2 of 4 layers"):
+            jax.eval_shape(encoder.init, key, IDS)
+            pytest.fail(f"{regex} with a period of {len(blocks)}")
+        if "[02]" in regex:
+            break  # with a period of two it is all of a kind
+
+
+def test_a_scan_takes_all_of_a_kind(key):
+    two = PLAIN.clone(depth=4, blocks=PLAIN.blocks * 2, scan=True)
+    for regex in (r"block_\d+/attention/q", r"block_[02]/attention/q", r"blocks/block_0/attention/q"):
+        found = by_path(jax.eval_shape(two.clone(lora=LoRA(paths=(regex,))).init, key, IDS)["params"])
+        kinds = {path.split("/")[1] for path in found if path.endswith("lora_a")}
+        assert kinds == ({"block_0", "block_1"} if "d+" in regex else {"block_0"}), regex
+    whole = PLAIN.clone(blocks=PLAIN.blocks * 2, scan=True, lora=LoRA(paths=("block_1/attention/q",)))  # each kind is one layer
+    assert len([p for p in by_path(jax.eval_shape(whole.init, key, IDS)["params"]) if p.endswith("lora_a")]) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
