@@ -15,9 +15,8 @@ from jaxemb.data.haystack import first, needle, passkey
 from jaxemb.data.long_embed import SYNTHETIC, TASKS, read_long_embed
 from jaxemb.evals.base import Eval
 from jaxemb.evals.retrieval import TIES, ranked
-from jaxemb.evals.texts import Model, embed
+from jaxemb.evals.texts import Model, all_scores, compared, embeddings
 from jaxemb.metrics import ranking
-from jaxemb.ops.similarity import unit
 from jaxemb.types import Paper
 
 PAPER = Paper("LongEmbed: Extending Embedding Models for Long Context Retrieval", 2024, "arxiv.org/abs/2404.12096")
@@ -49,9 +48,9 @@ class LongEmbed(Eval):
         for task in self.tasks:
             figures = {}
             for length, collection in read_long_embed(self.path, task).items():
-                documents = embed(model, data, collection.documents, role="document")
-                queries = embed(model, data, collection.queries, role="query")
-                r = ranked(collection, unit(queries), unit(documents), 10)
+                documents = embeddings(model, data, collection.documents, role="document")
+                queries = embeddings(model, data, collection.queries, role="query")
+                r = ranked(collection, compared(queries, "cosine"), compared(documents, "cosine"), 10)
                 figure = ranking.success(r, 1) if task in SYNTHETIC else ranking.ndcg(r, 10)
                 figures[task if length is None else f"{task}@{length}"] = float(figure.mean())
             found |= figures | {task: float(np.mean(list(figures.values())))}
@@ -87,9 +86,11 @@ class Haystack(Eval):
             figures = {}
             for length in self.lengths:
                 hay = make(length, **how) if name == "passkey" else needle(length, text=self._text(), **how)
-                documents = unit(embed(model, data, hay.documents, role="document"))
-                queries = unit(embed(model, data, hay.queries, role="query"))
-                figures[f"{name}@{length}"] = float(first(queries @ documents.T, hay.answers).mean())
+                documents = embeddings(model, data, hay.documents, role="document")
+                queries = embeddings(model, data, hay.queries, role="query")
+                scores = all_scores(queries, documents, "cosine")
+                tolerance = 1e-6 * max(1.0, float(np.abs(scores).max()))  # of sums over tokens, as of a single cosine
+                figures[f"{name}@{length}"] = float(first(scores, hay.answers, tolerance).mean())
             found |= figures | {name: float(np.mean(list(figures.values())))}
         return found
 

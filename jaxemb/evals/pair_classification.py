@@ -11,7 +11,7 @@ from jaxemb.config import choices
 from jaxemb.data.base import Data, DataError
 from jaxemb.evals.base import Eval
 from jaxemb.evals.sts import read_pairs
-from jaxemb.evals.texts import Model, embed, pairwise, similarity_of
+from jaxemb.evals.texts import Model, embeddings, pairwise, similarity_of
 from jaxemb.metrics import pairs
 from jaxemb.ops.closeness import SIMILARITIES
 
@@ -44,8 +44,8 @@ class PairClassification(Eval):
             raise DataError(f"{self.path}: labels are 0 or 1, not {wrong[0]:g}")
         if labels.all() or not labels.any():
             raise DataError(f"{self.path}: all {len(labels)} pairs have the label {labels[0]}: there is nothing to tell apart")
-        a, b = np.split(embed(model, data, [*first, *second], prompt=self.prompt), 2)
-        scores = pairwise(a, b, similarity_of(model, self.similarity))
+        z = embeddings(model, data, [*first, *second], prompt=self.prompt)
+        scores = pairwise(z[: len(labels)], z[len(labels) :], similarity_of(model, self.similarity))
         accuracy, f1 = pairs.best_accuracy(scores, labels), pairs.best_f1(scores, labels)
         return {
             "ap": pairs.average_precision(scores, labels),

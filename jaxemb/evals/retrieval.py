@@ -13,10 +13,11 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.data.base import Data
 from jaxemb.data.beir import Collection, read_beir
 from jaxemb.evals.base import Eval
-from jaxemb.evals.texts import Model, compared, embed, similarity_of
+from jaxemb.evals.texts import Model, all_scores, compared, embeddings, similarity_of
 from jaxemb.metrics import ranking
 from jaxemb.metrics.ranking import ABSENT, GAINS, UNJUDGED, Ranking
-from jaxemb.ops.closeness import SIMILARITIES, all_pairs
+from jaxemb.ops.closeness import SIMILARITIES
+from jaxemb.ops.maxsim import Matrices
 from jaxemb.ops.topk import largest
 from jaxemb.types import Paper
 
@@ -60,8 +61,8 @@ class Retrieval(Eval):
 
     def run(self, model: Model, data: Data | None, *, seed: int = 0) -> dict[str, float]:
         found = read_beir(self.path, self.split)
-        documents = embed(model, data, found.documents, role="document", prompt=self.document_prompt)
-        queries = embed(model, data, found.queries, role="query", prompt=self.query_prompt)
+        documents = embeddings(model, data, found.documents, role="document", prompt=self.document_prompt)
+        queries = embeddings(model, data, found.queries, role="query", prompt=self.query_prompt)
         kind = similarity_of(model, self.similarity)
         queries, documents = compared(queries, kind), compared(documents, kind)
         r = ranked(found, queries, documents, max(self.at), self.own_id, "dot" if kind == "cosine" else kind)
@@ -82,13 +83,13 @@ class Retrieval(Eval):
 
 def ranked(
     c: Collection,
-    queries: Float[np.ndarray, "q d"],
-    documents: Float[np.ndarray, "n d"],
+    queries: Float[np.ndarray, "q d"] | Matrices,
+    documents: Float[np.ndarray, "n d"] | Matrices,
     k: int,
     own_id: bool = True,
     similarity: str = "dot",
 ) -> Ranking:
-    """The grades of the k nearest documents of each query, by a `similarity` of their vectors."""
+    """The grades of the k nearest documents of each query, by a `similarity` of their vectors, or MaxSim of their matrices."""
     k, down = min(k, len(documents)), np.argsort(np.asarray(c.document_ids), kind="stable")[::-1]
     ids = [c.document_ids[i] for i in down]
     column = {name: i for i, name in enumerate(ids)}
@@ -105,8 +106,8 @@ def ranked(
 
 
 def nearest(
-    queries: Float[np.ndarray, "q d"],
-    documents: Float[np.ndarray, "m d"],
+    queries: Float[np.ndarray, "q d"] | Matrices,
+    documents: Float[np.ndarray, "m d"] | Matrices,
     copies: Int[np.ndarray, " n"],
     same: Int[np.ndarray, " q"],
     k: int,
@@ -119,7 +120,7 @@ def nearest(
     vectors, place = documents[used], place.reshape(-1)
     size = max(BLOCK // len(copies), 1)
     for start in range(0, len(queries), size):
-        scores = all_pairs(queries[start : start + size], vectors, similarity)[:, place]
+        scores = all_scores(queries[start : start + size], vectors, similarity)[:, place]
         hidden = same[start : start + size]
         scores[np.flatnonzero(hidden >= 0), hidden[hidden >= 0]] = -np.inf
         for columns, own in zip(largest(scores, k), hidden, strict=True):

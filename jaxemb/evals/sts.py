@@ -10,7 +10,7 @@ import numpy as np
 from jaxemb.data.base import Data, DataError
 from jaxemb.data.records import number_of, read_rows, text_of
 from jaxemb.evals.base import Eval
-from jaxemb.evals.texts import Model, embed, pairwise
+from jaxemb.evals.texts import Model, embeddings, pairwise
 from jaxemb.metrics.correlation import pearson, spearman
 from jaxemb.types import Paper
 
@@ -20,7 +20,8 @@ COLUMNS = ("sentence1", "sentence2", "score")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class STS(Eval):
     """Semantic textual similarity: correlation of people's scores of sentence pairs with the cosine (`spearman`, `pearson`) and the
-    product (`dot_spearman`, `dot_pearson`) of their vectors. `spearman`, over ranks that ties share, is the usual figure."""
+    product (`dot_spearman`, `dot_pearson`) of their vectors, or with MaxSim
+    where a text has a vector a token. `spearman`, over ranks that ties share, is the usual figure."""
 
     paper: ClassVar[Paper | None] = Paper(
         "SemEval-2017 task 1: semantic textual similarity", 2017, "https://arxiv.org/abs/1708.00055"
@@ -36,10 +37,10 @@ class STS(Eval):
 
     def run(self, model: Model, data: Data | None, *, seed: int = 0) -> dict[str, float]:
         first, second, gold = read_pairs(self.path, self.columns, COLUMNS)
-        a, b = np.split(embed(model, data, [*first, *second], prompt=self.prompt), 2)
+        z = embeddings(model, data, [*first, *second], prompt=self.prompt)
         figures = {}
         for name, similarity in (("", "cosine"), ("dot_", "dot")):
-            scores = pairwise(a, b, similarity)
+            scores = pairwise(z[: len(gold)], z[len(gold) :], similarity)
             figures |= {f"{name}spearman": known(spearman(gold, scores)), f"{name}pearson": known(pearson(gold, scores))}
         return figures | {"pairs": float(len(gold))}
 

@@ -28,9 +28,10 @@ from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights
 from jaxemb.io.windows import Windowed
 from jaxemb.ops.closeness import SIMILARITIES, all_pairs, row_by_row
+from jaxemb.ops.maxsim import maxsim, maxsim_row_by_row, ragged, texts
+from jaxemb.pooling.late_interaction import LateInteraction
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.preprocess.hf_text import PretrainedText
-from jaxemb.preprocess.windows import nearest
 from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Bound, Encoder, compiled, length
@@ -323,22 +324,38 @@ class Embedder:
         return getattr(self.preprocess, "length", None)
 
     def similarity(self, a: Any, b: Any) -> Float[np.ndarray, "n m"]:
-        """Of all pairs of rows, by `similarity_fn_name`: "cosine", "dot", "euclidean" or "manhattan" (negative: -|a - b|). With
-        ParallelWindows(reduce="max") the largest cosine of their windows. Packed bits are refused: their bytes are no numbers."""
+        """Of all pairs of rows, by `similarity_fn_name`: "cosine", "dot", "euclidean" or "manhattan" (negative: -|a - b|). Packed
+        bits are refused: their bytes are no numbers.
+
+        Where a text is a matrix: of late interaction MaxSim, the sum over the tokens of a text of a, a query, of the largest
+        similarity with a token of b's, a document; with ParallelWindows(reduce="max") the largest cosine of their windows."""
         self._refuse_packed(a, b)
-        if self.windows is not None and self.windows.how.reduce == "max":
-            return nearest(a, b)
+        if self.matrices(a, b):
+            return maxsim(texts(a), texts(b), *self.how_matrices)
         return all_pairs(a, b, self.similarity_fn_name)
 
     def similarity_pairwise(self, a: Any, b: Any) -> Float[np.ndarray, " n"]:
         """Of the first row of each, of the second, and so on."""
         self._refuse_packed(a, b)
+        if self.matrices(a, b):
+            return maxsim_row_by_row(texts(a), texts(b), *self.how_matrices)
         return row_by_row(a, b, self.similarity_fn_name)
 
     def _refuse_packed(self, *embeddings: Any) -> None:
-        for z in embeddings:
+        for z in (x for e in embeddings for x in (e if isinstance(e, list) else [e])):
             if getattr(z, "dtype", None) in (np.int8, np.uint8):
                 refuse_packed(z, self.truncate_dim or self._width("encode"))
+
+    def matrices(self, *embeddings: Any) -> bool:
+        """Whether each text has a matrix in these embeddings; of such a model a matrix alone is a single text."""
+        own = self.how_matrices[1] == "max" or isinstance(getattr(self.model, "pooling", None), LateInteraction)
+        return own or any(map(ragged, embeddings))
+
+    @property
+    def how_matrices(self) -> tuple[str, str]:
+        """How two texts with a matrix each are compared, as `maxsim` calls it."""
+        windows = self.windows is not None and self.windows.how.reduce == "max"
+        return ("cosine", "max") if windows else (self.similarity_fn_name, "sum")
 
     def features(self, arrays: dict[str, np.ndarray], role: str = "document") -> Any:
         """The token features (see `jaxemb.types.Features`) of preprocessed arrays, as `preprocess` gives them."""

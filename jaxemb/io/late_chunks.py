@@ -42,6 +42,10 @@ def encode_chunks(
     pre = model.preprocess
     if not isinstance(pre, PretrainedText) or not isinstance(getattr(model.model, "pooling", None), Mean) or pre.lower:
         raise ConfigError("chunks are means of the tokens of texts: the model must pool by Mean and have a tokenizer.json")
+    if model.windows is not None:
+        raise ConfigError("late chunks are of a whole text, seen in one pass, which ParallelWindows never shows the model")
+    if not isinstance(texts, list | tuple | np.ndarray) or (isinstance(texts, np.ndarray) and texts.ndim != 1):
+        raise DataError(f"encode_chunks takes a list of texts, not a {type(texts).__name__}; write [text] for a single one")
     texts, before = strings(texts, range(len(texts))), model._prompt(prompt_name, prompt)
     spans = [sentences(text) for text in texts] if chunks is None else [list(of) for of in chunks]
     if len(spans) != len(texts):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxemb.io.embedder import Embedder
+from jaxemb.ops.maxsim import Matrices
 
 NOTED = ("prompt", "max_length", "rows", "rows_cut", "tokens", "tokens_lost", "pooling", "dtype", "precision", "width")
 """Of a report: what figures depend on."""
@@ -22,10 +23,10 @@ class TextModel:
         self.notes: dict[str, dict[str, Any]] = {}
         """By role, "query", "document" or "text": what `Embedder.encode(report=True)` says."""
 
-    def encode_texts(self, texts: Sequence[str], *, role: str | None, prompt: str | None) -> np.ndarray:
-        """A vector a text."""
+    def encode_texts(self, texts: Sequence[str], *, role: str | None, prompt: str | None) -> np.ndarray | Matrices:
+        """A vector a text, or a matrix."""
         e = self._embedder
         run = e.encode_query if role == "query" else e.encode_document if role == "document" else e.encode
         z, report = run(list(texts), prompt=prompt, report=True)
         self.notes[role or "text"] = {name: getattr(report, name) for name in NOTED}
-        return z
+        return Matrices(z, e.how_matrices[1]) if isinstance(z, list) else z

@@ -33,8 +33,8 @@ def extended(encoder: Encoder, extend: Any, window: int | None = None) -> Transf
     Where blocks have positions of their own, each of these is wrapped, but in blocks of local attention, where no distance is
     longer than in training. Wrappers have no parameters, so those of the encoder fit; `Extended` has, see `extended_variables`.
 
-    `window`: positions that the encoder reads as they are (of a learned table its rows, whatever is given here). An `original` below
-    them is refused: texts would be changed, or cut off, that the encoder reads without any extension.
+    `window`: positions that the encoder reads as they are (of a learned table its rows, whatever is given here). An `original`
+    below them is refused: texts would be changed, or cut off, that the encoder reads without any extension.
     """
     if not isinstance(encoder, Transformer):
         raise ConfigError(

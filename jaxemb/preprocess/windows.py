@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from jaxemb.config import ConfigError, choices
+from jaxemb.ops.maxsim import maxsim
 from jaxemb.types import Paper
 
 REDUCES = ("mean", "max")
@@ -84,11 +85,4 @@ def bounds(tokens: int, size: int) -> Int[np.ndarray, "c 2"]:
 
 def nearest(a: Sequence[np.ndarray] | np.ndarray, b: Sequence[np.ndarray] | np.ndarray) -> Float[np.ndarray, "n m"]:
     """Of all pairs of texts, given as matrices of window vectors (or single vectors): the largest cosine of two windows."""
-    first, second = ([np.atleast_2d(x) for x in side] for side in (a, b))
-    if not first or not second:
-        return np.zeros((len(first), len(second)), np.float32)
-    left, right = (
-        np.concatenate([x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in s]) for s in (first, second)
-    )
-    starts = [np.cumsum([0, *map(len, side[:-1])]) for side in (first, second)]
-    return np.maximum.reduceat(np.maximum.reduceat(left @ right.T, starts[0], axis=0), starts[1], axis=1)
+    return maxsim(a, b, "cosine", "max")

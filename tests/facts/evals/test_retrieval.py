@@ -8,6 +8,7 @@ from jaxemb.config import ConfigError
 from jaxemb.data.text import Text
 from jaxemb.evals import retrieval
 from jaxemb.evals.retrieval import Retrieval
+from jaxemb.evals.texts import embed as vectors
 
 DATA = Text(length=16)
 DOCUMENTS = {"d1": "wing wing", "d2": "cell", "d3": "wing cell", "d4": "stone", "d5": ""}
@@ -88,7 +89,7 @@ def test_a_model_of_rows_gets_those_of_the_preprocessing_in_order(path):
     got = Retrieval(path=path, at=(1,), document_prompt=" ").run(Fake(embed), Text(length=16))
     assert got["mrr@1"] == 0.5 and seen == [(5, 16), (2, 16)]
     texts = ["a", "aaaa", "aa", "aaaa", "aaa"]
-    assert retrieval.embed(Fake(embed), Text(length=16), texts)[:, ord("a")].round().tolist() == [1, 4, 2, 4, 3]
+    assert vectors(Fake(embed), Text(length=16), texts)[:, ord("a")].round().tolist() == [1, 4, 2, 4, 3]
     assert seen[-1] == (4, 16)  # one of them twice
 
 
@@ -97,8 +98,8 @@ def test_what_is_refused(path):
         Retrieval(path=path, at=())
     with pytest.raises(ConfigError, match="similarity='cosinus'"):
         Retrieval(path=path, similarity="cosinus")
-    with pytest.raises(ConfigError, match="one vector a text; the model gives arrays of shape"):
-        Retrieval(path=path).run(Fake(lambda a: np.ones((len(a["tokens"]), 3, 2))), DATA)
+    with pytest.raises(ConfigError, match="compared by a vector or a matrix; the model gives arrays of shape"):
+        Retrieval(path=path).run(Fake(lambda a: np.ones((len(a["tokens"]), 3, 2, 1))), DATA)
     with pytest.raises(ConfigError, match="embeddings are not finite"):
         Retrieval(path=path).run(Fake(lambda a: np.full((len(a["tokens"]), 3), np.nan)), DATA)
 

@@ -10,8 +10,10 @@ from pretrained import WIDTH, bert, chain
 from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.late_chunks import encode_chunks
+from jaxemb.io.windows import Windowed
 from jaxemb.pooling.max import Max
 from jaxemb.preprocess.base import DataError
+from jaxemb.preprocess.windows import ParallelWindows
 from jaxemb.train.sharding import make_mesh
 
 TEXTS = ["the cat sat on the mat", "a dog", "", "a big red dog"]
@@ -62,3 +64,9 @@ def test_refused(model):
     cls = Embedder(model.model.clone(pooling=Max()), model.variables, model.preprocess, mesh=model.mesh)
     with pytest.raises(ConfigError, match="the model must pool by Mean"):
         encode_chunks(cls, TEXTS)
+    for single in ("the cat", np.asarray("the cat")):
+        with pytest.raises(DataError, match=r"takes a list of texts, not a .*; write \[text\] for a single one"):
+            encode_chunks(model, single)
+    windows = Embedder(model.model, model.variables, model.preprocess, mesh=model.mesh, windows=Windowed(ParallelWindows()))
+    with pytest.raises(ConfigError, match="seen in one pass, which ParallelWindows never shows the model"):
+        encode_chunks(windows, TEXTS)

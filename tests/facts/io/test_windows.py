@@ -8,7 +8,9 @@ import pytest
 from flax import linen as nn
 
 from jaxemb.config import ConfigError
+from jaxemb.evals.long_embed import Haystack
 from jaxemb.io.embedder import Embedder
+from jaxemb.io.text_model import TextModel
 from jaxemb.io.windows import Windowed
 from jaxemb.preprocess.hf_text import PretrainedText
 from jaxemb.preprocess.windows import ParallelWindows
@@ -87,6 +89,23 @@ def test_a_vector_a_window_and_the_nearest_of_them():
     other = z[1] / np.linalg.norm(z[1])
     np.testing.assert_allclose(model.similarity(z, z[1:]), [[(own @ other.T).max()], [1]], rtol=1e-6)
     assert [x.shape for x in model.encode([LONG, SHORT], truncate_dim=1, normalize_embeddings=True)] == [(3, 1), (1, 1)]
+
+
+def test_a_single_text_is_one_row_of_similarities():
+    model = embedder(ParallelWindows(reduce="max", original=7))
+    z, one = model.encode([LONG, SHORT]), model.encode(LONG)
+    assert one.shape == (3, 2)
+    np.testing.assert_allclose(model.similarity(one, z), model.similarity(z, z)[:1], rtol=1e-6)
+    assert model.similarity(z, one).shape == (2, 1) and model.similarity(model.encode([]), z).shape == (0, 2)
+    np.testing.assert_allclose(model.similarity_pairwise(z, z[::-1]), model.similarity(z, z)[[0, 1], [1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(model.similarity_pairwise(one, one), [1], rtol=1e-6)
+
+
+def test_facts_in_long_texts_are_looked_for_with_a_vector_a_window():
+    model = TextModel(embedder(ParallelWindows(reduce="max")))
+    assert model.encode_texts([LONG, SHORT], role=None, prompt=None).over == "max"
+    got = Haystack(lengths=(32,), queries=3, documents=4).run(model, None)
+    assert {*got} == {"passkey@32", "passkey", "needle@32", "needle"} and all(0 <= x <= 1 for x in got.values())
 
 
 @pytest.mark.parametrize(
