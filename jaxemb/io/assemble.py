@@ -16,7 +16,7 @@ from jaxemb.files import printable
 from jaxemb.io.finishing import whole_number
 from jaxemb.io.origin import Origin
 from jaxemb.io.own import KIND, read_own
-from jaxemb.io.pretrained import CONFIG, load, parameter_shapes, read_config
+from jaxemb.io.pretrained import CONFIG, WHOLE, load, parameter_shapes, read_config
 from jaxemb.io.sentence_transformers import Chain, DenseLayer, Settings, is_chain, read_chain, read_settings
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.io.windows import Windowed
@@ -33,6 +33,7 @@ from jaxemb.preprocess.hf_folder import read_text_preprocess
 from jaxemb.preprocess.hf_images import read_image_preprocess
 from jaxemb.preprocess.texts_and_images import TextsAndImages
 from jaxemb.preprocess.windows import ParallelWindows
+from jaxemb.train.sharding import Rules
 
 FULL = ("siglip",)
 """Architectures that were trained on texts padded to one length, padding looked at."""
@@ -68,6 +69,8 @@ class Wishes:
     max_length: int | None = None
     ignore: Sequence[str] | None = None
     """Tensors of the file that may be there for other purposes."""
+    sharding: Rules = WHOLE
+    """How parameters are cut over the devices, see `train/sharding.py`."""
 
 
 def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assembled:
@@ -83,21 +86,14 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assemb
         return _own(folder, config, wishes, mesh)
     whole = port(config, causal=wishes.causal, where=printable(home / CONFIG))
     settings = read_settings(folder)
-    if (
-        (isinstance(whole, Towers) or not hasattr(whole.encoder.module.stem, "vocabulary"))
-        and chain != Chain(home)
-        and chain is not None
-    ):
-        raise ConfigError(
-            f"{printable(folder)}: modules after a model of images are not supported; name the folder of the model alone"
-        )
+    refuse_modules(folder, whole, chain)
     if isinstance(whole, Towers):
         return _towers(home, config, whole, wishes, settings, mesh)
     if not hasattr(whole.encoder.module.stem, "vocabulary"):
         return _images(home, config, whole, wishes, settings, mesh)
-    pooling, heads = _pooling(whole, chain, wishes.pooling), [] if chain is None else [_head(layer) for layer in chain.heads]
+    placed = placed_modules(whole, chain, wishes.pooling)
     encoder = whole.encoder.module.clone(dtype=wishes.dtype)
-    model = Pooled(encoder, pooling.part.module, tuple(head.part.module for head in heads))
+    model = pooled(placed).clone(encoder=encoder)
     windows, longest = _beyond(wishes, whole, model)
     preprocess = read_text_preprocess(
         home,
@@ -111,18 +107,15 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assemb
         include_prompt=chain is None or chain.include_prompt,
         lower=chain is not None and chain.lower,
     )
-    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
-    placed = {"encoder": Placed(whole.encoder), "pooling": pooling, **{f"heads_{i}": head for i, head in enumerate(heads)}}
+    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh, sharding=wishes.sharding)
     params: dict[str, Any] = {}
     origin = Origin.of(name or str(folder), home, config, TensorFiles(home), whole)
-    for place in dict.fromkeys(p.folder for p in placed.values()):
-        parts = {key: p.part for key, p in placed.items() if p.folder == place}
-        own = {path: s for path, s in shapes.items() if path.partition("/")[0] in parts}
-        files = TensorFiles(home if place is None else place)
-        params |= load(files, parts, own, whole=whole if place is None else None, ignore=wishes.ignore or (), say=log.info)
+    for place in by_folder(placed, shapes):
+        files, here = TensorFiles(home if place.folder is None else place.folder), whole if place.folder is None else None
+        params |= load(files, place.parts, place.shapes, whole=here, ignore=wishes.ignore or (), say=log.info)
     variables: dict[str, Any] = {"params": params}
     if windows is not None:
-        last = isinstance(heads[-1].part.module, Unit) if heads else False
+        last = bool(model.heads) and isinstance(model.heads[-1], Unit)
         model = model.clone(heads=model.heads[:-1] if last else model.heads)
         return Assembled(model, variables, preprocess, settings, windows, origin)
     if wishes.extend is not None:
@@ -133,10 +126,11 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assemb
 
 def _own(folder: Path, config: Mapping[str, Any], wishes: Wishes, mesh: Mesh) -> Assembled:
     """What was exported in our own form: as it was there, in any dtype."""
-    given = [f.name for f in dataclasses.fields(wishes) if f.name != "dtype" and getattr(wishes, f.name) is not None]
+    here = ("dtype", "sharding")
+    given = [f.name for f in dataclasses.fields(wishes) if f.name not in here and getattr(wishes, f.name) is not None]
     if given:
         raise ConfigError(f"{given[0]}: {printable(folder)} holds a model of our own form, which is opened as it was saved")
-    return Assembled(*read_own(folder, config, mesh, wishes.dtype))
+    return Assembled(*read_own(folder, config, mesh, wishes.dtype, wishes.sharding))
 
 
 def _images(home: Path, config: Mapping[str, Any], whole: Port, wishes: Wishes, settings: Settings, mesh: Mesh) -> Assembled:
@@ -147,7 +141,7 @@ def _images(home: Path, config: Mapping[str, Any], whole: Port, wishes: Wishes, 
     pooling = _pooling(whole, None, wishes.pooling).part
     model = Pooled(whole.encoder.module.clone(dtype=wishes.dtype), pooling.module)
     preprocess = read_image_preprocess(home, kind=config["model_type"], size=_image_size(home, config))
-    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
+    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh, sharding=wishes.sharding)
     params = load(
         TensorFiles(home),
         {"encoder": whole.encoder, "pooling": pooling},
@@ -164,9 +158,7 @@ def _towers(home: Path, config: Mapping[str, Any], whole: Towers, wishes: Wishes
     if wishes.extend is not None or wishes.pooling is not None:
         raise ConfigError(f"{printable(home)} has two towers, whose extend and pooling cannot be changed")
     _refuse_variable(home, config)
-    towers = {"text": whole.text, "image": whole.image}
-    texts, pictures = (Pooled(t.encoder.module.clone(dtype=wishes.dtype), t.pooling.module) for t in towers.values())
-    model = TwoTowers(texts, pictures, bias=whole.bias is not None)
+    model = two_towers(whole, wishes.dtype)
     text = read_text_preprocess(
         home,
         window=whole.text.window,
@@ -178,12 +170,8 @@ def _towers(home: Path, config: Mapping[str, Any], whole: Towers, wishes: Wishes
     )
     images = read_image_preprocess(home, kind=config["model_type"], size=_image_size(home, config["vision_config"]))
     preprocess = TextsAndImages(text=text, images=images)
-    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh)
-    parts = {f"{key}/{name}": getattr(t, name) for key, t in towers.items() for name in ("encoder", "pooling")}
-    scale = {"logit_scale": whole.scale} | ({} if whole.bias is None else {"logit_bias": whole.bias})
-    params = load(
-        TensorFiles(home), {**parts, "": Part(None, scale)}, shapes, whole=whole, ignore=wishes.ignore or (), say=log.info
-    )
+    shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh, sharding=wishes.sharding)
+    params = load(TensorFiles(home), tower_parts(whole), shapes, whole=whole, ignore=wishes.ignore or (), say=log.info)
     return Assembled(model, {"params": params}, preprocess, settings)
 
 
@@ -241,6 +229,59 @@ class Placed(NamedTuple):
     part: Part
     folder: Path | None = None
     """Where its weights are; None: beside the encoder's, or there are none."""
+
+
+class Place(NamedTuple):
+    """What a folder of a chain has weights for."""
+
+    folder: Path | None
+    parts: dict[str, Part]
+    shapes: dict[str, Any]
+
+
+def placed_modules(whole: Port, chain: Chain | None, wished: Pooling | str | None = None) -> dict[str, Placed]:
+    """The modules of a chain, by the first names of their parameters."""
+    heads = [] if chain is None else [_head(layer) for layer in chain.heads]
+    named = {f"heads_{i}": head for i, head in enumerate(heads)}
+    return {"encoder": Placed(whole.encoder), "pooling": _pooling(whole, chain, wished), **named}
+
+
+def pooled(placed: Mapping[str, Placed]) -> Pooled:
+    """The model that a chain's modules are."""
+    encoder, pooling, *heads = (p.part.module for p in placed.values())
+    return Pooled(encoder, pooling, tuple(heads))
+
+
+def by_folder(placed: Mapping[str, Placed], shapes: Mapping[str, Any]) -> list[Place]:
+    """What each folder of a chain has to hold."""
+    found = []
+    for folder in dict.fromkeys(p.folder for p in placed.values()):
+        parts = {key: p.part for key, p in placed.items() if p.folder == folder}
+        found.append(Place(folder, parts, {path: s for path, s in shapes.items() if path.partition("/")[0] in parts}))
+    return found
+
+
+def two_towers(whole: Towers, dtype: str = "float32") -> TwoTowers:
+    """The model of a folder with two towers."""
+    texts, pictures = (Pooled(t.encoder.module.clone(dtype=dtype), t.pooling.module) for t in (whole.text, whole.image))
+    return TwoTowers(texts, pictures, bias=whole.bias is not None)
+
+
+def tower_parts(whole: Towers) -> dict[str, Part]:
+    """What of its file goes where."""
+    towers = {"text": whole.text, "image": whole.image}
+    parts = {f"{key}/{name}": getattr(t, name) for key, t in towers.items() for name in ("encoder", "pooling")}
+    scale = {"logit_scale": whole.scale} | ({} if whole.bias is None else {"logit_bias": whole.bias})
+    return {**parts, "": Part(None, scale)}
+
+
+def refuse_modules(folder: Path, whole: Port | Towers, chain: Chain | None) -> None:
+    """Of a model of images there is nothing after the Transformer."""
+    images = isinstance(whole, Towers) or not hasattr(whole.encoder.module.stem, "vocabulary")
+    if images and chain is not None and chain != Chain(chain.transformer):
+        raise ConfigError(
+            f"{printable(folder)}: modules after a model of images are not supported; name the folder of the model alone"
+        )
 
 
 def _pooling(whole: Port, chain: Chain | None, wished: Pooling | str | None) -> Placed:

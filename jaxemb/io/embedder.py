@@ -24,6 +24,7 @@ from jaxemb.io.feeding import Piece, Tally, ahead, ids_in_pieces, pieces
 from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress, refuse_packed, whole_number
 from jaxemb.io.hub import resolve
 from jaxemb.io.origin import Origin
+from jaxemb.io.pretrained import WHOLE
 from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights
 from jaxemb.io.windows import Windowed
@@ -36,7 +37,7 @@ from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Bound, Encoder, compiled, length
 from jaxemb.train.recipe import trained
-from jaxemb.train.sharding import batch_sharding, make_mesh, replicated, row_shards
+from jaxemb.train.sharding import Rules, batch_sharding, make_mesh, replicated, row_shards
 
 OUTPUTS = {"sentence_embedding": "encode", "token_embeddings": "features"}
 """The method of a model behind each `output_value`."""
@@ -117,6 +118,7 @@ class Embedder:
         revision: str | None = None,
         ignore: Sequence[str] | None = None,
         mesh: Mesh | None = None,
+        sharding: Rules = WHOLE,
     ) -> Embedder:
         """A sentence-transformers or Hugging Face folder, or an id "org/name" of the hub, with the same vectors as there.
 
@@ -125,10 +127,11 @@ class Embedder:
         or `ParallelWindows()`; texts may then be as long as it reaches, or `max_length` where that is given. `pooling`: a
         mode ("mean", "cls", "lasttoken", ..., "pooler") or a `Pooling`, in the place of the folder's. `dtype`: of weights and
         computation. `revision`: of a hub id. `ignore`: regular expressions of tensors that are of no use here, such as those of a
-        head of one's own; others that the architecture does not know are refused.
+        head of one's own; others that the architecture does not know are refused. `mesh` and `sharding`: the devices, and how
+        parameters are cut over them as in an experiment (make_mesh({"fsdp": -1}), ((".*", "fsdp"),)); each device reads its part.
         """
         mesh = make_mesh({"data": -1}) if mesh is None else mesh
-        wishes = Wishes(causal, extend, pooling, dtype, max_length, ignore)
+        wishes = Wishes(causal, extend, pooling, dtype, max_length, ignore, sharding)
         found = assemble(resolve(folder_or_id, revision), wishes, mesh, str(folder_or_id))
         s = found.settings
         own = {"default_prompt_name": s.default_prompt_name, "similarity_fn_name": s.similarity, "truncate_dim": s.truncate_dim}

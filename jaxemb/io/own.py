@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.errors import FlaxError
 from jax.sharding import Mesh
 
 import jaxemb
 from jaxemb.config import ConfigError, from_json, to_json
 from jaxemb.files import printable
-from jaxemb.io.pretrained import CONFIG, load, nested, parameter_shapes
+from jaxemb.io.pretrained import CONFIG, WHOLE, load, nested, parameter_shapes
 from jaxemb.io.sentence_transformers import Settings
 from jaxemb.io.takes import Filled, read
 from jaxemb.io.tensors import DTYPES, FLOATS, SINGLE, Tensor, TensorFiles, WeightsError, name_of, write_tensors
@@ -29,7 +30,7 @@ from jaxemb.ops.paths import by_path
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.run.files import write_json
 from jaxemb.train.setup import zeros_of
-from jaxemb.train.sharding import replicated
+from jaxemb.train.sharding import Rules, make_mesh, replicated
 
 KIND = "jaxemb"
 """The model_type of such a folder."""
@@ -54,14 +55,26 @@ def write_own(folder: Path, model: Any, variables: Mapping[str, Any], preprocess
     preprocess.save(folder / ASSETS)
 
 
-def read_own(folder: Path, config: Mapping[str, Any], mesh: Mesh, dtype: str = "float32") -> Own:
-    """What `write_own` wrote; `dtype`: of the weights and the computation."""
+def described(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Preprocess]:
+    """The model and the preprocessing of such a folder, without its weights."""
     if not isinstance(config.get("model"), Mapping):
         raise WeightsError(f"{printable(folder / CONFIG)} is damaged: it holds no model")
     model, preprocess = from_json(config["model"], "model"), Preprocess.load(folder / ASSETS)
     if not callable(getattr(model, "encode", None)):
         raise ConfigError(f"{printable(folder / CONFIG)}: a {type(model).__name__} does not encode")
-    variables = _variables(TensorFiles(folder), model, preprocess, mesh, dtype)
+    return model, preprocess
+
+
+def read_own(folder: Path, config: Mapping[str, Any], mesh: Mesh, dtype: str = "float32", sharding: Rules = WHOLE) -> Own:
+    """What `write_own` wrote; `dtype`: of the weights and the computation."""
+    model, preprocess = described(folder, config)
+    files = TensorFiles(folder)
+    wanted = wanted_of(files, model, preprocess, dtype, mesh, sharding)
+    if wanted.held:
+        arrays = load(files, {"": Part(model, {path: Take(path) for path in wanted.shapes})}, wanted.shapes)
+    else:
+        arrays = nested({name: read(files, Filled(((Take(name),),), False), s) for name, s in wanted.shapes.items()})
+    variables = {"params": {}} | arrays
     model = _computing(model, dtype)
     s = {name: config.get(name) for name in ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")}
     return Own(
@@ -76,7 +89,7 @@ def _computing(model: Any, dtype: str) -> Any:
     """The model with encoders that compute in a dtype, whatever they were saved in."""
     if isinstance(model, TwoTowers):
         return model.clone(text=_computing(model.text, dtype), image=_computing(model.image, dtype))
-    encoder = getattr(model, "encoder", None)
+    encoder: Any = getattr(model, "encoder", None)
     if getattr(encoder, "dtype", "float32") == dtype:
         return model
     if hasattr(encoder, "dtype"):
@@ -84,16 +97,43 @@ def _computing(model: Any, dtype: str) -> Any:
     raise ConfigError(f"dtype={dtype!r}: the encoder, a {type(encoder).__name__}, computes in float32 alone")
 
 
-def _variables(files: TensorFiles, model: Any, preprocess: Preprocess, mesh: Mesh, dtype: str) -> dict[str, Any]:
-    """The arrays of the file, held against the model where it can say without training data which it has."""
+class Wanted(NamedTuple):
+    """What the file has to hold."""
+
+    shapes: dict[str, jax.ShapeDtypeStruct]
+    held: bool
+    """Whether the model says it, not the file alone."""
+
+
+def wanted_of(
+    files: TensorFiles,
+    model: Any,
+    preprocess: Preprocess,
+    dtype: str = "float32",
+    mesh: Mesh | None = None,
+    sharding: Rules = WHOLE,
+) -> Wanted:
+    """The arrays of the file, those of the model where it can say without training data which it has."""
+    mesh = make_mesh({"data": -1}) if mesh is None else mesh
     place = replicated(mesh)
     shapes = {
         name: jax.ShapeDtypeStruct(t.shape, dtype if t.dtype in FLOATS else np.dtype(DTYPES[t.dtype]), sharding=place)
         for name, t in files.found.items()
     }
-    if isinstance(model, Pooled):
-        wanted = parameter_shapes(model, zeros_of(preprocess.spec, 1), dtype=dtype, mesh=mesh)
-        shapes = {name: s for name, s in shapes.items() if not name.startswith("params/")}
-        shapes |= {f"params/{path}": s for path, s in wanted.items()}
-        return {"params": {}} | load(files, {"": Part(model, {path: Take(path) for path in shapes})}, shapes)
-    return {"params": {}} | nested({name: read(files, Filled(((Take(name),),), False), s) for name, s in shapes.items()})
+    if not isinstance(model, Pooled | TwoTowers):
+        lacking = {name: s for name, s in _encoding(model, preprocess).items() if name not in shapes}
+        return Wanted(shapes | {n: jax.ShapeDtypeStruct(s.shape, dtype, sharding=place) for n, s in lacking.items()}, False)
+    found = parameter_shapes(model, zeros_of(preprocess.spec, 1), dtype=dtype, mesh=mesh, sharding=sharding)
+    rest = {name: s for name, s in shapes.items() if not name.startswith("params/")}
+    return Wanted(rest | {f"params/{path}": s for path, s in found.items()}, True)
+
+
+def _encoding(model: Any, preprocess: Preprocess) -> dict[str, Any]:
+    """What an objective needs to encode, by path; nothing where these inputs do not say it."""
+    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), zeros_of(preprocess.spec, 1))
+    try:
+        found = jax.eval_shape(lambda b: model.init(keys, b, method="encode"), batch)
+    except (TypeError, ValueError, LookupError, FlaxError):
+        return {}
+    return {f"params/{path}": x for path, x in by_path(found.get("params", {})).items()}

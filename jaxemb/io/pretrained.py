@@ -24,6 +24,8 @@ from jaxemb.train.sharding import Rules, make_mesh, shardings
 
 CONFIG = "config.json"
 Where = str | os.PathLike[str]
+WHOLE: Rules = ((".*", "replicate"),)
+"""Every parameter on every device."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def example(tower: Port) -> dict[str, Any]:
 
 
 def parameter_shapes(
-    module: Any, batch: Any, *, dtype: str | None = None, mesh: Mesh | None = None, sharding: Rules = ((".*", "replicate"),)
+    module: Any, batch: Any, *, dtype: str | None = None, mesh: Mesh | None = None, sharding: Rules = WHOLE
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """The parameters of a module by path, in `dtype` (None: as initialised) and in their places on the devices (`mesh`, None: all
     devices side by side); `batch` is any input of the right kinds. Nothing is computed."""

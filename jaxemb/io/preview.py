@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxemb.config import ConfigError, from_json
+from jaxemb.config import ConfigError
 from jaxemb.files import printable
-from jaxemb.io.own import KIND
+from jaxemb.io.assemble import by_folder, placed_modules, pooled, refuse_modules, tower_parts, two_towers
+from jaxemb.io.own import KIND, described, wanted_of
 from jaxemb.io.pretrained import CONFIG, example, nested, parameter_shapes, read_config
 from jaxemb.io.sentence_transformers import Chain, Settings, is_chain, read_chain, read_settings
 from jaxemb.io.takes import Fit, fit, takes_of
 from jaxemb.io.tensors import TensorFiles, listed
-from jaxemb.nn.hf.base import Port, Towers, port
-from jaxemb.nn.pooled import Pooled
+from jaxemb.nn.hf.base import Part, Port, Take, Towers, port
 from jaxemb.nn.stem import Tokens
 from jaxemb.preprocess.base import DataError
 from jaxemb.preprocess.hf_folder import read_text_preprocess
@@ -40,35 +40,50 @@ def preview(folder: Path) -> Preview:
     home = folder if chain is None else chain.transformer
     config, files = read_config(home), TensorFiles(home)
     if config.get("model_type") == KIND:
-        return _own(config, files)
+        return _own(folder, config, files)
     whole = port(config, where=printable(home / CONFIG))
+    refuse_modules(folder, whole, chain)
     towers = {"text": whole.text, "image": whole.image} if isinstance(whole, Towers) else {"": whole}
     facts: list[tuple[str, Any]] = [
         ("architecture", f"{config['model_type']} ({listed(config.get('architectures') or ['no name'])})")
     ]
-    rows, complaint, left, found = [], "", [], None
+    if isinstance(whole, Towers):
+        shapes = parameter_shapes(two_towers(whole), {name: example(tower) for name, tower in towers.items()})
+        fits = [fit(files, tower_parts(whole), shapes, whole)]
+    else:
+        placed = placed_modules(whole, chain)
+        shapes = parameter_shapes(pooled(placed), example(whole))
+        fits = [
+            fit(files, p.parts, p.shapes, whole) if p.folder is None else fit(TensorFiles(p.folder), p.parts, p.shapes)
+            for p in by_folder(placed, shapes)
+        ]
+    found, rows = fits[0], parameters(nested(shapes))
+    complaint = "".join(_from(f, home) for f in fits)
     for name, tower in towers.items():
         of = f" of {name}s" if name else ""
-        shapes = parameter_shapes(Pooled(tower.encoder.module, tower.pooling.module), example(tower))
-        found = fit(files, {"encoder": tower.encoder, "pooling": tower.pooling}, shapes, whole)
-        complaint = complaint or found.complaint(strict=True)  # the tensors that both lack are the same
-        left = found.left
-        tree = nested(shapes)
-        rows += parameters({name: tree} if name else tree)
         facts += [(f"encoder{of}", tower.encoder.module), *_pooling(tower, chain, found, of)]
     first = next(iter(towers.values()))
     if isinstance(first.encoder.module.stem, Tokens):
         facts += _text(home, first, chain, read_settings(folder), config.get("pad_token_id"))
-    facts += _weights(files, found, left)
+    facts += _weights(files, found, found.left)
     return Preview(facts, rows, complaint)
 
 
-def _own(config: dict[str, Any], files: TensorFiles) -> Preview:
+def _from(found: Fit, home: Path) -> str:
+    """What does not fit, and of which of the folders of a chain."""
+    complaint = found.complaint(strict=True)
+    return f"\n  of {found.files.folder.name}:{complaint}" if complaint and found.files.folder != home else complaint
+
+
+def _own(folder: Path, config: dict[str, Any], files: TensorFiles) -> Preview:
     """A folder that jaxemb wrote for itself."""
+    model, preprocess = described(folder, config)
+    wanted = wanted_of(files, model, preprocess)
+    found = fit(files, {"": Part(model, {path: Take(path) for path in wanted.shapes})}, wanted.shapes)
     facts: list[tuple[str, Any]] = [(name, config.get(name)) for name in ("similarity_fn_name", "prompts") if config.get(name)]
     shapes = {name.partition("/")[2]: jax.ShapeDtypeStruct(t.shape, "float32") for name, t in files.found.items()}
-    rows = [("architecture", "jaxemb's own"), ("model", from_json(config.get("model"), "model")), *facts]
-    return Preview([*rows, *_weights(files, None, [])], parameters(nested(shapes)), "")
+    rows = [("architecture", "jaxemb's own"), ("model", model), *facts]
+    return Preview([*rows, *_weights(files, None, [])], parameters(nested(shapes)), found.complaint(strict=True))
 
 
 def _pooling(tower: Port, chain: Chain | None, found: Fit, of: str) -> list[tuple[str, Any]]:

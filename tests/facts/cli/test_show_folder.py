@@ -3,13 +3,19 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from pretrained import WIDTH, bert, chain
+from safetensors.numpy import load_file, save_file
 
 from jaxemb.cli import main
+from jaxemb.io.embedder import Embedder
 from jaxemb.io.pretrained import architecture
 from jaxemb.io.preview import preview
 from jaxemb.io.tensors import SINGLE, TensorFiles
 from jaxemb.nn.hf.base import Towers, families
+
+DENSE = {"in_features": WIDTH, "out_features": 9, "activation_function": "torch.nn.modules.activation.Tanh"}
 
 
 def facts(folder):
@@ -40,6 +46,27 @@ def test_a_chain_in_words(golden, monkeypatch):
     prompts = json.loads((folder / "config_sentence_transformers.json").read_text())["prompts"]
     assert all(f"{name}: {text!r}" in found["prompts"] for name, text in prompts.items())
     assert "F32" in found["weights"] and found["architecture"].startswith("bert (")
+
+
+def test_what_a_chain_or_an_own_folder_lacks_is_said(tmp_path, capsys):
+    at = chain(bert(tmp_path / "st"), ("Pooling", {"pooling_mode": "mean"}), ("Dense", DENSE), ("Normalize", None))
+    assert not preview(at).complaint
+    model = Embedder.from_pretrained(at)
+    save_file({"linear.weight": np.ones((3, WIDTH), np.float32)}, at / "2_Dense" / SINGLE)
+    said = preview(at).complaint
+    assert "of 2_Dense" in said and "linear.bias" in said and "1 of another shape" in said
+    (at / "2_Dense" / SINGLE).unlink()
+    assert main(["show", str(at)]) == 2
+    assert "2_Dense holds no weights" in " ".join(capsys.readouterr().err.split())
+    model.origin = None
+    model.save_pretrained(tmp_path / "own")
+    assert not preview(tmp_path / "own").complaint
+    arrays = load_file(tmp_path / "own" / SINGLE)
+    arrays.pop("params/encoder/block_0/attention/q/kernel")
+    save_file(arrays, tmp_path / "own" / SINGLE)
+    assert main(["show", str(tmp_path / "own")]) == 2
+    out = capsys.readouterr()
+    assert "1 missing there" in out.err and "block_0/attention/q/kernel" in out.err and "find their places" not in out.out
 
 
 def test_heads_are_left_behind_and_a_missing_tokenizer_is_said(golden):

@@ -111,6 +111,24 @@ def test_several_devices_give_what_one_gives(folder, z):
     np.testing.assert_allclose(many.encode(TEXTS), z, rtol=0, atol=1e-6)
 
 
+def test_kernels_are_cut_over_devices(folder, z, tmp_path):
+    """Each device holds its part of a matrix, of the encoder, of a head, and of a folder in our own form as well."""
+    many = {"mesh": make_mesh({"fsdp": -1}), "sharding": ((".*", "fsdp"),)}
+    cut = Embedder.from_pretrained(folder, **many)
+    np.testing.assert_allclose(cut.encode(TEXTS), z, rtol=0, atol=1e-6)
+    cut.origin = None
+    cut.save_pretrained(tmp_path / "own")
+    again = Embedder.from_pretrained(tmp_path / "own", **many)
+    np.testing.assert_allclose(again.encode(TEXTS), z, rtol=0, atol=1e-6)
+    for model in (cut, again):
+        params = model.variables["params"]
+        for kernel in (params["encoder"]["block_0"]["attention"]["q"]["kernel"], params["heads_0"]["dense"]["kernel"]):
+            assert len({str(s.index) for s in kernel.addressable_shards}) == 8
+            assert {s.data.size for s in kernel.addressable_shards} == {kernel.size // 8}
+    with pytest.raises(ConfigError, match="sharding: 'atention' finds none of the parameters"):
+        Embedder.from_pretrained(folder, mesh=many["mesh"], sharding=(("atention", "fsdp"),))
+
+
 def test_packed_bits_of_nine_dimensions(model, z):
     bits = model.encode(TEXTS, precision="ubinary")
     assert bits.shape == (6, 2)

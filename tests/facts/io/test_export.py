@@ -17,11 +17,11 @@ from jaxemb.evals.perplexity import Perplexity
 from jaxemb.experiment import Experiment
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.origin import Origin
-from jaxemb.io.own import _computing
+from jaxemb.io.own import _computing, _encoding
 from jaxemb.io.pretrained import architecture, example, load, nested, parameter_shapes
 from jaxemb.io.published import _config
 from jaxemb.io.takes import cut_back, fit, takes_of, tensor_shapes
-from jaxemb.io.tensors import SINGLE, TensorFiles, WeightsError, write_tensors
+from jaxemb.io.tensors import SINGLE, Tensor, TensorFiles, WeightsError, write_tensors
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.hf.base import Towers, families
@@ -219,6 +219,7 @@ def test_an_adapter_is_named_and_merged_before_it_is_written(folders, embedders,
     model = changed(plain, encoder=encoder)
     model.variables = {"params": nested(every)}
     assert "adapter beside its weights; merge_adapter(model)" in model.save_pretrained(tmp_path / "own")
+    (tmp_path / "run").mkdir()
     monkeypatch.setattr(Embedder, "from_run", lambda *a, **k: model)
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "plain")]) == 0
     assert "--merge" in " ".join(capsys.readouterr().out.split())
@@ -248,6 +249,16 @@ def test_a_run_of_images_and_its_statistics(images, tmp_path, capsys):
     x = np.random.default_rng(0).random((3, 8, 8, 1), np.float32)
     np.testing.assert_allclose(reopened(tmp_path / "out").encode(x), model.encode(x), atol=1e-6)
     card = (tmp_path / "out" / "README.md").read_text()
+    every = {f"params/{path}" for path in by_path(model.variables["params"])}
+    assert {name for name in every if "head" not in name} == _encoding(model.model, model.preprocess).keys()
+    assert main(["show", str(tmp_path / "out")]) == 0
+    arrays = TensorFiles(tmp_path / "out")
+    kept = {n: Tensor(t.shape, t.dtype, lambda n=n: arrays.read(n)) for n, t in arrays.found.items() if "stem" not in n}
+    assert 0 < len(kept) < len(arrays)
+    write_tensors(tmp_path / "out" / SINGLE, kept)
+    assert main(["show", str(tmp_path / "out")]) == 2 and "missing there" in capsys.readouterr().err
+    with pytest.raises(WeightsError, match="3 missing there:\n *params/encoder/stem/kernel"):
+        reopened(tmp_path / "out")
     assert "image-feature-extraction" in card and "| data | Digits() |" in card and "| steps | 1 |" in card
 
 
@@ -263,6 +274,7 @@ def test_both_towers_of_texts_and_images(tmp_path):
     assert "more than an encoder and a pooling" in both.save_pretrained(tmp_path / "out")
     for inputs in (["the cat", "a dog"], np.zeros((1, 4, 4, 3), np.uint8)):
         np.testing.assert_array_equal(reopened(tmp_path / "out").encode(inputs), both.encode(inputs))
+    assert main(["show", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "README.md").read_text()
     assert "zero-shot-image-classification" in card and "texts of at most 8 tokens or images" in card
 
