@@ -52,7 +52,12 @@ class MTEBModel:
         options = {"batch_size": batch_size, "show_progress_bar": show_progress_bar, "precision": precision}
         name = self._prompt_name(task_metadata, role)
         encode = {None: self.embedder.encode, "query": self.embedder.encode_query}.get(role, self.embedder.encode_document)
-        return encode(texts, prompt_name=name, **options)
+        z = encode(texts, prompt_name=name, **options)
+        if isinstance(z, list):
+            raise ConfigError(
+                "mteb keeps one vector a text, and this model gives a matrix: `jaxemb eval` compares those, by MaxSim"
+            )
+        return z
 
     def _prompt_name(self, task: Any, role: str | None) -> str | None:
         of_task = [f"{task.name}-{role}", task.name, f"{task.type}-{role}", task.type] if role else [task.name, task.type]

@@ -1,5 +1,7 @@
 """A folder with a vector a token, compared and judged by MaxSim."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from jaxemb.evals.pair_classification import PairClassification
 from jaxemb.evals.retrieval import Retrieval
 from jaxemb.evals.sts import STS
 from jaxemb.io.embedder import Embedder
+from jaxemb.io.mteb import MTEBModel
 from jaxemb.io.text_model import TextModel
 from jaxemb.train.sharding import make_mesh
 
@@ -35,6 +38,7 @@ def test_similarities_are_sums_over_the_tokens_of_the_query(model):
     np.testing.assert_allclose(model.similarity(z, z), wanted, rtol=1e-5)
     np.testing.assert_allclose(np.diagonal(wanted), [len(x) for x in z], rtol=1e-5)
     np.testing.assert_allclose(model.similarity(one, z), wanted[:1], rtol=1e-5)  # a matrix alone is one text
+    assert model.similarity(one, one).shape == (1, 1)
     np.testing.assert_allclose(model.similarity_pairwise(z[:2], z[1:]), [wanted[0, 1], wanted[1, 2]], rtol=1e-5)
 
 
@@ -56,3 +60,6 @@ def test_what_needs_a_vector_a_text_says_so(model, tmp_path):
     (tmp_path / "texts.csv").write_text(f"{TEXTS[0]},a\n{TEXTS[1]},b\n")
     with pytest.raises(ConfigError, match="one vector a text; the model gives arrays of shape"):
         Clustering(path=str(tmp_path / "texts.csv"), texts=2).run(TextModel(model), None)
+    task = SimpleNamespace(name="STS", type="STS")
+    with pytest.raises(ConfigError, match="mteb keeps one vector a text, and this model gives a matrix"):
+        MTEBModel(model).encode([{"text": TEXTS}], task_metadata=task, hf_split="test", hf_subset="default")
