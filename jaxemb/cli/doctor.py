@@ -57,8 +57,9 @@ def doctor_of_texts(args: argparse.Namespace) -> None:
 
 def text_patient(model: Embedder, args: argparse.Namespace) -> TextPatient:
     """The model with the lines of `--texts`, or with sentences that come along."""
-    from jaxemb.doctor.text_patient import TextPatient
+    from jaxemb.doctor.text_patient import TextPatient, refuse
 
+    refuse(model, args.run)
     texts = model.preprocess.read(Path(args.texts))[0] if args.texts else None
     return TextPatient(model, texts, samples=args.samples)
 

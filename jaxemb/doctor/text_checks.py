@@ -110,15 +110,14 @@ def prompts(p: TextPatient) -> Iterator[Finding]:
     if doubled > 0.5 or not p.pairs:
         return
     gains = {prompt: p.recognised(prompt) - p.own for prompt in dict.fromkeys(["", *known.values(), *COMMON_PROMPTS])}
-    usual = e.prompts.get(e.default_prompt_name or "", "")
     best = max(gains, key=lambda prompt: gains[prompt])
     clear = clearly(p, gains[best])
     yield Finding(
         "prompt",
         "halves found with another prompt, over the usual",
         gains[best],
-        "red" if clear and best != usual else "green",
-        f"the other half of a text is nearest in {p.own:.1%} with {usual!r}, {p.own + gains[best]:.1%} with {best!r}",
+        "red" if clear and best != p.usual else "green",
+        f"the other half of a text is nearest in {p.own:.1%} with {p.usual!r}, {p.own + gains[best]:.1%} with {best!r}",
         f"the model wants {best!r}: encode_query and encode_document where it has prompts of these roles, or prompt={best!r}",
     )
 

@@ -3,20 +3,28 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from pretrained import bert, chain
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from jaxemb.cli import main
+from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
 from jaxemb.doctor.sentences import SENTENCES
 from jaxemb.doctor.text_checks import examine_texts
-from jaxemb.doctor.text_patient import TextPatient
+from jaxemb.doctor.text_patient import TextPatient, refuse
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.report import Report
+from jaxemb.io.windows import Windowed
 from jaxemb.metrics.neighbours import found_again
+from jaxemb.pooling.late_interaction import LateInteraction
+from jaxemb.preprocess.hf_images import PretrainedImages
 from jaxemb.preprocess.hf_text import PretrainedText
+from jaxemb.preprocess.windows import ParallelWindows
+from jaxemb.train.sharding import make_mesh
 from jaxemb.types import Features
 
 WIDTH = 96
@@ -49,18 +57,31 @@ def same(z, tokens, mask):
     return z
 
 
+class Vector(nn.Module):
+    """What a model gives, as far as its shape."""
+
+    axes: int = 2
+
+    def encode(self, batch, role="document"):
+        return jnp.zeros((len(batch["tokens"]), *[WIDTH] * (self.axes - 1)))
+
+
 class Model(Embedder):
     """Mean of the words, or what a fault makes of it."""
 
-    def __init__(self, preprocess=PREPROCESS, *, prompts=None, change=None, states=None, table=TABLE):
+    windows, model, variables, mesh = None, Vector(), {}, make_mesh({"data": -1})
+
+    def __init__(self, preprocess=PREPROCESS, *, prompts=None, usual=None, change=None, states=None, table=TABLE):
         """`change`: of vectors, `states`: of those of tokens; each a function of them, the ids and the mask."""
-        self.preprocess, self.prompts, self.default_prompt_name = preprocess, prompts or {}, None
+        self.preprocess, self.prompts, self.default_prompt_name = preprocess, prompts or {}, usual
         self.change, self.states, self.table = change or same, states or same, table
 
     def encode(self, inputs, *, prompt=None, report=False, show_progress_bar=None):
-        arrays = self.preprocess(inputs, prompt=prompt or "")
+        usual = self.prompts.get(self.default_prompt_name, "")
+        arrays = self.preprocess(inputs, prompt=usual if prompt is None else prompt)
         f = self.features(arrays)
-        mean = (f.tokens * f.mask[..., None]).sum(1) / np.maximum(f.mask.sum(1), 1)[:, None]
+        mask = f.mask & arrays.get("pooled", True)
+        mean = (f.tokens * mask[..., None]).sum(1) / np.maximum(mask.sum(1), 1)[:, None]
         z = self.change(mean, arrays["tokens"], f.mask)
         cut = self.preprocess.cut(inputs)
         said = Report(
@@ -101,6 +122,13 @@ def needs_its_prompt(x, tokens, mask):
     return np.where(without[:, None, None], noise, x)
 
 
+def spoilt_by_its_prompt(x, tokens, mask):
+    """With "query:" half of the texts are noise."""
+    noise = np.random.default_rng(tokens[0].sum()).normal(size=x.shape)
+    without = (tokens == KNOWN["query:"]).any(1) & (tokens.sum(1) % 2 == 0)
+    return np.where(without[:, None, None], noise, x)
+
+
 SHUFFLED = dict(zip(WORDS, np.random.default_rng(0).permutation(len(WORDS)).tolist(), strict=True))
 OTHER = {"[PAD]": 0, "[UNK]": 1, "query:": 2} | {word: i + 3 for word, i in SHUFFLED.items()}
 FAULTS = {
@@ -128,6 +156,11 @@ FAULTS = {
     ),
     "a prompt that nobody wrote down": (
         Model(states=needs_its_prompt),
+        None,
+        "prompt: halves found with another prompt, over the usual",
+    ),
+    "a usual prompt that it was not trained with": (
+        Model(states=spoilt_by_its_prompt, prompts={"query": "query: "}, usual="query"),
         None,
         "prompt: halves found with another prompt, over the usual",
     ),
@@ -179,6 +212,46 @@ def test_few_texts_and_texts_without_halves():
     said = []
     examine_texts(TextPatient(Model(), WORDS[:30]), said.append)
     assert said == ["pooling is left out: no text has 8 words, so none has halves to compare"]
+
+
+@pytest.mark.parametrize("included", [True, False])
+@pytest.mark.parametrize("usual", [None, "document"])
+def test_other_poolings_get_the_tokens_that_its_own_gets(included, usual):
+    """Those behind the usual prompt, whatever that of a document is; of the prompt's own those that count. It moves who is near."""
+    prompt, table = f"{' '.join(WORDS[:30])} ", TABLE + 2 * np.random.default_rng(0).normal(size=TABLE.shape)
+    preprocess = dataclasses.replace(PREPROCESS, prompts={"document": prompt}, include_prompt=included)
+    p = TextPatient(Model(preprocess, prompts={"document": prompt}, usual=usual, table=table))
+    assert p.pooled["mean"] == p.own and p.pooled["first token"] != p.own
+    other = TextPatient(Model(preprocess, prompts={"document": prompt}, usual=None if usual else "document", table=table))
+    assert included == (other.own != p.own)
+
+
+def test_few_tokens_are_in_memory_at_a_time(monkeypatch):
+    model, seen = Model(dataclasses.replace(PREPROCESS, length=2048)), []
+    monkeypatch.setattr(model, "features", lambda arrays: seen.append(arrays["tokens"].size) or Model.features(model, arrays))
+    long = [" ".join(WORDS[i % 7 :: 7] * 20) for i in range(20)]
+    assert TextPatient(model, long).pooled and len(seen) > 1 and max(seen) <= 2048 * 8  # a row for each of eight devices
+
+
+def test_models_without_one_vector_a_text_are_refused(tmp_path, monkeypatch, capsys):
+    late = Embedder.from_pretrained(bert(tmp_path / "tiny"), pooling=LateInteraction())
+    with pytest.raises(ConfigError, match=r"this model gives several vectors a text \(pooling=LateInteraction\)"):
+        TextPatient(late)
+    model = Model()
+    model.windows = Windowed(ParallelWindows("max"))
+    with pytest.raises(ConfigError, match=r"this model gives several vectors a text \(extend=ParallelWindows\(reduce='max'\)\)"):
+        TextPatient(model)
+    model.windows, model.model = Windowed(ParallelWindows()), Vector(axes=3)
+    with pytest.raises(ConfigError, match="runs/late gives several vectors a text .*; the doctor examines models of one vector"):
+        refuse(model, "runs/late")
+    model.model = Vector()
+    refuse(model)
+    model.preprocess = PretrainedImages(size=8)
+    with pytest.raises(ConfigError, match="runs/pictures takes images; beside runs, the doctor examines models of texts alone"):
+        refuse(model, "runs/pictures")
+    monkeypatch.setattr(Embedder, "from_pretrained", staticmethod(lambda folder, **options: model))
+    assert main(["doctor", str(tmp_path / "tiny")]) == 2
+    assert f"{tmp_path}/tiny takes images; beside runs, the doctor" in " ".join(capsys.readouterr().err.split())
 
 
 def test_halves_that_are_all_alike_are_found_by_chance():
