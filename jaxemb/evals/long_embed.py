@@ -15,7 +15,7 @@ from jaxemb.data.haystack import first, needle, passkey
 from jaxemb.data.long_embed import SYNTHETIC, TASKS, read_long_embed
 from jaxemb.evals.base import Eval
 from jaxemb.evals.retrieval import TIES, ranked
-from jaxemb.evals.texts import Model, all_scores, compared, embeddings
+from jaxemb.evals.texts import Model, all_scores, embeddings, similarity_of
 from jaxemb.metrics import ranking
 from jaxemb.types import Paper
 
@@ -50,14 +50,14 @@ class LongEmbed(Eval):
             for length, collection in read_long_embed(self.path, task).items():
                 documents = embeddings(model, data, collection.documents, role="document")
                 queries = embeddings(model, data, collection.queries, role="query")
-                r = ranked(collection, compared(queries, "cosine"), compared(documents, "cosine"), 10)
+                r = ranked(collection, queries, documents, 10, similarity=similarity_of(model, None))
                 figure = ranking.success(r, 1) if task in SYNTHETIC else ranking.ndcg(r, 10)
                 figures[task if length is None else f"{task}@{length}"] = float(figure.mean())
             found |= figures | {task: float(np.mean(list(figures.values())))}
         return found | ({"average": float(np.mean([found[t] for t in TASKS]))} if set(TASKS) <= set(self.tasks) else {})
 
     def conditions(self, model: Any = None) -> dict[str, Any]:
-        return {"ties": TIES}
+        return {"similarity": similarity_of(model, None), "ties": TIES}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,11 +88,14 @@ class Haystack(Eval):
                 hay = make(length, **how) if name == "passkey" else needle(length, text=self._text(), **how)
                 documents = embeddings(model, data, hay.documents, role="document")
                 queries = embeddings(model, data, hay.queries, role="query")
-                scores = all_scores(queries, documents, "cosine")
+                scores = all_scores(queries, documents, similarity_of(model, None))
                 tolerance = 1e-6 * max(1.0, float(np.abs(scores).max()))  # of sums over tokens, as of a single cosine
                 figures[f"{name}@{length}"] = float(first(scores, hay.answers, tolerance).mean())
             found |= figures | {name: float(np.mean(list(figures.values())))}
         return found
+
+    def conditions(self, model: Any = None) -> dict[str, Any]:
+        return {"similarity": similarity_of(model, None)}
 
     def _text(self) -> str | None:
         if self.essays is None:

@@ -63,9 +63,7 @@ class Retrieval(Eval):
         found = read_beir(self.path, self.split)
         documents = embeddings(model, data, found.documents, role="document", prompt=self.document_prompt)
         queries = embeddings(model, data, found.queries, role="query", prompt=self.query_prompt)
-        kind = similarity_of(model, self.similarity)
-        queries, documents = compared(queries, kind), compared(documents, kind)
-        r = ranked(found, queries, documents, max(self.at), self.own_id, "dot" if kind == "cosine" else kind)
+        r = ranked(found, queries, documents, max(self.at), self.own_id, similarity_of(model, self.similarity))
         figures = {}
         for k in self.at:
             figures[f"ndcg@{k}"] = ranking.ndcg(r, k, gain=self.gain)
@@ -90,6 +88,8 @@ def ranked(
     similarity: str = "dot",
 ) -> Ranking:
     """The grades of the k nearest documents of each query, by a `similarity` of their vectors, or MaxSim of their matrices."""
+    if similarity == "cosine":
+        queries, documents, similarity = compared(queries, "cosine"), compared(documents, "cosine"), "dot"
     k, down = min(k, len(documents)), np.argsort(np.asarray(c.document_ids), kind="stable")[::-1]
     ids = [c.document_ids[i] for i in down]
     column = {name: i for i, name in enumerate(ids)}

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from fakes import Words
 
@@ -62,6 +63,27 @@ def test_hidden_facts_are_found_by_their_words(tmp_path):
     assert set(got) == {"passkey@64", "passkey@128", "passkey", "needle@64", "needle@128", "needle"}
     assert got["passkey@64"] == 1.0 and got["passkey"] == (got["passkey@64"] + got["passkey@128"]) / 2
     assert Haystack(lengths=(64,), queries=4, documents=8).run(Words(512), None, seed=1)["needle@64"] >= 0.75
+
+
+class Loud(Words):
+    """The first of the documents has a long vector: by product it is the nearest."""
+
+    def encode_texts(self, texts, *, role, prompt):
+        z = super().encode_texts(texts, role=role, prompt=prompt)
+        return z * np.where(np.arange(len(z)) == (0 if role == "document" else -1), 100, 1)[:, None].astype(np.float32)
+
+
+def test_a_model_is_measured_with_its_own_similarity(tmp_path):
+    model, hay = Loud(512), Haystack(lengths=(64,), queries=4, documents=8)
+    task = LongEmbed(path=real(tmp_path, "qmsum"), tasks=("qmsum",))
+    cosine = task.run(Words(), None), hay.run(model, None)["passkey"]
+    assert task.run(model, None) == cosine[0] and hay.conditions(model) == {"similarity": "cosine"}
+    model.similarity_fn_name = "dot"
+    assert task.conditions(model)["similarity"] == hay.conditions(model)["similarity"] == "dot"
+    assert hay.run(model, None)["passkey"] < cosine[1] == 1
+    documents = [{"doc_id": "d1", "text": "cell moon moon moon"}, {"doc_id": "d2", "text": "cell"}]
+    write(tmp_path, "qmsum", documents, [{"qid": "q", "text": "cell"}], [{"qid": "q", "doc_id": "d2"}])
+    assert task.run(Words(), None)["qmsum"] == 1 and task.run(model, None)["qmsum"] < 1
 
 
 def test_what_is_not_there_is_named(tmp_path):
