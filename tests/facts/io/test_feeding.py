@@ -32,7 +32,7 @@ def test_every_text_once_with_its_own_tokens(shards, window, monkeypatch):
     for p in found:
         tokens, mask = p.arrays["tokens"], p.arrays["mask"]
         assert len(tokens) % shards == 0 and tokens.shape[1] == PRE.bucket(int(mask.sum(1).max()))
-        assert tokens.size <= max(4 * feeding.TOKENS, shards * 64)  # memory is bounded by tokens, not by rows
+        assert tokens.size <= max(4 * feeding.TOKENS["cpu"], shards * 64)  # memory is bounded by tokens, not by rows
         for row, ids, m in zip(p.rows, tokens, mask, strict=False):
             np.testing.assert_array_equal(ids[m], wanted["tokens"][row][wanted["mask"][row]])
     widths = [p.arrays["tokens"].shape[1] for p in found]
