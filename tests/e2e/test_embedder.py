@@ -128,9 +128,11 @@ def test_an_image_that_cannot_be_read(model, images, item, message):
         model.encode([images[0], item])
 
 
-@pytest.mark.parametrize("count", [0, 17, -1])
-def test_a_width_that_the_embeddings_do_not_have(model, images, count):
-    with pytest.raises(ConfigError, match=f"truncate_dim must lie in 1 to 16, the width of the embeddings, not {count}"):
+@pytest.mark.parametrize(
+    ("count", "valid"), [(0, "be at least 1"), (17, "lie in 1 to 16, the width of the embeddings"), (-1, "be at least 1")]
+)
+def test_a_width_that_the_embeddings_do_not_have(model, images, count, valid):
+    with pytest.raises(ConfigError, match=f"truncate_dim must {valid}, not {count}"):
         model.encode(images, truncate_dim=count)
 
 

@@ -22,9 +22,10 @@ PAIRS = 200
 
 @pytest.fixture(scope="module")
 def mteb():
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
-    return pytest.importorskip("mteb", reason="mteb is not installed")
+    with pytest.MonkeyPatch.context() as patch:  # other tests of this process are not to be offline
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+            patch.setenv(name, "1")
+        yield pytest.importorskip("mteb", reason="mteb is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,8 @@ def test_without_the_library(monkeypatch):
         ),
     ],
 )
-def test_what_the_hub_does_not_give(asked, answer, says):
+def test_what_the_hub_does_not_give(asked, answer, says, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     asked.answer = answer
     with pytest.raises(HubError, match=says):
         resolve("org/name", "v2")
