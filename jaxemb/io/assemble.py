@@ -109,9 +109,10 @@ def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assemb
     )
     shapes = parameter_shapes(model, example(preprocess), dtype=wishes.dtype, mesh=mesh, sharding=wishes.sharding)
     params: dict[str, Any] = {}
-    origin = Origin.of(name or str(folder), home, config, TensorFiles(home), whole)
+    weights = TensorFiles(home)
+    origin = Origin.of(name or str(folder), home, config, weights, whole)
     for place in by_folder(placed, shapes):
-        files, here = TensorFiles(home if place.folder is None else place.folder), whole if place.folder is None else None
+        files, here = (weights, whole) if place.folder is None else (TensorFiles(place.folder), None)
         params |= load(files, place.parts, place.shapes, whole=here, ignore=wishes.ignore or (), say=log.info)
     variables: dict[str, Any] = {"params": params}
     if windows is not None:

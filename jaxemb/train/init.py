@@ -35,6 +35,15 @@ class Init(abc.ABC):
         """Writes into a new run's folder what the run should know of its source later on, when that may be gone."""
 
 
+def check_renames(renames: Iterable[tuple[str, str]]) -> None:
+    """Refuses what is no regular expression among an `Init`'s (regex, replacement)."""
+    for regex, _ in renames:
+        try:
+            re.compile(regex)
+        except re.error as e:
+            raise ConfigError(f"init.renames: {regex!r} is no regular expression: {e}") from None
+
+
 @dataclasses.dataclass(frozen=True)
 class FromRun(Init):
     """Parameters and other state (batch statistics, constants) of another run, by path.
@@ -52,11 +61,7 @@ class FromRun(Init):
     """(regex, replacement) on the source's paths, in any collection: ("^encoder/", "student/")."""
 
     def __post_init__(self) -> None:
-        for regex, _ in self.renames:
-            try:
-                re.compile(regex)
-            except re.error as e:
-                raise ConfigError(f"init.renames: {regex!r} is no regular expression: {e}") from None
+        check_renames(self.renames)
 
     def __call__(self, shapes: Mapping[str, jax.ShapeDtypeStruct], say: Say = print) -> Mapping[str, jax.Array]:
         run = Run(self.path)

@@ -19,7 +19,7 @@ from jaxemb.io.sentence_transformers import is_chain, read_chain
 from jaxemb.io.takes import Fit, fit, read
 from jaxemb.io.tensors import TensorFiles, WeightsError, listed
 from jaxemb.nn.hf.base import Part, Port, Towers, port
-from jaxemb.train.init import Init, Say, SourceError
+from jaxemb.train.init import Init, Say, SourceError, check_renames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +42,7 @@ class FromPretrained(Init):
     """(regex, replacement) on the folder's paths: ("^encoder/", "student/encoder/")."""
 
     def __post_init__(self) -> None:
-        for regex, _ in self.renames:
-            try:
-                re.compile(regex)
-            except re.error as e:
-                raise ConfigError(f"init.renames: {regex!r} is no regular expression: {e}") from None
+        check_renames(self.renames)
 
     def __call__(self, shapes: Mapping[str, jax.ShapeDtypeStruct], say: Say = print) -> Mapping[str, jax.Array]:
         _, files, _, whole = self._source()

@@ -13,12 +13,11 @@ from jaxemb.layers.feedforward import FeedForward
 from jaxemb.layers.norms import RMSNorm
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
-from jaxemb.nn.hf.base import Config, Part, Port, Source, Take, norm, period, pooled
-from jaxemb.nn.hf.llama import IGNORED, layer, qk_norms
+from jaxemb.nn.hf.base import Config, Port, Source, Take, norm, period
+from jaxemb.nn.hf.llama import decoder, layer, local_by_type, qk_norms
 from jaxemb.nn.hf.rope import rotary
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
-from jaxemb.pooling.mean import Mean
 
 MODEL_TYPES = ("gemma2", "gemma3_text")
 DECODERS = True
@@ -66,19 +65,13 @@ def build(config: Config, causal: bool | None = None) -> Port:
             names |= norm(f"block_{i}/{ours}", f"layers.{i}.{theirs}_layernorm", bias=False)
         if third:
             names |= qk_norms(i)
-    return Port(
-        Part(encoder, names),
-        pooled(Mean()),
-        prefixes=("", "model."),
-        ignored=IGNORED,
-        window=config.get("max_position_embeddings", None),
-    )
+    return decoder(config, encoder, names)
 
 
 def local_layers(config: Config, depth: int) -> tuple[bool, ...]:
     """Which layers see a window alone: in Gemma 2 every other one from the first on, in Gemma 3 all but every sixth."""
-    if (types := config.get("layer_types", None)) is not None:
-        return tuple(t == "sliding_attention" for t in types)
+    if (told := local_by_type(config)) is not None:
+        return told
     if config.type == "gemma2":
         return tuple(i % 2 == 0 for i in range(depth))
     every = config.get("sliding_window_pattern", config.get("_sliding_window_pattern", 6))

@@ -62,6 +62,11 @@ def build(config: Config, causal: bool | None = None) -> Port:
         names |= norm(f"block_{i}/norm2", f"layers.{i}.post_attention_layernorm", bias=False)
         if kind == "qwen3":
             names |= qk_norms(i)
+    return decoder(config, encoder, names)
+
+
+def decoder(config: Config, encoder: Transformer, names: dict[str, Source]) -> Port:
+    """The port of an encoder that was trained to say the next token, alone in its file or below a head."""
     return Port(
         Part(encoder, names),
         pooled(Mean()),
@@ -76,13 +81,19 @@ IGNORED = (r"^lm_head\.", r"^score\.", r"rotary_emb\.inv_freq$")
 
 def local_layers(config: Config, depth: int) -> tuple[bool, ...]:
     """Which layers see a window alone."""
-    if (types := config.get("layer_types", None)) is not None:
-        return tuple(t == "sliding_attention" for t in types)
+    if (told := local_by_type(config)) is not None:
+        return told
     if config.type == "mistral":
         return (config.get("sliding_window", None) is not None,) * depth
     if config.type == "llama" or not config.get("use_sliding_window", False) or config.get("sliding_window", None) is None:
         return (False,) * depth
     return tuple(i >= config.get("max_window_layers", 28) for i in range(depth))
+
+
+def local_by_type(config: Config) -> tuple[bool, ...] | None:
+    """The same, where a config says it of each layer."""
+    types = config.get("layer_types", None)
+    return None if types is None else tuple(t == "sliding_attention" for t in types)
 
 
 def layer(
