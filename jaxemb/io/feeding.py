@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
+from jaxemb.ops.platform import platform
 from jaxemb.preprocess.base import Items, Preprocess
 from jaxemb.preprocess.hf_text import Cut, PretrainedText
 from jaxemb.preprocess.texts_and_images import TextsAndImages
@@ -119,7 +119,7 @@ def _in_pieces(
         start = 0
         while start < len(rows):
             width = preprocess.bucket(int(total[start]))
-            most = max(size * TOKENS.get(jax.default_backend(), 128) // width // shards, 1) * shards
+            most = max(size * TOKENS.get(platform(), 128) // width // shards, 1) * shards
             if not last and len(rows) - start < most:
                 break
             few = (len(rows) - start) * width <= FEW

@@ -26,6 +26,7 @@ from jaxtyping import Float
 
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.dtypes import wide
+from jaxemb.ops.platform import platform
 
 FLASH_FROM = 1024
 """Tokens from which the TPU kernel pays: below, XLA's fused softmax keeps the logits on chip anyway."""
@@ -48,7 +49,7 @@ def attention(
 ) -> Float[Array, "b n h e"]:
     """Attention of each query over the keys that `allow` lets it see. `scale`: 1 / sqrt(e) where None. `backend`: "cpu", "gpu" or
     "tpu", the one that is here where None."""
-    backend = backend or jax.default_backend()
+    backend = backend or platform()
     scale = float(q.shape[-1] ** -0.5) if scale is None else scale
     if backend == "gpu" and softcap is None:
         out = _fused(q, k, v, bias, allow, scale)
@@ -147,7 +148,7 @@ def _nothing_is_zero(out: Array, allowed: Array | None, allow: Allow, count: int
 def _fused(q: Array, k: Array, v: Array, bias: Array | None, allow: Allow, scale: float) -> Array:
     # cuDNN has half-precision kernels alone, and none for the gradient of a broadcast bias.
     half = q.dtype in (jnp.bfloat16, jnp.float16)
-    here = jax.default_backend() == "gpu"
+    here = platform() == "gpu"
     cudnn = here and half and bias is None and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
     # `is_causal` of the library counts queries from the first key on. Where n = m that is the same; elsewhere the mask says it.
     square = q.shape[1] == k.shape[1]
