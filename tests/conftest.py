@@ -20,6 +20,7 @@ CACHE = pathlib.Path(os.environ.get("JAXEMB_TEST_CACHE", pathlib.Path(__file__).
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+os.environ["JAXEMB_RECOMPILATION"] = "error"  # a run that compiles after its warm-up fails
 
 from jaxtyping import install_import_hook  # noqa: E402
 

@@ -34,6 +34,7 @@ examples:
   jaxemb train experiments/jepa/shapes.py --set optim.lr=1e-3 --set objective.encoder.depth=6 --run runs/deeper
   jaxemb train experiments/jepa/shapes.py --set 'objective.encoder.pos=jaxemb.posemb.learned:Learned(shape=(4, 4))'
   jaxemb train experiments/jepa/shapes.py --seed 1          in runs/shapes-seed1; `jaxemb plot` draws seeds as a band
+  jaxemb train experiments/jepa/shapes.py --profile 100:110      and a trace of ten steps, for Perfetto and XProf
   jaxemb train experiments/jepa/shapes.py --devices 8 --set 'mesh={"data": 2, "fsdp": 2, "model": 2}'
 
 Ctrl-C and SIGTERM save and leave; the same command goes on, bit for bit on the same devices. A run folder refuses another config.
@@ -159,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
     p.add_argument("--tensorboard", action="store_true", help="write TensorBoard files into the run folder")
     p.add_argument("--wandb", action="store_true", help="log to Weights & Biases")
+    p.add_argument("--profile", metavar="START:STOP", help="write a trace of the updates after START up to STOP into RUN/profile")
     p.add_argument(
         "--distributed",
         nargs="?",

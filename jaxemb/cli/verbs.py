@@ -40,15 +40,19 @@ def train_one(experiment: Experiment | Recipe, args: argparse.Namespace) -> None
     from jaxemb.run.folder import Run
     from jaxemb.train.loop import train
     from jaxemb.train.recipe import Recipe
+    from jaxemb.train.trace import parse
 
     experiment = override(experiment, [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])])
     folder = args.run or f"runs/{experiment.name}" + (f"-seed{experiment.seed}" if experiment.seed else "")
     first = is_first()
+    profile = parse(args.profile) if args.profile is not None else None
     if isinstance(experiment, Recipe):
+        if profile:
+            raise ConfigError(f"--profile traces steps, and {experiment.name} is a recipe, which has none")
         return compute_one(experiment, folder)
     if first:
         headline(experiment, folder)
-    figures = train(experiment, folder, tensorboard=args.tensorboard, wandb=args.wandb)
+    figures = train(experiment, folder, tensorboard=args.tensorboard, wandb=args.wandb, profile=profile)
     if not first:
         return
     before = Run(folder).figures(0)

@@ -2,11 +2,13 @@
 
 config.json     the experiment, fully resolved; written before step 0
 assets/         the preprocessing and what it has learnt (a tokenizer, statistics), with checksums; written before step 0
-env.json        commit, dirty flag, versions, devices, command, packages other than ours; the starts before this one under "earlier"
+env.json        commit, dirty flag, versions, devices, command, packages other than ours; at the end where the time went ("spent");
+                the starts before this one under "earlier"
 metrics.jsonl   one object a line
 checkpoints/    <step>/ and <step>.manifest.json
 evals/          <name>@<step>.json
 pretrained.json the config of the pretrained folder that it started from, if it did
+profile/        traces of some steps, if they were asked for
 log.txt
 """
 
@@ -127,6 +129,11 @@ class Run:
                         experiment.init.keep(self.path)
                 write_json(self.path / "env.json", self._environment(doc))
             yield
+
+    def note(self, **facts: Any) -> None:
+        """Adds to env.json what turned out in the meantime."""
+        with self._written():
+            write_json(self.path / "env.json", read_environment(self.path) | facts)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

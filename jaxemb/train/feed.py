@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import jax
 from jax.sharding import Mesh
 
 from jaxemb.data.base import DataError
@@ -44,6 +45,11 @@ class Feed:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self
 
+    def arrives(self, seconds: float) -> bool:
+        """Whether a batch is there, or comes within so many seconds."""
+        with self._ready.not_empty:
+            return self._ready.not_empty.wait_for(self._ready._qsize, seconds) > 0  # pyright: ignore[reportAttributeAccessIssue]
+
     def __next__(self) -> dict[str, Any]:
         item = self._ready.get()
         if isinstance(item, BaseException):
@@ -59,9 +65,12 @@ class Feed:
     def _fill(self, start: int) -> None:
         try:
             for step in itertools.count(start):
-                arrays = next(self._stream)
+                with jax.profiler.TraceAnnotation("read a batch"):
+                    arrays = next(self._stream)
                 place = self._stream.get_state()
-                if not self._offer((self._prepare(step, arrays), place)):
+                with jax.profiler.TraceAnnotation("prepare a batch"):
+                    batch = self._prepare(step, arrays)
+                if not self._offer((batch, place)):
                     return
         except BaseException as e:  # whatever it is, the training thread is the one to raise it
             self._offer(e)

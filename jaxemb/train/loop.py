@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,11 @@ from jaxemb.train.report import Report
 from jaxemb.train.setup import every_batch_shape, layout, own_objects
 from jaxemb.train.sharding import check_batch, make_mesh, on_mesh, replicated
 from jaxemb.train.signals import Stop
+from jaxemb.train.spent import Spent
 from jaxemb.train.start import find_start
 from jaxemb.train.state import TrainState, items_of
 from jaxemb.train.step import make_step
+from jaxemb.train.trace import Trace, check
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -37,6 +38,7 @@ def train(
     *,
     tensorboard: bool = False,
     wandb: bool = False,
+    profile: tuple[int, int] | None = None,
     on_eval: Callable[[int, Mapping[str, float]], object] | None = None,
     on_save: Callable[[int, Any], object] | None = None,
 ) -> dict[str, float]:
@@ -47,17 +49,23 @@ def train(
 
     `on_eval(step, figures)` is called after each evaluation, `on_save(step, folder)` when the checkpoint in that folder is whole
     (training then waits for the disk); both in every process, and an error in one ends the training.
+
+    `profile=(start, stop)` writes a trace of the updates after `start` up to `stop` into `profile/` of the folder.
     """
+    spent = Spent()
     experiment, twice = own_objects(experiment)
     mesh = make_mesh(experiment.mesh)
     check_batch(experiment.batch, experiment.accumulate, mesh)
+    if profile:
+        check(profile, experiment.steps)
     folder = Run(run)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(spent)
         if jax.process_index() == 0:
             stack.enter_context(folder.claimed(experiment))
         all_are_here()
         experiment = folder.restored(experiment)
-        report = stack.enter_context(contextlib.closing(make_report(experiment, folder, tensorboard, wandb)))
+        report = stack.enter_context(contextlib.closing(make_report(experiment, folder, spent, tensorboard, wandb)))
         for fields in twice:
             report.say(f"{' and '.join(fields)} were one object; this run has one for each, as its config says")
         judge = Judge(experiment, mesh, report.say)
@@ -66,15 +74,20 @@ def train(
         stack.enter_context(explained(experiment, report.say))
         stop = stack.enter_context(Stop())
         start = find_start(experiment, mesh, checkpoints, report.say)
+        if profile:
+            check(profile, experiment.steps, done=start.step)
         if start.step >= experiment.steps:
             report.say(f"nothing is left to do: {folder.path} has reached step {start.step} of {experiment.steps}")
             return folder.figures(start.step)
         feed = stack.enter_context(contextlib.closing(Feed(experiment, mesh, start=start.step, place=start.place)))
+        trace = stack.enter_context(contextlib.closing(Trace(profile, folder.path / "profile", spent, report)))
         report.begin(start.step, resumed=start.resumed)
-        with report.aside("compiling the train step"):
-            steps = Steps(experiment, start.state, mesh)
+        with report.aside("compiling", "compiling the train step"):
+            steps = Steps(experiment, start.state, mesh, report)
 
         state, i = start.state, start.step  # i updates are done
+        stack.enter_context(spent.on("host"))
+        called = "device" if mesh.devices.flat[0].platform == "cpu" else "host"  # elsewhere a call only starts the step
         while True:
             # Evaluate, save, step, log, in this order. A checkpoint then comes after the figures of its step and the metrics
             # before it, so that a resumed run repeats nothing and misses nothing. Step 0 is the random initialisation.
@@ -82,23 +95,37 @@ def train(
             if i > start.step or not start.resumed:
                 figures = evaluate(judge, i, state, report)
                 if on_eval and figures:
-                    on_eval(i, figures)
+                    with report.aside("rest"):
+                        on_eval(i, figures)
                 if i > 0 and (last or i % experiment.save_every == 0 or experiment.best in figures):
                     report.flush()  # raises on a loss that is not finite: such a state is never saved
-                    with report.aside():
+                    with report.aside("saving", parts=("checkpoint",)):
                         checkpoints.save(i, items_of(state), {"data": feed.place, "mesh": dict(mesh.shape)}, figures)
                         if on_save:
                             checkpoints.wait()
-                            on_save(i, folder.path / "checkpoints" / str(i))
+                            with spent.on("rest"):
+                                on_save(i, folder.path / "checkpoints" / str(i))
             if last:
                 break
-            with jax.transfer_guard("disallow"):  # nothing may move between host and devices unasked
-                batch = next(feed)
-                state, metrics = steps.at(i + 1, report.due(i + 1))(state, batch)
-            i += 1
-            report.step(i, metrics)
+            trace.begin(i)
+            with trace.step(i + 1):
+                with jax.transfer_guard("disallow"):  # nothing may move between host and devices unasked
+                    report.wait(feed.arrives)
+                    batch = next(feed)
+                    step = steps.at(i + 1, report.due(i + 1))
+                    with spent.on(called):
+                        state, metrics = step(state, batch)
+                i += 1
+                report.step(i, metrics)
+            if trace.ends(i):
+                report.flush()
+                trace.close()
 
-        checkpoints.wait()
+        trace.close()
+        feed.close()
+        with spent.on("saving"):
+            checkpoints.wait()
+        report.spent(folder, start.step, i)
         if stop.signal and i < experiment.steps:
             report.say(f"{stop.signal.name}: stopped at step {i}{', which is saved' if i else ''}; the same command goes on")
             raise SystemExit(128 + stop.signal)
@@ -119,11 +146,10 @@ def evaluate(judge: Judge, i: int, state: TrainState, report: Report) -> Mapping
     if not names:
         return {}
     report.flush()
-    began = time.perf_counter()
-    with report.aside():
+    with report.aside("evaluation", parts=names) as took:
         figures = judge(state.variables("ema"), names)
     judge.check_best(figures, names)
-    report.figures(i, figures, time.perf_counter() - began)
+    report.figures(i, figures, took())
     return figures
 
 
@@ -131,8 +157,8 @@ class Steps:
     """The train step of these shapes, compiled; where probes are due, one that looks as well. The memory of a state is given to
     its successor."""
 
-    def __init__(self, experiment: Experiment, state: TrainState, mesh: Mesh):
-        self._experiment, self._mesh = experiment, mesh
+    def __init__(self, experiment: Experiment, state: TrainState, mesh: Mesh, report: Report):
+        self._experiment, self._mesh, self._report = experiment, mesh, report
         self._state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
         self._compiled: dict[tuple[str, ...], Any] = {}
         for names in {(), tuple(experiment.probes)}:  # what is wrong with a probe shows before training
@@ -142,15 +168,17 @@ class Steps:
         """The one for update i = 1, 2, ..., whose metrics are written or not."""
         line = i // self._experiment.log_every
         names = tuple(name for name, probe in self._experiment.probes.items() if written and line % probe.every == 0)
-        return self._compiled.get(names) or self._compile(names)
+        if names not in self._compiled:
+            with self._report.aside("compiling", f"compiling the train step with {', '.join(names)}"):
+                self._compile(names)
+        return self._compiled[names]
 
-    def _compile(self, names: tuple[str, ...]) -> Any:
+    def _compile(self, names: tuple[str, ...]) -> None:
         x = self._experiment
         probes = tuple((name, x.probes[name]) for name in names)
         leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: x.sharding, self._state))
         jitted = _placed_step(self._mesh, x.objective, x.optim, x.steps, x.ema, x.accumulate, probes, tree, tuple(leaves))
         self._compiled[names] = compiled(jitted, self._state, x, self._mesh)
-        return self._compiled[names]
 
 
 @remembered
@@ -168,10 +196,10 @@ def compiled(jitted: Any, state: TrainState, experiment: Experiment, mesh: Mesh)
     return lambda state, batch: found[layout(batch)](state, batch)
 
 
-def make_report(experiment: Experiment, folder: Run, tensorboard: bool, wandb: bool) -> Report:
+def make_report(experiment: Experiment, folder: Run, spent: Spent, tensorboard: bool, wandb: bool) -> Report:
     """Only the first process writes and prints."""
     first = jax.process_index() == 0
     config = to_json(experiment) if wandb else None
     writer = Writer(folder.path if first else None, tensorboard=tensorboard, wandb=wandb, name=experiment.name, config=config)
     unit = "images" if "images" in experiment.data.spec else "examples"
-    return Report(experiment, writer, Progress(experiment.steps, experiment.batch, unit=unit, shown=first))
+    return Report(experiment, writer, Progress(experiment.steps, experiment.batch, unit=unit, shown=first), spent)

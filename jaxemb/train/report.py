@@ -5,41 +5,50 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from jaxemb.log.progress import Progress, show
 from jaxemb.log.writer import Writer
+from jaxemb.run.folder import Run
 from jaxemb.train.failures import TrainError, not_finite
+from jaxemb.train.spent import INPUT_BOUND, Spent, bound
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
 
+POLL = 0.001
+"""Seconds between two looks at whether a step still runs; only where the next batch is late."""
+
+
 class Report:
     """Reads the metrics of a step while the next one runs, so that the devices never wait for the host."""
 
-    def __init__(self, experiment: Experiment, writer: Writer, progress: Progress):
-        self._experiment, self._writer, self._progress = experiment, writer, progress
+    def __init__(self, experiment: Experiment, writer: Writer, progress: Progress, spent: Spent):
+        self._experiment, self._writer, self._progress, self._spent = experiment, writer, progress, spent
         self._late: tuple[int, Mapping[str, Any]] | None = None
         self._first = 1
+        self._input_bound = False
 
     def say(self, text: str) -> None:
         self._progress.say(text)
         self._writer.text(text)
 
     @contextlib.contextmanager
-    def aside(self, what: str | None = None) -> Iterator[None]:
-        """Work that does not count as training time; `what` is announced, with the seconds it took."""
+    def aside(self, account: str, what: str | None = None, *, parts: Iterable[str] = ()) -> Iterator[Callable[[], float]]:
+        """Work of an account that is no step and does not count into the rates; `what` is announced, with the seconds it took.
+        The value says them too. `parts`: see `Spent.on`."""
         began = time.perf_counter()
         if what:
             self.say(f"{what} ...")
-        with self._progress.aside():
-            yield
+        with self._progress.aside(), self._spent.on(account, *parts):
+            yield lambda: time.perf_counter() - began
         if what:
             self.say(f"{what}: {time.perf_counter() - began:.1f} s")
+        self._compiled_again(what or account)
 
     def begin(self, step: int, *, resumed: bool) -> None:
         """From here on the loop runs; what the files hold beyond this step is dropped."""
@@ -51,11 +60,29 @@ class Report:
         """Whether the metrics of this step are written."""
         return step % self._experiment.log_every == 0 or step in (1, self._experiment.steps)
 
+    def wait(self, arrives: Callable[[float], bool]) -> None:
+        """Until a batch is there: `arrives(seconds)` waits for it as long. Where a step still runs meanwhile, the devices are what
+        is waited for, and only afterwards the input."""
+        if arrives(0.0):
+            return
+        with self._spent.on("device"):
+            while self._late and not self._late[1]["loss"].is_ready():
+                if arrives(POLL):
+                    return
+        with self._spent.on("input"):
+            while not arrives(1.0):
+                pass
+
     def step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """The metrics of a step that has been started; those of the step before are read now."""
         late, self._late = self._late, (step, metrics)
         if late:
             self._read(*late)
+        self._compiled_again(f"step {step}")
+        share = self._spent.step()
+        if share > INPUT_BOUND and not self._input_bound:
+            self._input_bound = True
+            self.say(f"step {step}  {bound(share)}")
 
     def flush(self) -> None:
         """Waits for the step that runs, and reads its metrics."""
@@ -68,12 +95,21 @@ class Report:
         self._writer.write(step, figures)
         self.say(f"step {step}  {show(figures)}  (evaluated in {seconds:.1f} s)")
 
+    def spent(self, folder: Run, start: int, stop: int) -> None:
+        """Where the time of the steps after `start` up to `stop` went, as a table and in env.json."""
+        for line in self._spent.lines():
+            self.say(line)
+        if jax.process_index() == 0:
+            folder.note(spent={"steps": [start, stop], **self._spent.summary()})
+
     def close(self) -> None:
         self._progress.close()
         self._writer.close()
 
     def _read(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        checked = {name: float(value) for name, value in jax.device_get({k: metrics[k] for k in ("loss", "grad_norm")}).items()}
+        with self._spent.on("device"):
+            got = jax.device_get({k: metrics[k] for k in ("loss", "grad_norm")})
+        checked = {name: float(value) for name, value in got.items()}
         if not all(map(math.isfinite, checked.values())):
             raise TrainError(not_finite(self._experiment, step, checked))
         self._progress.step(step, checked["loss"])
@@ -85,3 +121,7 @@ class Report:
         speed = {"steps_per_second": rate, "examples_per_second": rate * self._experiment.batch} if rate else {}
         self._writer.write(step, {**jax.device_get(dict(metrics)), **speed})
         self._writer.text(self._progress.line(step, checked["loss"]))
+
+    def _compiled_again(self, where: str) -> None:
+        if said := self._spent.surprise():
+            self.say(f"{where}: {said}")
