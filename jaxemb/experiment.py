@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
-from jaxemb import packages, patterns
+from jaxemb import packages
 from jaxemb.config import ConfigError, suggest, within
 from jaxemb.data.base import Data
 from jaxemb.evals.base import Eval
@@ -19,6 +19,7 @@ from jaxemb.train.names import check_names
 from jaxemb.train.optim import Optim
 from jaxemb.train.probes import Probe
 from jaxemb.train.recipe import Recipe
+from jaxemb.train.rules import check_rules
 
 __all__ = ["Experiment", "Recipe", "find", "replace"]
 
@@ -55,8 +56,9 @@ class Experiment:
     the split "test": what is chosen by test rows is not measured by them."""
     mesh: Mapping[str, int] = field(default_factory=lambda: {"data": -1})
     """Devices by axis (data, fsdp, model); one of them may be -1: all that are left."""
-    sharding: tuple[tuple[str, str], ...] = ((".*", "replicate"),)
-    """(regex of parameter paths, rule); the first match counts. Rules: see train/sharding.py."""
+    sharding: str | tuple[tuple[str, str], ...] = "replicate"
+    """How parameters are cut over the devices: a preset, "replicate", "fsdp" or "fsdp+tensor", or (regex of parameter paths, rule),
+    of which the first match counts; see train/rules.py."""
     init: Init | None = None
     """What to start from: `FromRun("runs/shapes")`. None: the random initialisation."""
     expect: Mapping[str, float] = field(default_factory=dict)
@@ -90,11 +92,7 @@ class Experiment:
                 f"best={self.best!r}: its evaluation looks at the split 'test', and a checkpoint that test rows chose is not "
                 f"measured by them: set evals.{self.best.split('/')[0]}.split to 'valid', and measure 'test' with another one"
             )
-        for regex, _ in self.sharding:
-            try:
-                patterns.check(regex)
-            except patterns.PatternError as e:
-                raise ConfigError(f"sharding: {e}") from None
+        check_rules(self.sharding)
 
 
 def find(target: str) -> Experiment | Recipe:

@@ -16,7 +16,7 @@ from jaxemb.files import printable
 from jaxemb.io.finishing import whole_number
 from jaxemb.io.origin import Origin
 from jaxemb.io.own import KIND, read_own
-from jaxemb.io.pretrained import CONFIG, WHOLE, load, parameter_shapes, read_config
+from jaxemb.io.pretrained import CONFIG, load, parameter_shapes, read_config
 from jaxemb.io.sentence_transformers import Chain, DenseLayer, Settings, is_chain, read_chain, read_settings
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.io.windows import Windowed
@@ -33,7 +33,7 @@ from jaxemb.preprocess.hf_folder import read_text_preprocess
 from jaxemb.preprocess.hf_images import read_image_preprocess
 from jaxemb.preprocess.texts_and_images import TextsAndImages
 from jaxemb.preprocess.windows import ParallelWindows
-from jaxemb.train.sharding import Rules
+from jaxemb.train.rules import Rules
 
 FULL = ("siglip",)
 """Architectures that were trained on texts padded to one length, padding looked at."""
@@ -69,8 +69,8 @@ class Wishes:
     max_length: int | None = None
     ignore: Sequence[str] | None = None
     """Tensors of the file that may be there for other purposes."""
-    sharding: Rules = WHOLE
-    """How parameters are cut over the devices, see `train/sharding.py`."""
+    sharding: Rules = "replicate"
+    """How parameters are cut over the devices, see `train/rules.py`."""
 
 
 def assemble(folder: Path, wishes: Wishes, mesh: Mesh, name: str = "") -> Assembled:

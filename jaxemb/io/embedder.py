@@ -24,7 +24,6 @@ from jaxemb.io.feeding import Piece, Tally, ahead, ids_in_pieces, pieces
 from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress, refuse_packed, whole_number
 from jaxemb.io.hub import resolve
 from jaxemb.io.origin import Origin
-from jaxemb.io.pretrained import WHOLE
 from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights
 from jaxemb.io.windows import Windowed
@@ -37,7 +36,8 @@ from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.train.encode import Bound, Encoder, compiled, length
 from jaxemb.train.recipe import trained
-from jaxemb.train.sharding import Rules, batch_sharding, make_mesh, replicated, row_shards
+from jaxemb.train.rules import Rules
+from jaxemb.train.sharding import batch_sharding, make_mesh, replicated, row_shards
 
 OUTPUTS = {"sentence_embedding": "encode", "token_embeddings": "features"}
 """The method of a model behind each `output_value`."""
@@ -118,7 +118,7 @@ class Embedder:
         revision: str | None = None,
         ignore: Sequence[str] | None = None,
         mesh: Mesh | None = None,
-        sharding: Rules = WHOLE,
+        sharding: Rules = "replicate",
     ) -> Embedder:
         """A sentence-transformers or Hugging Face folder, or an id "org/name" of the hub, with the same vectors as there.
 

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 import jaxemb
 from jaxemb.config import ConfigError, from_json, to_json
 from jaxemb.files import printable
-from jaxemb.io.pretrained import CONFIG, WHOLE, load, nested, parameter_shapes
+from jaxemb.io.pretrained import CONFIG, load, nested, parameter_shapes
 from jaxemb.io.sentence_transformers import Settings
 from jaxemb.io.takes import Filled, read
 from jaxemb.io.tensors import DTYPES, FLOATS, SINGLE, Tensor, TensorFiles, WeightsError, name_of, write_tensors
@@ -29,8 +29,9 @@ from jaxemb.nn.towers import TwoTowers
 from jaxemb.ops.paths import by_path
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.run.files import write_json
+from jaxemb.train.rules import Rules
 from jaxemb.train.setup import zeros_of
-from jaxemb.train.sharding import Rules, make_mesh, replicated
+from jaxemb.train.sharding import make_mesh, replicated
 
 KIND = "jaxemb"
 """The model_type of such a folder."""
@@ -65,7 +66,7 @@ def described(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Preprocess]
     return model, preprocess
 
 
-def read_own(folder: Path, config: Mapping[str, Any], mesh: Mesh, dtype: str = "float32", sharding: Rules = WHOLE) -> Own:
+def read_own(folder: Path, config: Mapping[str, Any], mesh: Mesh, dtype: str = "float32", sharding: Rules = "replicate") -> Own:
     """What `write_own` wrote; `dtype`: of the weights and the computation."""
     model, preprocess = described(folder, config)
     files = TensorFiles(folder)
@@ -111,7 +112,7 @@ def wanted_of(
     preprocess: Preprocess,
     dtype: str = "float32",
     mesh: Mesh | None = None,
-    sharding: Rules = WHOLE,
+    sharding: Rules = "replicate",
 ) -> Wanted:
     """The arrays of the file, those of the model where it can say without training data which it has."""
     mesh = make_mesh({"data": -1}) if mesh is None else mesh

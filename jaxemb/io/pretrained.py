@@ -19,13 +19,12 @@ from jaxemb.io.tensors import TensorFiles, WeightsError
 from jaxemb.nn.hf.base import Part, Port, Towers, port
 from jaxemb.nn.stem import Tokens
 from jaxemb.ops.paths import by_path
+from jaxemb.train.rules import Rules
 from jaxemb.train.scanned import scanned_paths
-from jaxemb.train.sharding import Rules, make_mesh, shardings
+from jaxemb.train.sharding import make_mesh, shardings
 
 CONFIG = "config.json"
 Where = str | os.PathLike[str]
-WHOLE: Rules = ((".*", "replicate"),)
-"""Every parameter on every device."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def example(tower: Port) -> dict[str, Any]:
 
 
 def parameter_shapes(
-    module: Any, batch: Any, *, dtype: str | None = None, mesh: Mesh | None = None, sharding: Rules = WHOLE
+    module: Any, batch: Any, *, dtype: str | None = None, mesh: Mesh | None = None, sharding: Rules = "replicate"
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """The parameters of a module by path, in `dtype` (None: as initialised) and in their places on the devices (`mesh`, None: all
     devices side by side); `batch` is any input of the right kinds. Nothing is computed."""

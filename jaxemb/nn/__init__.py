@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.presets import micro as micro
     from jaxemb.nn.presets import vit as vit
     from jaxemb.nn.presets import vit_b as vit_b
+    from jaxemb.nn.presets import vit_g as vit_g
     from jaxemb.nn.presets import vit_h as vit_h
     from jaxemb.nn.presets import vit_l as vit_l
     from jaxemb.nn.presets import vit_s as vit_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxemb.layers.feedforward import FeedForward
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Patches
@@ -44,5 +45,11 @@ def vit_h(patch: int = 14, **fields: Any) -> Transformer:
     return vit(1280, 32, 16, patch, fields)
 
 
-PRESETS = {f.__name__: f for f in (micro, vit_ti, vit_s, vit_b, vit_l, vit_h)}
+def vit_g(patch: int = 16, **fields: Any) -> Transformer:
+    """1011 M (Zhai et al. 2022)."""
+    block = Block(Attention(16), FeedForward(hidden=6144))
+    return vit(1408, 40, 16, patch, {"blocks": (block,)} | fields)
+
+
+PRESETS = {f.__name__: f for f in (micro, vit_ti, vit_s, vit_b, vit_l, vit_h, vit_g)}
 """By name, for the command line of benchmarks."""

@@ -6,20 +6,12 @@ Three axes, all always there (most of size 1):
     fsdp    its own rows of the batch as well, and a share of every parameter, gathered where it is used
     model   the same rows, and a share of the inputs or outputs of a matrix (tensor parallelism)
 
-`sharding` of an experiment is ((regex, rule), ...); for a parameter the first regex counts that finds something in its path. XLA
-derives the communication from the placement. Rules:
-
-    "replicate"     whole on every device
-    "fsdp"          the largest dimension that divides is cut over fsdp; whole where none does
-    "tensor"        tensor parallelism of a transformer: heads of the attention, hidden features of the feed-forward part and the
-                    vocabulary are cut over model, see `TENSOR`; everything else as by "fsdp"
-    "fsdp,model"    one axis a dimension, "-" for none; "model?" cuts where the size divides, and leaves whole where not
+How a parameter is cut, `sharding` of an experiment, is said in `rules.py`. XLA derives the communication from the placement.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -31,21 +23,7 @@ from jax.sharding import PartitionSpec as P
 from jaxemb.config import ConfigError, suggest
 from jaxemb.ops.attention import ROWS
 from jaxemb.ops.paths import map_paths, parameter_paths
-
-AXES = ("data", "fsdp", "model")
-Rules = Sequence[tuple[str, str]]
-TENSOR: Rules = (
-    # Two all-reduce a layer forward and no gather: the inputs of a block are whole, what lies between its products is cut. Keys and
-    # values of grouped heads stay whole where there are fewer of them than devices.
-    (r"\battention/(q|k|v)/kernel$", "fsdp?,model?,-"),
-    (r"\battention/(q|k|v)/bias$", "model?,-"),
-    (r"\battention/out/kernel$", "model?,-,fsdp?"),
-    (r"\bmlp/(up|gate)/kernel$", "fsdp?,model?"),
-    (r"\bmlp/(up|gate)/bias$", "model?"),
-    (r"\bmlp/down/kernel$", "model?,fsdp?"),
-    (r"\bstem/embedding$", "model?,fsdp?"),
-)
-"""What "tensor" does: the first regex that finds something in a path."""
+from jaxemb.train.rules import AXES, Rules, check_found, partition, rule_of
 
 
 def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
@@ -75,49 +53,12 @@ def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> 
 
 def shardings(params: Any, rules: Rules, mesh: Mesh, scanned: Collection[str] = ()) -> Any:
     """The tree of NamedSharding that the rules give to a tree of parameters (arrays or shapes), `scanned` stacks among them."""
-    paths = parameter_paths(params)
-    for regex, _ in rules:
-        if not any(re.search(regex, path) for path in paths):
-            raise ConfigError(f"sharding: {regex!r} finds none of the parameters: {', '.join(paths)}")
+    check_found(rules, parameter_paths(params))
 
     def place(path: str, leaf: Any) -> NamedSharding:
-        rule = next((rule for regex, rule in rules if re.search(regex, path)), "replicate")
-        return NamedSharding(mesh, partition(rule, path, leaf.shape, mesh, path in scanned))
+        return NamedSharding(mesh, partition(rule_of(path, rules), path, leaf.shape, mesh, path in scanned))
 
     return map_paths(place, params)
-
-
-def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool = False) -> P:
-    """How a rule cuts one parameter. `stacked`: nn.scan put the depth in front, and layers are not spread over devices."""
-    if rule == "tensor":
-        rule = next((axes for regex, axes in TENSOR if re.search(regex, path)), "fsdp")
-    if rule == "replicate":
-        return P()
-    if rule == "fsdp":
-        count = mesh.shape["fsdp"]
-        fitting = [d for d in range(int(stacked), len(shape)) if shape[d] and shape[d] % count == 0]
-        largest = max(fitting, key=lambda d: shape[d], default=None)
-        return P() if count == 1 or largest is None else P(*("fsdp" if d == largest else None for d in range(len(shape))))
-    named = [None if axis.strip() == "-" else axis.strip() for axis in rule.split(",")]
-    axes = [axis and axis.removesuffix("?") for axis in named]
-    if bad := [axis for axis in axes if axis and axis not in AXES]:
-        raise ConfigError(
-            f"sharding: {rule!r} is no rule ({bad[0]!r}); valid: 'replicate', 'fsdp', 'tensor', or axes such as 'fsdp,model'"
-        )
-    if stacked and len(axes) == len(shape) - 1:
-        axes, named = [None, *axes], [None, *named]
-    if len(axes) != len(shape):
-        raise ConfigError(f"sharding: {rule!r} names {len(axes)} dimensions, but {path} has shape {shape}")
-    for d, (axis, size) in enumerate(zip(axes, shape, strict=True)):
-        if not axis or size % mesh.shape[axis] == 0:
-            continue
-        if named[d] != axis:
-            axes[d] = None
-        else:
-            raise ConfigError(
-                f"sharding: {rule!r} cuts {path} of shape {shape}: {size} is not divisible by {axis}={mesh.shape[axis]}"
-            )
-    return P(*axes)
 
 
 def state_shardings(state: Any, rules: Rules, mesh: Mesh, scanned: Collection[str] = ()) -> Any:

@@ -113,7 +113,7 @@ def unrolled(experiment: Experiment) -> Experiment:
 
     if plain(objective := to_json(experiment.objective)) == objective:
         return dataclasses.replace(experiment, accumulate=1)
-    doc = plain(to_json(experiment)) | {"sharding": [], "optim": to_json(Optim()), "accumulate": 1}
+    doc = plain(to_json(experiment)) | {"sharding": "replicate", "optim": to_json(Optim()), "accumulate": 1}
     return from_json(doc)
 
 

@@ -34,7 +34,7 @@ def test_eight_devices_equal_one(tiny, on_eight, tmp_path, read_state, read_rows
 @pytest.mark.parametrize("axes", ['{"data": 1}', '{"data": 2, "fsdp": 2}'])
 def test_from_eight_devices_to_one_and_to_four(tiny, on_eight, stayed, tmp_path, read_state, assert_same, axes, capsys):
     shutil.copytree(on_eight, tmp_path / "moved")
-    experiment = tiny(*LONGER, f"mesh={axes}", 'sharding=[[".*", "fsdp"]]')
+    experiment = tiny(*LONGER, f"mesh={axes}", "sharding=fsdp")
     train(experiment, tmp_path / "moved")
     assert "going on from step 10" in capsys.readouterr().out
     assert_same(read_state(experiment, tmp_path / "moved"), stayed, atol=2e-4)

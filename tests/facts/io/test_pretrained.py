@@ -77,7 +77,7 @@ def test_one_file_or_several(bert, golden):
 def test_another_dtype_and_sharded(bert):
     port = architecture(bert)
     mesh = make_mesh({"fsdp": 2, "model": 4})
-    shapes = parameter_shapes(port.encoder.module, TEXT["tokens"], dtype="bfloat16", mesh=mesh, sharding=((".*", "fsdp"),))
+    shapes = parameter_shapes(port.encoder.module, TEXT["tokens"], dtype="bfloat16", mesh=mesh, sharding="fsdp")
     tree = by_path(load(TensorFiles(bert), {"": port.encoder}, shapes, whole=port))
     for path, x in by_path(params(bert)["encoder"]).items():
         assert tree[path].sharding == shapes[path].sharding

@@ -9,12 +9,12 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError
+from jaxemb.train.rules import check_rules, partition, rule_of
 from jaxemb.train.sharding import (
     batch_sharding,
     check_batch,
     data_shard,
     make_mesh,
-    partition,
     shardings,
     state_shardings,
     to_devices,
@@ -65,14 +65,14 @@ def test_mesh_that_does_not_fit(axes, words):
         ("-, model", "up/kernel", (6, 12), P(None, "model")),
         ("model?,-", "q/bias", (4, 8), P("model", None)),
         ("model?,-", "k/bias", (1, 8), P(None, None)),
-        ("tensor", "block_0/attention/q/kernel", (8, 4, 2), P("fsdp", "model", None)),
-        ("tensor", "block_0/attention/k/kernel", (8, 1, 2), P("fsdp", None, None)),  # fewer key heads than devices: whole
-        ("tensor", "block_0/attention/out/kernel", (4, 2, 8), P("model", None, "fsdp")),
-        ("tensor", "block_0/mlp/up/kernel", (8, 32), P("fsdp", "model")),
-        ("tensor", "block_0/mlp/gate/bias", (32,), P("model")),
-        ("tensor", "block_0/mlp/down/kernel", (32, 8), P("model", "fsdp")),
-        ("tensor", "stem/embedding", (64, 8), P("model", "fsdp")),
-        ("tensor", "norm/scale", (8,), P("fsdp")),
+        ("fsdp+tensor", "block_0/attention/q/kernel", (8, 4, 2), P("fsdp", "model", None)),
+        ("fsdp+tensor", "block_0/attention/k/kernel", (8, 1, 2), P("fsdp", None, None)),  # fewer key heads than devices: whole
+        ("fsdp+tensor", "block_0/attention/out/kernel", (4, 2, 8), P("model", None, "fsdp")),
+        ("fsdp+tensor", "block_0/mlp/up/kernel", (8, 32), P("fsdp", "model")),
+        ("fsdp+tensor", "block_0/mlp/gate/bias", (32,), P("model")),
+        ("fsdp+tensor", "block_0/mlp/down/kernel", (32, 8), P("model", "fsdp")),
+        ("fsdp+tensor", "stem/embedding", (64, 8), P("model", "fsdp")),
+        ("fsdp+tensor", "norm/scale", (8,), P("fsdp")),
     ],
 )
 def test_rules(rule, path, dims, expected):
@@ -84,7 +84,7 @@ def test_rules(rule, path, dims, expected):
     [
         ("fsdp", "blocks/up/kernel", (16, 6, 3), P(None, "fsdp", None)),  # never the depth
         ("fsdp,model", "blocks/up/kernel", (3, 6, 12), P(None, "fsdp", "model")),
-        ("tensor", "blocks/attention/q/kernel", (3, 8, 4, 2), P(None, "fsdp", "model", None)),
+        ("fsdp+tensor", "blocks/attention/q/kernel", (3, 8, 4, 2), P(None, "fsdp", "model", None)),
     ],
 )
 def test_rules_of_stacked_parameters(rule, path, dims, expected):
@@ -114,6 +114,23 @@ def test_the_first_match_counts_and_a_rule_without_a_match_is_an_error():
     assert placed["up"]["kernel"].spec == P("fsdp", "model") and placed["up"]["bias"].spec == P()
     with pytest.raises(ConfigError, match="'kernl' finds none of the parameters: up/bias, up/kernel"):
         shardings(params, (("kernl", "fsdp"), (".*", "replicate")), mesh)
+
+
+def test_presets_by_name():
+    mesh = make_mesh({"fsdp": 4, "model": 2})
+    params = {"mlp": {"up": {"kernel": shape(8, 16)}}, "norm": {"scale": shape(3)}}
+    specs = {name: shardings(params, name, mesh)["mlp"]["up"]["kernel"].spec for name in ("replicate", "fsdp", "fsdp+tensor")}
+    assert specs == {"replicate": P(), "fsdp": P(None, "fsdp"), "fsdp+tensor": P("fsdp", "model")}
+    assert shardings(params, "fsdp+tensor", mesh)["norm"]["scale"].spec == P()  # none of its sizes divides
+    pairs = (("up", "replicate"), (".*", "fsdp+tensor"))
+    assert (rule_of("mlp/up/kernel", pairs), rule_of("mlp/down/kernel", pairs)) == ("replicate", "model?,fsdp?")
+
+
+def test_a_preset_that_there_is_not():
+    with pytest.raises(
+        ConfigError, match=r"sharding='fspd' is no preset; did you mean 'fsdp'\? valid: fsdp, fsdp\+tensor, replicate"
+    ):
+        check_rules("fspd")
 
 
 def test_moments_and_average_lie_where_their_parameter_lies():

@@ -1,4 +1,4 @@
-"""The rule "tensor" on a transformer: devices talk to each other in sums alone, and the result is that of one device."""
+"""The preset "fsdp+tensor" on a transformer: devices talk to each other in sums alone, and the result is that of one device."""
 
 import re
 
@@ -25,7 +25,7 @@ def test_a_layer_costs_two_sums_forward_and_no_gather_of_activations(kv_heads):
     model = Classify(encoder=Transformer(stem=Patches(4), width=32, depth=DEPTH, blocks=(block,)), classes=4)
     params = jax.jit(model.init)(jax.random.key(1), BATCH)["params"]
     mesh = make_mesh({"data": 2, "model": 4 if kv_heads == 2 else 2})
-    placed = shardings(params, ((".*", "tensor"),), mesh)
+    placed = shardings(params, "fsdp+tensor", mesh)
     q, k = (placed["encoder"]["block_0"]["attention"][name]["kernel"].spec for name in "qk")
     assert q[1] == "model" and (k[1] == "model") == (kv_heads is None)
 
