@@ -30,11 +30,13 @@ STRANGERS = {"posemb", "pooling", "contrastive", "transforms", "views"}  # famil
 BANNED = {"data": {"train", "objectives"}, "evals": {"train", "objectives"}}  # beyond the order of layers
 LAZY = {
     "PIL",
+    "array_record",
     "cv2",
     "grain",
     "huggingface_hub",
     "matplotlib",
     "mteb",
+    "pyarrow",
     "sklearn",
     "tensorboardX",
     "tensorflow_datasets",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from jaxemb.config import ConfigError, within
+from jaxemb.data.augment import ImageAugment
 from jaxemb.data.base import ArraySpec, Augment, Data, Spec, Split
 from jaxemb.data.mixing import Mix
-from jaxemb.data.pipeline import Example, Examples, Stream, Table, stream
+from jaxemb.data.pipeline import Each, Example, Examples, Stream, Table, Whole, stream
 from jaxemb.data.split import check_split
 from jaxemb.preprocess.images import ImagePreprocess
 from jaxemb.preprocess.pixels import IMAGENET, fit
@@ -33,15 +35,18 @@ class ImageData(Data):
     std: tuple[float, ...] | None = None
     """As `mean`."""
     workers: int = 0
-    """Processes that prepare batches; 0: two threads of this one, which is faster below about 64 px or on few cores."""
+    """Processes that prepare batches; 0: threads of this one, which is faster below about 64 px or on few cores."""
+    threads: int | None = None
+    """Threads that prepare batches, in each worker or in this process; None: 2. Decoding and resizing are what they do at the
+    same time. Neither number changes what a batch holds."""
     memory: int = 1024
     """MiB of decoded images that are kept rather than decoded again."""
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.channels < 1 or self.workers < 0 or self.memory < 0:
+        if min(self.size, self.channels, 1 if self.threads is None else self.threads) < 1 or self.workers < 0 or self.memory < 0:
             raise ConfigError(
-                "size and channels must be at least 1, workers and memory at least 0, not "
-                f"size={self.size}, channels={self.channels}, workers={self.workers}, memory={self.memory}"
+                "size, channels and threads must be at least 1, workers and memory at least 0, not size="
+                f"{self.size}, channels={self.channels}, threads={self.threads}, workers={self.workers}, memory={self.memory}"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != self.channels:
@@ -95,7 +100,18 @@ class ImageData(Data):
         return spec | ({"labels_soft": ArraySpec((self._mixes[0].classes,))} if self._mixes else {})
 
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> Stream:
-        return stream(self, size, seed, shard)
+        augment = tuple(a for a in self.augment if isinstance(a, ImageAugment))
+        return stream(
+            functools.partial(self.examples, "train"),
+            size,
+            seed,
+            shard,
+            name=str(self),
+            workers=self.workers,
+            threads=self.threads,
+            each=Each(augment, self.size),
+            whole=Whole(self._mixes, *self.statistics),
+        )
 
     def split(self, name: str) -> Split:
         check_split(name)

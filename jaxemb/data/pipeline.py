@@ -1,29 +1,28 @@
 """The stream of training batches: endless, shuffled, seeded, split over processes, and resumable (Grain underneath).
 
-The stream is one global order of examples: every epoch is a new permutation, and the augmentation of an example depends on
-the seed and its place in that order alone. Process p of c takes the places p, p + c, p + 2c, ...; so a global batch holds the same
-augmented examples on any number of processes.
+The stream is one global order of examples: every epoch is a new permutation (of rows that are read in blocks: as data/order.py
+says), and the augmentation of an example depends on the seed and its place in that order alone. Process p of c takes the places p,
+p + c, p + 2c, ...; so a global batch holds the same augmented examples on any number of processes, with any number of workers, and
+the place in the stream is one number.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxemb.data.augment import ImageAugment
 from jaxemb.data.base import DataError
 from jaxemb.data.mixing import Mix
-from jaxemb.data.split import check_place, check_stream
+from jaxemb.data.order import BlockOrder, Position
+from jaxemb.data.split import check_stream, place_of
 from jaxemb.preprocess.pixels import fit, normalise
-
-if TYPE_CHECKING:
-    from jaxemb.data.image_data import ImageData
-
 
 Example = dict[str, Any]
 """One example: `images` uint8 H W c of any size, and int32 labels by name."""
@@ -78,22 +77,23 @@ class Kept:
     ):
         self._read, self._left = read, budget
         self._labels = labels or {}
-        self._kept: list[Example | None] = [None] * count
+        self._kept: dict[int, Example] = {}
+        self._count = count
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return self._count
 
     def __getitem__(self, index: Any) -> Example:
         return self.rows([int(index)])[0]
 
     def rows(self, indices: Sequence[int]) -> list[Example]:
         """Several examples; storage is asked once, for those that are not kept."""
-        missing = [i for i in indices if self._kept[i] is None]
+        missing = [i for i in indices if i not in self._kept]
         fresh = dict(zip(missing, self._read(missing), strict=True)) if missing else {}
         for i, example in fresh.items():
             if (size := example["images"].nbytes) <= self._left:  # two threads may both count one image: harmless
                 self._kept[i], self._left = example, self._left - size
-        return [fresh[i] if i in fresh else self._kept[i] for i in indices]  # pyright: ignore[reportReturnType]
+        return [fresh[i] if i in fresh else self._kept[i] for i in indices]
 
     def labels(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Those that are known without reading."""
@@ -107,30 +107,62 @@ class Kept:
                 list(pool.map(lambda start: self.rows(range(start, min(start + 256, len(self)))), range(0, len(self), 256)))
 
 
-class _Source:
-    """Random access for Grain. Travels to worker processes as the description of the data, never as pixels."""
+@runtime_checkable
+class Blocked(Protocol):
+    """An opened split whose rows are read in blocks: training goes through them in the order of data/order.py."""
 
-    def __init__(self, data: ImageData):
-        self.data = data
-        self._open: Examples | None = data.examples("train")
-        self.count = len(self._open)
-        if isinstance(self._open, Kept) and not data.workers:  # each worker would hold a copy: they read at first use
-            self._open.load()
+    ends: np.ndarray
+    """How many rows there are up to the end of each block."""
+    lanes: int
+    """Blocks that are read at a time."""
+
+    def drawn(self, position: Position, seed: int) -> Example:
+        """The row of training at this position of the order."""
+        ...
+
+    def keep(self, blocks: int) -> None:
+        """How many blocks are to stay in memory."""
+        ...
+
+
+class Source:
+    """Random access for Grain. Travels to worker processes as the way to open the data, never as pixels."""
+
+    def __init__(self, open: Callable[[], Any], seed: int, shard: tuple[int, int]):
+        self._open, self._seed, self._processes = open, seed, shard[1]
+        self._read: Callable[[Any], Example] | None = None
+        self.opened = self.ready()
+        self.endless = isinstance(self.opened, Blocked)
+        self.count = int(self.opened.ends[-1]) if isinstance(self.opened, Blocked) else len(self.opened)
+        """Rows of an epoch."""
+
+    def ready(self) -> Any:
+        """The opened split."""
+        opened = self._open()
+        if isinstance(opened, Blocked):
+            order, seed = BlockOrder(opened.ends, opened.lanes, self._seed), self._seed
+            # A block a lane that this process reads, and the next of two of them.
+            opened.keep(opened.lanes // math.gcd(opened.lanes, self._processes) + 2)
+            self._read = lambda place: opened.drawn(order[place], seed)
+        else:
+            self._read = opened.__getitem__
+        return opened
 
     def __len__(self) -> int:
-        return self.count
+        return ENDLESS if self.endless else self.count
 
     def __getitem__(self, index: Any) -> Example:
-        if self._open is None:
-            self._open = self.data.examples("train")
-        return self._open[index]
+        if self._read is None:
+            self.ready()
+        assert self._read is not None
+        return self._read(index)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": None}
+        return {**self.__dict__, "opened": None, "_read": None}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Each:
+class Each:
     """The augmentations of one image, then the size of the model."""
 
     augment: tuple[ImageAugment, ...]
@@ -146,7 +178,7 @@ class _Each:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Whole:
+class Whole:
     """What is done to a whole batch: normalising and mixing."""
 
     mixes: tuple[Mix, ...]
@@ -161,54 +193,87 @@ class _Whole:
 class Stream:
     """The iterator over batches, with a place that can be written down as JSON."""
 
-    def __init__(self, iterator: Any, facts: Mapping[str, int]):
-        self._held, self._facts = [iterator], dict(facts)
+    def __init__(self, start: Callable[[int], Iterator], facts: Mapping[str, int], *, copied: bool = False):
+        """`start` gives the batches from a place on. `copied`: they lie in memory of another process, which may take it back."""
+        self._start, self._facts, self._copied = start, dict(facts), copied
+        self._place, self._held = 0, []
         weakref.finalize(self, _close, self._held)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
+        if not self._held:  # not before: what is set to a place would otherwise start threads and processes twice
+            self._held.append(self._start(self._place))
         batch = next(self._held[0])
-        return {k: np.array(v) for k, v in batch.items()} if self._facts["workers"] else batch  # out of the workers' shared memory
+        self._place += 1
+        return {k: np.array(v) for k, v in batch.items()} if self._copied else batch
 
     def get_state(self) -> dict[str, Any]:
-        """Where the stream stands, and what that number refers to."""
-        return {**self._facts, "place": self._held[0].get_state()}
+        """The number of batches so far, and what that number refers to: the same in every process, whatever its workers."""
+        return {**self._facts, "place": self._place}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on exactly after the batch that preceded `get_state`; refused where the place would mean something else."""
-        check_place(state, self._facts)
-        self._held[0].set_state(state["place"])
+        self._place = place_of(state, self._facts)
+        _close(self._held)
 
 
 def _close(held: list) -> None:
     """Ends threads and worker processes; run at exit as well, since Grain cannot do it while the interpreter comes down."""
-    held.pop().close()
+    while held:
+        held.pop().close()
 
 
-def stream(data: ImageData, size: int, seed: int, shard: tuple[int, int]) -> Stream:
-    """Batches of `size` for process `shard[0]` of `shard[1]`."""
-    index, count = shard
-    source = _Source(data)
+Random = Callable[[Any, np.random.Generator], Any]
+ENDLESS = 2**50
+"""The length that Grain is told of an order without end."""
+THREADS = 2
+"""Where nothing else is said: Grain's 16 take the cores from the train step of a CPU."""
+
+
+def stream(
+    open: Callable[[], Any],
+    size: int,
+    seed: int,
+    shard: tuple[int, int],
+    *,
+    name: str,
+    workers: int = 0,
+    threads: int | None = None,
+    each: Random | None = None,
+    whole: Random | None = None,
+) -> Stream:
+    """Batches of `size` for process `shard[0]` of `shard[1]`, of the examples that `open()` gives. `each` changes an example and
+    `whole` a batch, with random numbers of their place; `name` is for errors."""
     check_stream(size, seed, shard)
-    if size * count > len(source):
+    source = Source(open, seed, shard)
+    if size * shard[1] > source.count:
         raise DataError(
-            f"a batch of {size * count} is larger than the {len(source)} training examples of {data}: lower batch, e.g. "
-            f"--set batch={2 ** max(len(source) // 2, 1).bit_length() // 2}"
+            f"a batch of {size * shard[1]} is larger than the {source.count} training examples of {name}: lower batch, e.g. "
+            f"--set batch={2 ** max(source.count // 2, 1).bit_length() // 2}"
         )
-    import grain
+    if isinstance(source.opened, Kept) and not workers and shard[1] == 1:  # each worker would hold a copy: they read at first use
+        source.opened.load()
+    facts = {"seed": seed, "batch": size * shard[1]} | ({"rows": source.count} if source.endless else {})
 
-    each = _Each(tuple(a for a in data.augment if isinstance(a, ImageAugment)), data.size)
-    whole = _Whole(tuple(a for a in data.augment if isinstance(a, Mix)), *data.statistics)
-    order = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(each)
-    batches = order[index::count].batch(size, drop_remainder=True).random_map(whole)
-    # Two threads and four batches ahead: Grain's defaults (16 threads, 500 ahead) take the cores from the train step.
-    ahead = batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
-    if data.workers:
-        _parse_flags()
-        ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers, per_worker_buffer_size=2))
-    return Stream(iter(ahead), {"seed": seed, "batch": size * count, "workers": data.workers})
+    def start(place: int) -> Iterator:
+        import grain
+
+        order = grain.MapDataset.source(source).seed(seed)
+        order = order if source.endless else order.shuffle().repeat()
+        order = order.random_map(each) if each else order
+        batches = order[shard[0] :: shard[1]].batch(size, drop_remainder=True)
+        batches = batches.random_map(whole) if whole else batches
+        count = threads or THREADS
+        # As many batches ahead as keep the threads busy: Grain's 500 would take the cores, and the memory, from the train step.
+        ahead = batches[place:].to_iter_dataset(grain.ReadOptions(num_threads=count, prefetch_buffer_size=max(4, count)))
+        if workers:
+            _parse_flags()
+            ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+        return iter(ahead)
+
+    return Stream(start, facts, copied=bool(workers))
 
 
 def _parse_flags() -> None:

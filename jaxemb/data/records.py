@@ -38,9 +38,9 @@ def read_rows(path: str, names: Sequence[str], *, header: bool) -> Iterator[Row]
         raise DataError(f"{files.printable(path)} cannot be read: {e.strerror}") from e
 
 
-def json_lines(stream: Any, path: str, names: Sequence[str]) -> Iterator[Row]:
-    """An object a line, with at least these names."""
-    for number, line in enumerate(stream, 1):
+def json_lines(stream: Any, path: str, names: Sequence[str], first: int = 1) -> Iterator[Row]:
+    """An object a line, with at least these names. `first`: the number of the first line."""
+    for number, line in enumerate(stream, first):
         if not line.strip():
             continue
         where = f"{files.printable(path)}, line {number}"

@@ -105,6 +105,14 @@ def check_place(state: Mapping[str, Any], facts: Mapping[str, int]) -> None:
             )
 
 
+def place_of(state: Mapping[str, Any], facts: Mapping[str, int]) -> int:
+    """The number of batches that a stream with these facts had given."""
+    check_place(state, facts)
+    if not isinstance(state.get("place"), int):
+        raise DataError(f"the place in the data was saved by a stream of another kind: {state.get('place')!r} is no number")
+    return state["place"]
+
+
 def check_share(share: float) -> None:
     """`valid_share` of a data set."""
     if not 0 <= share < 1:

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxemb.data.split import Split, check_place, check_stream
-from jaxemb.preprocess.base import DataError
+from jaxemb.data.split import Split, check_stream, place_of
 
 Draw = Callable[..., dict[str, Any]]
 """Draws one example, arrays and numpy scalars by name, from a generator (and from what was chosen for its batch)."""
@@ -56,10 +55,7 @@ class Drawn:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on exactly after the batch that preceded `get_state`; refused where the place would mean something else."""
-        check_place(state, self._facts)
-        if not isinstance(state.get("place"), int):
-            raise DataError(f"the place in the data was saved by a stream of another kind: {state.get('place')!r} is no number")
-        self._place = state["place"]
+        self._place = place_of(state, self._facts)
 
 
 def rows(draw: Draw, stream: str, seed: int, places: Iterable[int]) -> dict[str, np.ndarray]:
