@@ -1,7 +1,7 @@
 """Imports only go down: reads every file's syntax tree and names each import that goes up or across. Run by `make lint`.
 
 0 types config -> 1 ops -> 2 layers metrics preprocess masks -> 3 posemb pooling contrastive transforms views, never each other
--> 4 nn -> 5 objectives -> 6 data run -> 7 evals train io log -> 8 doctor -> 9 experiment discover cli -> 10 experiments/
+-> 4 nn -> 5 objectives -> 6 data run -> 7 evals train io log -> 8 doctor aot -> 9 experiment discover cli -> 10 experiments/
 
 Imports under `if TYPE_CHECKING:` are exempt. Packages that are heavy or optional are imported in the function that needs them.
 """
@@ -22,7 +22,7 @@ LAYERS = (
     ("objectives",),
     ("data", "run"),
     ("evals", "train", "io", "log"),
-    ("doctor",),
+    ("doctor", "aot"),
     ("experiment", "discover", "cli", "__main__"),
 )
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxemb.cli import verbs as run
+from jaxemb.cli.compile import compile
 from jaxemb.cli.doctor import doctor
 from jaxemb.cli.encode import encode
 
@@ -22,6 +23,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb export runs/shapes models/shapes      weights, config and card, for others
   jaxemb list posemb                           what there is to choose from
   jaxemb show experiments/jepa/shapes.py       config, parameters, shapes, arithmetic
+  jaxemb compile FILE --topology v5e-64        does it fit a slice that is not here, and how fast can it be there
   jaxemb claims seqpe                          what papers say, and what holds here
 """
 
@@ -120,6 +122,17 @@ examples:
   jaxemb compare runs/sweep_* --pick rankme/rankme --oracle probe/top1      what a figure without labels would have chosen
 
 Runs that differ in the seed alone share a column: mean and standard deviation. Step 0 is the untrained encoder.
+"""
+
+COMPILE = """\
+examples:
+  jaxemb compile experiments/jepa/shapes.py --topology v5e:4x8          bytes a chip, FLOPs, collectives, least time
+  jaxemb compile experiments/jepa/shapes.py --topology v5e-8 --topology v5p-64 --no-encode
+  jaxemb compile experiments/jepa/shapes.py --topology v5e-64 --set 'mesh={"fsdp": -1}' --set 'sharding=[[".*", "fsdp"]]'
+  jaxemb compile experiments/jepa/shapes.py --topology cpu:8            simulated devices of this machine
+
+Compiles the train step and `encode` with the TPU's compiler on any Linux machine (pip install 'jaxemb[tpu-aot]'); nothing runs.
+Chips: v4, v5e, v5p, v6e, tpu7x. The time is a lower bound from published peaks: what a step cannot beat, not what it takes.
 """
 
 PLOT = """\
@@ -224,6 +237,16 @@ def parser() -> argparse.ArgumentParser:
         "target", metavar="FILE[:NAME]|RUN|FOLDER", help="as `train` takes it, * stands for several; a run, or pretrained"
     )
     settable(p)
+
+    p = verb("compile", compile, "Compile for TPUs that are not here: does it fit, and how fast can it be?", COMPILE)
+    p.add_argument("experiment", metavar="FILE[:NAME]", help="a file of experiments/, and which of it (main)")
+    p.add_argument(
+        "--topology", action="append", required=True, metavar="SLICE", help="v5e:4x8, v5p-64, cpu:8, ...; may be repeated"
+    )
+    settable(p)
+    p.add_argument("--no-encode", dest="encode", action="store_false", help="the train step alone")
+    p.add_argument("--out", metavar="FILE.json", help="where to write all of it (runs/compile/<name>_<slice>.json)")
+    p.add_argument("--csv", metavar="FILE.csv", help="add a line for each program to this table")
 
     p = verb("compare", run.compare, "Set the figures of several runs side by side.", COMPARE)
     p.add_argument("runs", nargs="+", metavar="RUN")

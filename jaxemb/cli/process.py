@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import importlib.util
 import os
 import re
@@ -16,6 +17,9 @@ HUGE_PAGES = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={KEEP}:glibc.m
 faults a step instead of 135 000), and the two thresholds let threads keep what they have. (A single arena, arena_max=1, would spare
 the last faults of large models, and makes small ones a quarter slower: measured.) glibc reads this variable before a process
 starts, so the process starts itself once more."""
+
+TPU_FILES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
+"""How Linux shows the chips of a TPU VM."""
 
 SLEEP = "4"
 """OPENBLAS_THREAD_TIMEOUT. XLA on CPU factorises matrices by OpenBLAS, whose threads spin for 2^26 cycles after each call, on cores
@@ -62,8 +66,14 @@ def huge_pages_note(platform: str) -> str:
 
 def on_cpu() -> bool:
     """Whether JAX will run on the CPU, told without importing it."""
-    named = os.environ.get("JAX_PLATFORMS")
-    return named == "cpu" if named else not any(importlib.util.find_spec(p) for p in ("jax_plugins", "libtpu"))
+    if named := os.environ.get("JAX_PLATFORMS"):
+        return named == "cpu"
+    return importlib.util.find_spec("jax_plugins") is None and not has_tpu()
+
+
+def has_tpu() -> bool:
+    """libtpu alone is no TPU: `jaxemb compile` uses it on machines without one."""
+    return importlib.util.find_spec("libtpu") is not None and any(glob.glob(pattern) for pattern in TPU_FILES)
 
 
 def has_glibc() -> bool:
@@ -74,7 +84,11 @@ def has_glibc() -> bool:
 
 
 def choose_devices(args: argparse.Namespace) -> None:
-    """Simulated devices and the processes of a cluster, before JAX looks at the machine."""
+    """Simulated devices, chips that are not here and the processes of a cluster, before JAX looks at the machine."""
+    if getattr(args, "topology", None):
+        from jaxemb.aot.topology import prepare
+
+        prepare(args.topology)
     count = getattr(args, "devices", None)
     if count is not None:
         if count < 1:

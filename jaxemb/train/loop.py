@@ -176,9 +176,15 @@ class Steps:
     def _compile(self, names: tuple[str, ...]) -> None:
         x = self._experiment
         probes = tuple((name, x.probes[name]) for name in names)
-        leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: x.sharding, self._state))
-        jitted = _placed_step(self._mesh, x.objective, x.optim, x.steps, x.ema, x.accumulate, probes, tree, tuple(leaves))
+        jitted = placed_step(x, self._state, self._mesh, probes)
         self._compiled[names] = compiled(jitted, self._state, x, self._mesh)
+
+
+def placed_step(experiment: Experiment, state: TrainState, mesh: Mesh, probes: tuple[tuple[str, Any], ...] = ()) -> Any:
+    """The jitted train step; `state` may be shapes with their placement."""
+    leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: x.sharding, state))
+    x = experiment
+    return _placed_step(mesh, x.objective, x.optim, x.steps, x.ema, x.accumulate, probes, tree, tuple(leaves))
 
 
 @remembered

@@ -1,0 +1,162 @@
+"""A plan as tables, JSON, and a row of a CSV."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etils import epath
+
+from jaxemb.aot.chips import CHIPS
+from jaxemb.aot.plan import Plan
+from jaxemb.log.table import number, say, size, table
+from jaxemb.run.environment import environment
+from jaxemb.run.files import write_json
+
+if TYPE_CHECKING:
+    from jaxemb.experiment import Experiment
+
+SHOWN = 12
+"""Collectives in the printed table; the file has all."""
+LEVEL = 0.01
+"""Parts of the memory below this share of it are not printed."""
+
+
+def verdict(p: Plan) -> str:
+    """One line."""
+    if p.fits is None:
+        return "no published memory to hold it against"
+    room = f"{gigabytes(p.available)} GB that a program can have on a chip"
+    if p.fits:
+        return f"fits: {gigabytes(p.needed)} of {room}"
+    return f"does not fit{f': {gigabytes(p.needed)}' if p.needed else ''} of {room}; the compiler says: {p.failure}"
+
+
+def show(p: Plan) -> None:
+    """To standard output."""
+    mesh = " x ".join(f"{axis} {n}" for axis, n in p.mesh.items() if n > 1) or "one device"
+    say(f"\n{p.program}, {p.rows} examples on {p.topology} ({p.chips} chips), mesh {mesh}", "bold")
+    total = sum(p.memory.values())
+    rows = [(name, f"{size(n)}B") for name, n in p.memory.items() if n >= LEVEL * total]
+    table(("memory of a chip", ">bytes"), [*rows, ("in all", f"{size(total)}B")])
+    say(verdict(p), "bold" if p.fits in (True, None) else "bold red")
+    if p.collectives:
+        say("")
+        found = [
+            (c.kind, "+".join(c.axes), len(c.group), f"{size(c.size)}B", c.count, f"{size(c.count * c.sent)}B")
+            for c in p.collectives
+        ]
+        table(("collective", "mesh axes", ">chips", ">size", ">times", ">a chip sends"), found[:SHOWN])
+        if len(found) > SHOWN:
+            say(f"and {len(found) - SHOWN} smaller ones")
+    say("")
+    extra = p.executed_flops / p.model_flops - 1 if p.model_flops else 0
+    says = [("model FLOPs", f"{size(p.model_flops)}FLOP"), ("computed", f"{size(p.executed_flops)}FLOP ({100 * extra:+.0f} %)")]
+    says += [] if p.moved is None else [("moved by a chip", f"{size(p.moved)}B")]
+    if p.roofline is not None:
+        says += [(f"least time, {name}", milliseconds(t)) for name, t in sorted(p.roofline.terms.items(), key=lambda x: -x[1])]
+        says += [("roofline", f"{milliseconds(p.roofline.seconds)}, bound by {p.roofline.bound}")]
+        says += [("", f"{size(p.rows / p.roofline.seconds)}examples/s at most, MFU at most {100 * (p.mfu or 0):.1f} %")]
+    says += [("compiled in", f"{p.compile_seconds:.0f} s")]
+    table(("arithmetic", ""), says)
+    if p.guessed:
+        say(f"counted as one turn, since their length is not in the program: {', '.join(p.guessed)}")
+
+
+def sources(plans: Iterable[Plan]) -> list[str]:
+    """Where the figures of the chips come from."""
+    names = {p.topology.partition(":")[0].partition("-")[0] for p in plans}
+    return [f"{c.name}: {c.source}; memory for a program: libtpu's own limit" for c in CHIPS.values() if c.name in names]
+
+
+def record(experiment: Experiment, plans: Sequence[Plan]) -> dict[str, Any]:
+    """What the JSON file says."""
+    from jaxemb.config import to_json
+
+    return {"experiment": experiment.name, "plans": [p.to_json() for p in plans], "config": to_json(experiment)} | environment()
+
+
+def default_file(experiment: Experiment, topologies: Sequence[str]) -> str:
+    names = "_".join(re.sub(r"\W+", "-", t) for t in topologies)
+    return f"runs/compile/{experiment.name}_{names}.json"
+
+
+def write(file: str, doc: Mapping[str, Any]) -> None:
+    path = epath.Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, doc)
+
+
+COLUMNS: Sequence[str] = (
+    "experiment topology chips program batch mesh sharding remat accumulate fits gb_a_chip gb_available gb_parameters gb_average "
+    "gb_optimiser gb_temporaries model_tflop computed_tflop gb_moved gb_sent compute_ms memory_ms links_ms roofline_ms bound "
+    "mfu_bound compile_s arithmetic commit machine command"
+).split()
+
+
+def row(experiment: Experiment, p: Plan, about: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the CSV; sizes in 10^9 bytes."""
+    r, memory = p.roofline, p.memory
+    held = {f"gb_{name}": gigabytes(memory.get(name, 0)) for name in ("parameters", "average", "optimiser")}
+    known = r is not None and not p.failure
+    links = max(r.axes.values(), default=0.0) if r is not None and known else None
+    return {
+        "experiment": experiment.name,
+        "topology": p.topology,
+        "chips": p.chips,
+        "program": p.program,
+        "batch": p.rows,
+        "mesh": " ".join(f"{axis}={n}" for axis, n in p.mesh.items() if n > 1),
+        "sharding": experiment.sharding
+        if isinstance(experiment.sharding, str)
+        else " ".join(":".join(x) for x in experiment.sharding),
+        "remat": getattr(getattr(experiment.objective, "encoder", None), "remat", None) or "none",
+        "accumulate": experiment.accumulate,
+        "fits": {True: "yes", False: "no", None: ""}[p.fits],
+        "gb_a_chip": gigabytes(p.needed),
+        "gb_available": gigabytes(p.available),
+        **held,
+        "gb_temporaries": gigabytes(memory.get("activations and temporaries")),
+        "model_tflop": rounded(p.model_flops / 1e12),
+        "computed_tflop": rounded(p.executed_flops / 1e12),
+        "gb_moved": gigabytes(p.moved),
+        "gb_sent": gigabytes(sum(c.count * c.sent for c in p.collectives)) if known else "",
+        "compute_ms": rounded(r and 1e3 * r.compute),
+        "memory_ms": rounded(1e3 * r.memory) if r is not None and known else "",
+        "links_ms": rounded(None if links is None else 1e3 * links),
+        "roofline_ms": rounded(r and 1e3 * r.seconds),
+        "bound": r.bound if r is not None else "",
+        "mfu_bound": rounded(p.mfu),
+        "compile_s": rounded(p.compile_seconds),
+        "arithmetic": "state and compute alone: no program" if p.failure else "",
+        "commit": (about.get("commit") or "")[:12],
+        "machine": about.get("machine", ""),
+        "command": about.get("command", ""),
+    }
+
+
+def append_csv(file: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """At the end of a table; the header where there is none."""
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists() or not path.stat().st_size
+    with path.open("a", newline="", encoding="utf-8") as f:
+        out = csv.DictWriter(f, COLUMNS, lineterminator="\n")
+        if new:
+            out.writeheader()
+        out.writerows(rows)
+
+
+def gigabytes(n: int | float | None) -> str:
+    return "" if n is None else number(n / 1e9)
+
+
+def milliseconds(t: int | float) -> str:
+    return f"{number(1e3 * t)} ms"
+
+
+def rounded(x: int | float | None) -> str:
+    return "" if x is None else number(x)
