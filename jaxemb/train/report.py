@@ -14,12 +14,14 @@ from jaxemb.log.progress import Progress, show
 from jaxemb.log.writer import Writer
 from jaxemb.run.folder import Run
 from jaxemb.train.failures import TrainError, not_finite
-from jaxemb.train.spent import INPUT_BOUND, Spent, bound
+from jaxemb.train.spent import Spent
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
 
+INPUT_BOUND = 0.2
+"""Share of the time of the steps from which on waiting for batches is worth a word."""
 POLL = 0.001
 """Seconds between two looks at whether a step still runs; only where the next batch is late."""
 
@@ -82,7 +84,7 @@ class Report:
         share = self._spent.step()
         if share > INPUT_BOUND and not self._input_bound:
             self._input_bound = True
-            self.say(f"step {step}  {bound(share)}")
+            self.say(f"step {step}  {input_bound(share)}")
 
     def flush(self) -> None:
         """Waits for the step that runs, and reads its metrics."""
@@ -99,6 +101,8 @@ class Report:
         """Where the time of the steps after `start` up to `stop` went, as a table and in env.json."""
         for line in self._spent.lines():
             self.say(line)
+        if (share := self._spent.input_share()) > INPUT_BOUND:
+            self.say(f"{input_bound(share)}. {faster_input(self._experiment)}")
         if jax.process_index() == 0:
             folder.note(spent={"steps": [start, stop], **self._spent.summary()})
 
@@ -125,3 +129,17 @@ class Report:
     def _compiled_again(self, where: str) -> None:
         if said := self._spent.surprise():
             self.say(f"{where}: {said}")
+
+
+def input_bound(share: float) -> str:
+    return f"input-bound: {share:.0%} of the time of the steps is waiting for batches"
+
+
+def faster_input(experiment: Experiment) -> str:
+    """What to try, with the present values of the fields that help."""
+    found = {name: getattr(experiment.data, name, None) for name in ("workers", "memory")}
+    fields = "".join(f"raise data.{name} (now {value}), " for name, value in found.items() if value is not None)
+    return (
+        f"Try: {fields}store what is read in the size that is trained on, do less to each example (data.augment), or train a model "
+        "that takes longer; docs/scale_out.md, When it is slow"
+    )

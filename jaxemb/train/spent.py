@@ -26,8 +26,6 @@ WARM = 2
 """Steps after which a step compiles nothing: the metrics of the first are read in the second."""
 WINDOW, SHORTEST = 50, 2.0
 """Steps, and seconds at least, over which it is judged what a run waits for."""
-INPUT_BOUND = 0.2
-"""Share of the time of the steps from which on waiting for batches is worth a word."""
 
 
 class Spent:
@@ -96,12 +94,12 @@ class Spent:
         return sum(self.seconds.values())
 
     def input_share(self) -> float:
-        """Of the time of all steps, what went to waiting for batches."""
+        """Of the time of all steps, what went to waiting for batches; 0 where that says nothing yet."""
         waited, whole = self._steps()
-        return waited / whole if whole else 0.0
+        return waited / whole if whole >= SHORTEST else 0.0
 
     def lines(self) -> list[str]:
-        """A table, and what stands out."""
+        """A table, and what was compiled again."""
         whole = self.whole()
         rows = [(name, self.seconds[name], about) for name, about in ACCOUNTS.items() if self.seconds[name] > 0]
         width = max(len(f"{whole:.1f}"), len("seconds"))
@@ -112,8 +110,6 @@ class Spent:
             lines.append(
                 f"compiled after the warm-up: {named(self.recompiled)}; shapes, dtypes or Python values change between calls"
             )
-        if self._steps()[1] >= SHORTEST and self.input_share() > INPUT_BOUND:
-            lines.append(f"{bound(self.input_share())}; see docs/scale_out.md, When it is slow")
         return lines
 
     def summary(self) -> dict[str, Any]:
@@ -160,7 +156,3 @@ class Account:
         if self._scope:
             self._scope.__exit__(*error)
         self._spent.switch(*self._before)
-
-
-def bound(share: float) -> str:
-    return f"input-bound: {share:.0%} of the time of the steps is waiting for batches"

@@ -212,7 +212,7 @@ def z(model, images):
     return model.encode(images)
 
 
-EIGHT = ('mesh={"data": 2, "fsdp": 2, "model": 2}', 'sharding=fsdp+tensor')
+EIGHT = ('mesh={"data": 2, "fsdp": 2, "model": 2}', "sharding=fsdp+tensor")
 
 
 @pytest.fixture(scope="session")

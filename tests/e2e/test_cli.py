@@ -92,10 +92,11 @@ def test_the_folder_of_a_run(here, asked, options, folder):
 
 def test_fields_are_set_in_order_and_another_experiment_is_named(here, asked):
     command = ["train", f"{FILE}:longer", "--set", "optim.lr=1e-2", "--set", "optim.lr=1e-4", "--set", "evals.knn.k=7", "--wandb"]
+    command += ["--profile", "5:8"]
     assert main(command) == 0
     experiment = asked["experiment"]
     assert (experiment.name, experiment.steps, experiment.optim.lr, experiment.evals["knn"].k) == ("longer", 20, 1e-4, 7)
-    assert asked["options"] == {"tensorboard": False, "wandb": True}
+    assert asked["options"] == {"tensorboard": False, "wandb": True, "profile": (5, 8)}
 
 
 def test_an_object_is_set(here, asked):

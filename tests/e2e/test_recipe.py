@@ -88,3 +88,11 @@ def test_the_verbs(run, tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "knn/top1" in out and "Whitening" in out and (tmp_path / "a.png").is_file()
     assert main(["doctor", str(run)]) == 2
+
+
+def test_there_are_no_steps_to_trace(capsys, tmp_path):
+    command = ["train", "experiments/jepa/baselines.py", "--run", str(tmp_path / "run"), "--profile", "0:5"]
+    assert main(command) == 2 and not (tmp_path / "run").exists()
+    assert "--profile traces steps, and digits_whitened is a recipe, which has none" in capsys.readouterr().err
+    assert main([*command[:-1], "5"]) == 2
+    assert "--profile takes START:STOP, two numbers of steps, e.g. 100:110, not '5'" in capsys.readouterr().err
