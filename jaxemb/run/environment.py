@@ -31,7 +31,7 @@ def environment() -> dict[str, Any]:
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": _command(),
-        **_commit(),
+        **commit(),
         "versions": {"python": platform.python_version()} | versions,
         "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
         "processes": jax.process_count(),
@@ -46,7 +46,7 @@ def _command() -> str:
     return shlex.join([name, *sys.argv[1:]])
 
 
-def _commit() -> dict[str, Any]:
+def commit() -> dict[str, Any]:
     """The commit of the code, and whether it was changed since; None outside of a git checkout.
 
     Asked of the trees of our own code and of the user's project alone, never of the current folder: a stranger's .git/config can
