@@ -60,7 +60,7 @@ class Violation(Exception):
 
 
 def preload() -> None:
-    """Imports what a training needs, so that a fork starts at once. JAX's devices are not touched: their threads would not live on."""
+    """Imports what a training needs, so that a fork starts at once. Devices are not touched: their threads would not live on."""
     import jaxemb.cli.verbs  # noqa: F401
     import jaxemb.data.digits
     import jaxemb.evals.knn

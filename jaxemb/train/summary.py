@@ -119,7 +119,7 @@ def unrolled(experiment: Experiment) -> Experiment:
 
 def one_device() -> Mesh:
     """Shapes do not depend on the devices that are here."""
-    return make_mesh({"data": 1})
+    return make_mesh({"data": 1}, jax.local_devices()[:1])
 
 
 def _flops(f: Any, *shapes: Any) -> float | None:
