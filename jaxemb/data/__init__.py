@@ -44,6 +44,8 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.split import Split as Split
     from jaxemb.data.stream import Drawn as Drawn
     from jaxemb.data.text import Text as Text
+    from jaxemb.data.text_shards import TextRows as TextRows
+    from jaxemb.data.text_shards import TextShards as TextShards
     from jaxemb.data.textures import Textures as Textures
 else:
     __getattr__, __dir__ = attach(__name__)

@@ -55,7 +55,7 @@ class Shards:
     def __len__(self) -> int:
         return int(self._firsts[-1])
 
-    def rows(self, ids: Sequence[int]) -> list[Row]:
+    def rows(self, ids: Sequence[int] | np.ndarray) -> list[Row]:
         """The rows of these numbers, in this order."""
         found: dict[int, Row] = {}
         places = np.asarray(ids, np.int64)

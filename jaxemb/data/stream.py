@@ -16,7 +16,8 @@ from jaxemb.data.split import Split, check_stream, place_of
 Draw = Callable[..., dict[str, Any]]
 """Draws one example, arrays and numpy scalars by name, from a generator (and from what was chosen for its batch)."""
 STREAMS = {"batches": 0, "train": 1, "test": 2, "valid": 4, "choices": 5}
-"""`batches` and `choices` make what training sees; the others are the fixed rows of `Data.split`. 3 is Three Cell's."""
+"""`batches` and `choices` make what training sees; the others are the fixed rows of `Data.split`. 3 is Three Cell's, 6 the
+order of texts in shards."""
 
 
 class Drawn:

@@ -82,10 +82,7 @@ class Text(Data):
 
     def restored(self, assets: Any) -> Text:
         """With the tokenizer that the run was trained with, whatever has become of the text since."""
-        if not isinstance(self.tokenizer, BPE):
-            return self
-        saved(assets)  # raises where a file has changed
-        return dataclasses.replace(self, tokenizer=dataclasses.replace(self.tokenizer, file=f"{assets}/{FILE}"))
+        return dataclasses.replace(self, tokenizer=learned_from(self.tokenizer, assets))
 
     @property
     def spec(self) -> Spec:
@@ -188,6 +185,14 @@ class Text(Data):
         if split == "valid" and not text:
             raise none_held_out(self.path, self.valid_share)
         return text
+
+
+def learned_from(tokenizer: Tokenizer, assets: Any) -> Tokenizer:
+    """The tokenizer with the state that a run saved in its folder `assets`."""
+    if not isinstance(tokenizer, BPE):
+        return tokenizer
+    saved(assets)  # raises where a file has changed
+    return dataclasses.replace(tokenizer, file=f"{assets}/{FILE}")
 
 
 def _real(path: str) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from photos import write_photos
+from photos import write_parquet, write_photos
 from PIL import Image
 
 from jaxemb.config import from_json, to_json
@@ -37,6 +37,12 @@ def write_text(folder):
     return {"path": str(folder / "own.txt"), "length": 16}
 
 
+def write_texts(folder):
+    letters = np.random.default_rng(0).integers(97, 123, (100, 16), np.uint8)
+    write_parquet(folder / "train.parquet", [{"text": bytes(row).decode()} for row in letters], group=20)
+    return {"path": str(folder), "length": 16, "test_share": 0.2, "valid_share": 0.2, "groups": 2}
+
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 12, 16, 3), np.uint8)
 CIFAR10 = {"size": 8, "name": "cifar10", "train": "train[:50]", "test": "test[:20]"}
 FIELDS = {
@@ -50,11 +56,13 @@ FIELDS = {
     "Shapes": lambda *_: {"size": 16, "count_train": 50, "count_valid": 15, "count_test": 20},
     "Textures": lambda *_: {"size": 16, "count_train": 50, "count_valid": 15, "count_test": 20},
     "Text": lambda folder, _: write_text(folder),
+    "TextShards": lambda folder, _: write_texts(folder),
 }
 """How a small data set of each member is made: fields, from a folder for its files and a way to ask for a fixture."""
 ITEMS = {
     "KeyValue": lambda row: row.tolist(),
     "Text": lambda row: bytes(row.astype(np.uint8)).decode(),
+    "TextShards": lambda row: bytes(row.astype(np.uint8)).decode(),
 }
 """What a user would hand over to get this row of `arrays`, where the data are no images."""
 
