@@ -146,7 +146,8 @@ class Torture:
 
     def __call__(self, fault: Fault) -> dict[str, Any]:
         """The fault, and the same command again until it has read what there is."""
-        began, found = time.monotonic(), {"kind": fault.kind, "detail": fault.detail, "verdict": "fine"}
+        began = time.monotonic()
+        found: dict[str, Any] = {"kind": fault.kind, "detail": fault.detail, "verdict": "fine"}
         try:
             self._stop(fault)
             found |= {"status": self.now[0].status, "stopped": self.now[0].step}
@@ -372,7 +373,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--csv", type=Path, help="a row a fault is appended here, as it comes")
     args = options.parse_args(argv)
     count = {name: value if (value := getattr(args, name)) is not None else args.kills // part for name, part in SHARES.items()}
-    faults = plan(args.kills, *count.values(), args.seed)
+    faults = plan(args.kills, **count, seed=args.seed)
     writer = Rows(args.csv, shlex.join(["scripts/torture.py", *(sys.argv[1:] if argv is None else argv)]), args.seed)
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/cache")

@@ -115,20 +115,20 @@ def watch() -> None:
     from jaxemb.train.report import Report
     from jaxemb.train.state import items_of
 
-    find, save, step = loop.find_start, Checkpoints.save, Report.step
+    find, save, report = loop.find_start, Checkpoints.save, Report.step
 
     def watched_find(*arguments: Any) -> Any:
         found = find(*arguments)
         tell("restored", found.step, digest(items_of(found.state), found.place if found.resumed else None))
         return found
 
-    def watched_save(self: Checkpoints, i: int, items: Any, meta: Any, *rest: Any) -> None:
-        tell("saving", i, digest(items, meta["data"]))
-        save(self, i, items, meta, *rest)
+    def watched_save(self: Checkpoints, step: int, items: Any, meta: Any, figures: Any = None) -> None:
+        tell("saving", step, digest(items, meta["data"]))
+        save(self, step, items, meta, figures)
 
-    def watched_step(self: Report, i: int, metrics: Any) -> None:
-        tell("step", i)
-        step(self, i, metrics)
+    def watched_step(self: Report, step: int, metrics: Any) -> None:
+        tell("step", step)
+        report(self, step, metrics)
 
     loop.find_start, Checkpoints.save, Report.step = watched_find, watched_save, watched_step
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -140,7 +140,7 @@ def digest(items: Any, place: Any) -> str:
 
     new = hashlib.blake2b(json.dumps(place, sort_keys=True).encode(), digest_size=12)
     for path, leaf in jax.tree_util.tree_leaves_with_path(items):
-        leaf = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        leaf = jax.random.key_data(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
         array = np.asarray(leaf.addressable_data(0))  # replicated, where there are several devices
         new.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode() + array.tobytes())
     return new.hexdigest()

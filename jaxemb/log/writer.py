@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from etils import epath
 
 from jaxemb.config import ConfigError
 from jaxemb.run.files import Where, absolute, append, write_text
-from jaxemb.run.metrics import read_rows
+from jaxemb.run.metrics import Tally, read_rows, write_row
 
 
 class Writer:
@@ -22,6 +21,7 @@ class Writer:
         """`folder` None: writes nothing, for processes other than the first. `name` and `config` are for W&B."""
         self.folder = None if folder is None else epath.Path(folder)
         self._began = time.monotonic()
+        self._tally = Tally()
         self._tensorboard = _tensorboard(self.folder) if self.folder and tensorboard else None
         self._wandb = _wandb(self.folder, name, config) if self.folder and wandb else None
 
@@ -32,7 +32,11 @@ class Writer:
         rows = [r for r in read_rows(self.folder) if step is not None and r["step"] <= step]
         if rows:  # the clock goes on where the rows that stay end
             self._began -= rows[-1].get("seconds") or 0
-        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        self._tally = Tally()
+        lines = [write_row(row) for row in rows]
+        for line in lines:
+            self._tally.add(line)
+        write_text(self.folder / "metrics.jsonl", "".join(lines))
 
     def write(self, step: int, scalars: Mapping[str, Any]) -> None:
         """A line of figures and the seconds of the run so far, evaluations included; what is not finite becomes null."""
@@ -40,12 +44,17 @@ class Writer:
             return
         values = {name: float(value) for name, value in scalars.items()} | {"seconds": round(time.monotonic() - self._began, 1)}
         row = {"step": step} | {name: v if math.isfinite(v) else None for name, v in values.items()}
-        append(self.folder / "metrics.jsonl", json.dumps(row) + "\n")
+        append(self.folder / "metrics.jsonl", line := write_row(row))
+        self._tally.add(line)
         for name, value in values.items():
             if self._tensorboard:
                 self._tensorboard.add_scalar(name, value, step)
         if self._wandb:
             self._wandb.log(values, step=step)
+
+    def tally(self) -> dict[str, Any]:
+        """Of the lines so far, for a checkpoint."""
+        return self._tally.state()
 
     def text(self, line: str) -> None:
         """A line of log.txt, with the time."""

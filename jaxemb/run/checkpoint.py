@@ -24,6 +24,9 @@ from jaxemb.ops.paths import by_path, map_paths
 from jaxemb.run.files import RunError, Where, absolute, read_json
 from jaxemb.run.manifest import UNSEALED, fault, manifest_path, seal
 
+LOST = re.compile(r"Gloo|coordination|[Bb]arrier|DEADLINE_EXCEEDED|UNAVAILABLE|[Hh]eartbeat|Connection (closed|reset)")
+"""How errors read that say that another process is gone."""
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written, found or read."""
@@ -62,8 +65,6 @@ class Checkpoints:
             self._intact.discard(step)
             manager = self._manager = self._manager or self._open()
             manager.save(step, args=ocp.args.Composite(**saved, meta=ocp.args.JsonSave(dict(meta))), metrics={"best": figure})
-        except jax.errors.JaxRuntimeError:
-            raise  # another process is gone: not a matter of the disk
         except Exception as e:
             raise self._failed(step, e) from e
         if jax.process_index() == 0:
@@ -73,8 +74,6 @@ class Checkpoints:
         """Until everything is on disk and sealed."""
         try:
             self._settle()
-        except jax.errors.JaxRuntimeError:
-            raise
         except Exception as e:
             raise self._failed(None, e) from e
 
@@ -114,7 +113,11 @@ class Checkpoints:
         if (self.folder / str(step)).is_dir():  # else the save failed, which the next `_settle` raises
             seal(self.folder, step)
 
-    def _failed(self, step: int | None, e: Exception) -> CheckpointError:
+    def _failed(self, step: int | None, e: Exception) -> Exception:
+        if isinstance(e, jax.errors.JaxRuntimeError):
+            return e  # another process is gone, or a device: not a matter of the disk
+        if jax.process_count() > 1 and LOST.search(str(e)):
+            return jax.errors.JaxRuntimeError(str(e))  # the same, said by the threads of Orbax
         what = "the last checkpoint" if step is None else f"checkpoint {step}"
         left = f"checkpoint {self.sealed()[-1]} is complete" if self.sealed() else "there is no earlier checkpoint"
         reason = str(e).strip().splitlines()[0][:300] if str(e).strip() else type(e).__name__

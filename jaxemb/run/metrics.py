@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
@@ -37,6 +40,40 @@ def read_rows(folder: Where) -> list[dict[str, Any]]:
     if bad := [i for i, line in enumerate(lines[:-1], 1) if line.strip() and read_row(line) is None]:
         log.warning("%s: %d damaged lines are left out, the first is line %d", files.printable(path), len(bad), bad[0])
     return rows
+
+
+class Tally:
+    """How many lines were written, and a checksum of them: a checkpoint keeps it, so that lines that went astray are missed."""
+
+    def __init__(self) -> None:
+        self._rows, self._sum = 0, hashlib.blake2b(digest_size=8)
+
+    def add(self, line: str) -> None:
+        self._rows += 1
+        self._sum.update(line.encode())
+
+    def state(self) -> dict[str, Any]:
+        return {"rows": self._rows, "checksum": self._sum.hexdigest()}
+
+
+def changed(folder: Where, step: int, tally: dict[str, Any] | None) -> str | None:
+    """What metrics.jsonl up to a step has against the tally of the checkpoint of that step, in words."""
+    if not tally:
+        return None
+    found = Tally()
+    for row in read_rows(folder):
+        if row["step"] <= step:
+            found.add(write_row(row))
+    now = found.state()
+    if now == tally:
+        return None
+    what = "differs in its lines" if now["rows"] == tally["rows"] else f"holds {now['rows']} instead of {tally['rows']} lines"
+    return f"metrics.jsonl {what} up to step {step}: it has changed since that checkpoint was saved"
+
+
+def write_row(row: Mapping[str, Any]) -> str:
+    """The line of a row."""
+    return json.dumps(row) + "\n"
 
 
 def read_row(line: str) -> dict[str, Any] | None:

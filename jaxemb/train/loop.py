@@ -14,6 +14,7 @@ from jaxemb.log.progress import Progress
 from jaxemb.log.writer import Writer
 from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
+from jaxemb.run.metrics import changed
 from jaxemb.train.failures import explained
 from jaxemb.train.feed import Feed
 from jaxemb.train.judge import Judge
@@ -74,6 +75,8 @@ def train(
         stack.enter_context(explained(experiment, report.say))
         stop = stack.enter_context(Stop())
         start = find_start(experiment, mesh, checkpoints, report.say)
+        if lines := changed(folder.path, start.step, start.written):
+            report.say(lines)
         if profile:
             check(profile, experiment.steps, done=start.step)
         if start.step >= experiment.steps:
@@ -100,7 +103,9 @@ def train(
                 if i > 0 and (last or i % experiment.save_every == 0 or experiment.best in figures):
                     report.flush()  # raises on a loss that is not finite: such a state is never saved
                     with report.aside("saving", parts=("checkpoint",)):
-                        checkpoints.save(i, items_of(state), {"data": feed.place, "mesh": dict(mesh.shape)}, figures)
+                        checkpoints.save(
+                            i, items_of(state), {"data": feed.place, "mesh": dict(mesh.shape), "metrics": report.written()}, figures
+                        )
                         if on_save:
                             checkpoints.wait()
                             with spent.on("rest"):

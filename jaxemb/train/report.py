@@ -58,6 +58,10 @@ class Report:
         self._writer.resume(step if resumed else None)
         self._progress.start(step)
 
+    def written(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the metrics before it."""
+        return self._writer.tally()
+
     def due(self, step: int) -> bool:
         """Whether the metrics of this step are written."""
         return step % self._experiment.log_every == 0 or step in (1, self._experiment.steps)

@@ -28,6 +28,8 @@ class Start(NamedTuple):
     place: Any
     """Where the data stand; None: at their beginning."""
     resumed: bool
+    written: Any = None
+    """What its checkpoint says of metrics.jsonl up to there."""
 
 
 def find_start(experiment: Experiment, mesh: Mesh, checkpoints: Checkpoints, say: Callable[[str], None]) -> Start:
@@ -36,7 +38,7 @@ def find_start(experiment: Experiment, mesh: Mesh, checkpoints: Checkpoints, say
     if newest is not None:
         restored = checkpoints.restore(items_of(state_shapes(experiment, mesh)), newest)
         say(f"going on from step {newest}")
-        return Start(state_of(restored.items), newest, restored.meta["data"], True)
+        return Start(state_of(restored.items), newest, restored.meta["data"], True, restored.meta.get("metrics"))
     return Start(first_state(experiment, mesh, say), 0, None, False)
 
 
