@@ -17,9 +17,9 @@ setup() { # PYTHON [WHEEL]: the code from code.tar.gz, and an environment with j
     uv=$HOME/.local/bin/uv
     if [ ! -x venv/bin/python ]; then "$uv" venv --quiet --python "$1" venv; fi
     if [ $# -gt 1 ]; then
-        "$uv" pip install --quiet --python venv/bin/python "jaxemb[tpu] @ file://$HOME/$2"
+        "$uv" pip install --quiet --python venv/bin/python "jaxemb[tpu] @ file://$HOME/$2" gcsfs # reads and writes gs://
     else
-        "$uv" pip install --quiet --python venv/bin/python --constraint code/constraints.txt --editable "code[tpu]"
+        "$uv" pip install --quiet --python venv/bin/python --constraint code/constraints.txt --editable "code[tpu]" gcsfs
     fi
     venv/bin/python -c 'import jaxemb, jax; print(f"jax {jax.__version__}")' >/dev/null # asks no TPU: those of a slice answer together
     echo "$(hostname) ready"

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import stat
@@ -367,6 +368,16 @@ def test_settings_come_from_a_file_and_the_environment_wins(cloud):
 def test_the_number_of_hosts(cloud, kind, hosts):
     dry = cloud().tpu("--dry-run", "logs", "here", TPU_TYPE=kind).stdout
     assert dry.count("scp") == hosts
+
+
+def test_the_commands_of_the_guide_are_understood(cloud):
+    c = cloud()
+    page = (ROOT / "docs/tpu.md").read_text()
+    found = re.findall(r"(?:^    |`)(scripts/tpu/tpu [^`\n]+)", page, re.M)
+    assert len(found) > 12
+    for command in found:
+        words = shlex.split(command.replace("BUCKET", "bucket"))
+        c.tpu("--dry-run", *words[1:], TPU_TYPE="v5litepod-64")
 
 
 def test_the_scripts_are_plain_shell():
