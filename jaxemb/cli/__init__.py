@@ -7,13 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from jaxemb import packages
+from jaxemb.cli.launch import launch
 from jaxemb.cli.parser import parser
-from jaxemb.cli.process import choose_devices, compute_in_the_calling_thread, restart_with_huge_pages
+from jaxemb.cli.process import choose_devices, compute_in_the_calling_thread, left, restart_with_huge_pages
 from jaxemb.log.table import error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    """Runs one verb; the exit status is 0, 2 for what the user can mend, 70 where other processes are lost, 130 after
+    Ctrl-C."""
     commands = parser()
     args, unknown = commands.parse_known_args(argv)
     if unknown:
@@ -25,11 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.project:
             packages.use_project(args.project)
+        if getattr(args, "processes", None) is not None:
+            return launch(args.processes, sys.argv[1:] if argv is None else argv)
         choose_devices(args)
         args.verb(args)
         return 0
     except KeyboardInterrupt:
-        return 130
+        return left(130)
     except BrokenPipeError:  # jaxemb list | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -37,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug or not for_the_user(e):
             raise
         error(str(e) if not isinstance(e, OSError) else f"{e.strerror or e}: {e.filename}" if e.filename else str(e))
-        return 2
+        return left(getattr(e, "status", 2))
 
 
 def for_the_user(e: Exception) -> bool:

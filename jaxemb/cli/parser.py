@@ -181,6 +181,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS:PORT,PROCESSES,ID",
         help="this is one of several processes; on TPU pods and under Slurm they find each other without the argument",
     )
+    p.add_argument(
+        "--processes", type=int, metavar="N", help="try it on this machine: N processes, each with its devices of the CPU"
+    )
 
     p = verb("eval", run.eval, "Evaluate a run or a pretrained model from its path alone.", EVAL, computes=True)
     p.add_argument(

@@ -10,6 +10,7 @@ import re
 import sys
 
 from jaxemb.config import ConfigError
+from jaxemb.log.table import say
 
 KEEP = 2**34
 HUGE_PAGES = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={KEEP}:glibc.malloc.trim_threshold={KEEP}"
@@ -51,7 +52,7 @@ def compute_in_the_calling_thread(args: argparse.Namespace) -> None:
     clears the scratch memory of ViT-Ti, 347 MiB, on one core in each step, 5 to 10 % of its time on two cores. The main thread
     keeps it. A step of 9 ms takes 0.4 ms longer, since Python no longer runs ahead; batches come from another thread either way.
     """
-    several = getattr(args, "devices", None) or getattr(args, "distributed", None)
+    several = any(getattr(args, name, None) for name in ("devices", "distributed", "processes"))
     simulated = "--xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if several or simulated or not huge_pages_note("cpu") or not on_cpu():
         return
@@ -89,33 +90,39 @@ def choose_devices(args: argparse.Namespace) -> None:
         from jaxemb.aot.topology import prepare
 
         prepare(args.topology)
-    count = getattr(args, "devices", None)
+    count, distributed = getattr(args, "devices", None), getattr(args, "distributed", None)
     if count is not None:
         if count < 1:
             raise ConfigError(f"--devices must be at least 1, not {count}")
-        flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}".strip()
-        os.environ["JAX_PLATFORMS"] = "cpu"
+        simulate(count)
+    if distributed:
+        from jaxemb.train.cluster import join
+
+        join(distributed, say=say)
+    if count is not None:
         import jax
 
-        jax.config.update("jax_platforms", "cpu")
-        if len(jax.devices()) != count:
-            raise ConfigError(f"--devices {count} comes too late: JAX has already started with {len(jax.devices())}")
-    if getattr(args, "distributed", None):
-        join_cluster(args.distributed)
+        if jax.local_device_count() != count:
+            raise ConfigError(f"--devices {count} comes too late: JAX has already started with {jax.local_device_count()}")
 
 
-def join_cluster(how: str) -> None:
-    """`auto`, or ADDRESS:PORT,PROCESSES,ID."""
+def simulate(devices: int) -> None:
+    """The CPU alone, as so many devices."""
+    flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={devices}".strip()
+    os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
 
-    if how == "auto":
-        jax.distributed.initialize()
-        return
-    found = re.fullmatch(r"([^,]+:\d+),(\d+),(\d+)", how)
-    if not found:
-        raise ConfigError(f"--distributed takes nothing (found out by itself) or ADDRESS:PORT,PROCESSES,ID, not {how!r}")
-    jax.distributed.initialize(found[1], num_processes=int(found[2]), process_id=int(found[3]))
+    jax.config.update("jax_platforms", "cpu")
+
+
+def left(status: int) -> int:
+    """The exit status after an error. One of several processes tells the others, as it can, before it leaves."""
+    if "jaxemb.train.leaving" not in sys.modules:
+        return status
+    from jaxemb.train.leaving import leave
+
+    return leave(status)
 
 
 def is_first() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from jaxemb.config import flatten, to_json
+from jaxemb.train.leaving import LOST
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES}
-LOST = 70
-"""Exit status after another process was lost (EX_SOFTWARE)."""
 
 
 class TrainError(RuntimeError):
@@ -30,7 +30,9 @@ def explained(experiment: Experiment, say: Callable[[str], None]) -> Iterator[No
     """Turns errors of the devices and of the disk into a `TrainError`."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as e:
+    except (jax.errors.JaxRuntimeError, ValueError) as e:
+        if not of_the_runtime(e):
+            raise
         if "RESOURCE_EXHAUSTED" in str(e):
             raise TrainError(out_of_memory(experiment, str(e))) from e
         if jax.process_count() > 1:
@@ -47,6 +49,11 @@ def explained(experiment: Experiment, say: Callable[[str], None]) -> Iterator[No
                 f"cannot write{where}: {e.strerror}; the checkpoints so far are kept. Once that is mended the same command goes on"
             ) from e
         raise
+
+
+def of_the_runtime(e: Exception) -> bool:
+    """Whether an error is XLA's. One that comes while an array is read on the host is a bare ValueError with a status in front."""
+    return isinstance(e, jax.errors.JaxRuntimeError) or (type(e) is ValueError and bool(re.match("[A-Z_]{5,}: ", str(e))))
 
 
 def out_of_memory(experiment: Experiment, message: str) -> str:

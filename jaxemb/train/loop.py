@@ -15,6 +15,7 @@ from jaxemb.log.writer import Writer
 from jaxemb.run.files import Where
 from jaxemb.run.folder import Run
 from jaxemb.run.metrics import changed
+from jaxemb.train.cluster import see_the_same
 from jaxemb.train.failures import explained
 from jaxemb.train.feed import Feed
 from jaxemb.train.judge import Judge
@@ -65,6 +66,7 @@ def train(
         if jax.process_index() == 0:
             stack.enter_context(folder.claimed(experiment))
         all_are_here()
+        see_the_same(folder.path / "env.json")
         experiment = folder.restored(experiment)
         report = stack.enter_context(contextlib.closing(make_report(experiment, folder, spent, tensorboard, wandb)))
         for fields in twice:

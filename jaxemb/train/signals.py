@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -11,16 +12,19 @@ import jax
 
 
 class Stop:
-    """Within its `with` block the first signal only sets `signal`; a second Ctrl-C interrupts at once."""
+    """Within its `with` block the first signal is only noted, for `wanted`; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        """The one that ends the training, once `wanted` has said so."""
+        self._received: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Stop:
         # With several processes all must stop after the same step: there JAX itself listens to SIGTERM, and spreads the news.
-        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
-            self._before = {s: signal.signal(s, self._receive) for s in (signal.SIGTERM, signal.SIGINT)}
+        numbers = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else (signal.SIGINT,)
+        if threading.current_thread() is threading.main_thread():
+            self._before = {s: signal.signal(s, self._receive) for s in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -29,14 +33,21 @@ class Stop:
 
     def wanted(self, step: int) -> bool:
         """Whether to save and leave after this step; the same answer in all processes."""
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            if multihost_utils.reached_preemption_sync_point(step):
-                self.signal = signal.SIGTERM
+        if jax.process_count() == 1:
+            self.signal = self._received
+        elif _all_stop_at(step):
+            self.signal = signal.SIGTERM
         return self.signal is not None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
+        if self._received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
+        self._received = signal.Signals(number)
+        if jax.process_count() > 1:  # Ctrl-C: told to all as SIGTERM is
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _all_stop_at(step: int) -> bool:
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
