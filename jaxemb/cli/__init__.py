@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxemb import packages
-from jaxemb.cli.launch import launch
+from jaxemb.cli.launch import run_processes
 from jaxemb.cli.parser import parser
 from jaxemb.cli.process import choose_devices, compute_in_the_calling_thread, left, restart_with_huge_pages
 from jaxemb.log.table import error
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.project:
             packages.use_project(args.project)
         if getattr(args, "processes", None) is not None:
-            return launch(args.processes, sys.argv[1:] if argv is None else argv)
+            return run_processes(args.processes, sys.argv[1:] if argv is None else argv)
         choose_devices(args)
         args.verb(args)
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 import socket
@@ -10,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import IO
 
 from jaxemb.config import ConfigError
 
@@ -18,7 +18,7 @@ PATIENCE = 30
 """Seconds after the first failure in which the other processes must have left, before they are killed."""
 
 
-def launch(count: int, argv: Sequence[str]) -> int:
+def run_processes(count: int, argv: Sequence[str]) -> int:
     """Runs `jaxemb argv` in so many processes, which meet at a port of this machine, and shows what they say. SIGTERM and Ctrl-C
     are handed to all; the exit status is that of the first one that failed."""
     if count < 1:
@@ -45,7 +45,7 @@ def launch(count: int, argv: Sequence[str]) -> int:
         )
         for i in range(count)
     ]
-    shown = [threading.Thread(target=show, args=(i, p.stdout)) for i, p in enumerate(running)]
+    shown = [threading.Thread(target=show, args=(i, p)) for i, p in enumerate(running)]
     for thread in shown:
         thread.start()
     before = {s: signal.signal(s, lambda *_: stop(running)) for s in (signal.SIGTERM, signal.SIGINT)}
@@ -54,6 +54,7 @@ def launch(count: int, argv: Sequence[str]) -> int:
     finally:
         for p in running:
             p.kill()
+            p.wait()
         for thread in shown:
             thread.join()
         for number, handler in before.items():
@@ -66,10 +67,11 @@ def without(argv: Sequence[str]) -> list[str]:
     return [a for before, a in pairs if before != "--processes" and a.partition("=")[0] != "--processes"]
 
 
-def show(index: int, lines: IO[str]) -> None:
-    for line in lines:
-        sys.stdout.write(f"[{index}] {line}")
-        sys.stdout.flush()
+def show(index: int, process: subprocess.Popen) -> None:
+    with process.stdout or contextlib.nullcontext(()) as lines:
+        for line in lines:
+            sys.stdout.write(f"[{index}] {line}")
+            sys.stdout.flush()
 
 
 def stop(running: Sequence[subprocess.Popen]) -> None:
@@ -80,10 +82,11 @@ def stop(running: Sequence[subprocess.Popen]) -> None:
 def wait(running: Sequence[subprocess.Popen]) -> int:
     """Until all have ended, or `PATIENCE` after the first failure. The status of that one, as a shell would report it."""
     status, until = 0, float("inf")
-    while any(p.poll() is None for p in running) and time.monotonic() < until:
-        failed = next((p.returncode for p in running if p.returncode), 0)
+    while True:
+        ends = [p.poll() for p in running]  # all of them are asked
+        failed = next(filter(None, ends), 0)
         if failed and not status:
             status, until = failed, time.monotonic() + PATIENCE
+        if None not in ends or time.monotonic() > until:
+            return 128 - status if status < 0 else status
         time.sleep(0.05)
-    status = status or next((p.returncode for p in running if p.returncode), 0)
-    return 128 - status if status < 0 else status

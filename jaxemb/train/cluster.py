@@ -65,9 +65,7 @@ class Cluster(NamedTuple):
         return f"process {self.process} of {self.processes}, {self.found}, coordinator {self.coordinator}"
 
 
-def join(
-    how: str = "auto", *, timeout: float = TIMEOUT, heartbeat: int = HEARTBEAT, say: Callable[[str], object] = print
-) -> Cluster:
+def join(how: str = "auto", *, timeout: int = TIMEOUT, heartbeat: int = HEARTBEAT, say: Callable[[str], object] = print) -> Cluster:
     """Makes this process one of a job, before JAX looks at its devices; returns when all are there.
 
     `how`: "auto", or ADDRESS:PORT,PROCESSES,ID. From here on the process also leaves, with status `LOST` and a message, when
@@ -84,11 +82,11 @@ def join(
         num_processes=cluster.processes,
         process_id=cluster.process,
         cluster_detection_method="deactivate" if how != "auto" else None,
-        initialization_timeout=max(int(timeout), 1),
+        initialization_timeout=timeout,
         heartbeat_timeout_seconds=heartbeat,
     )
     when_aborted(lost(cluster))
-    leave_on_errors()
+    leave_on_errors(lost(cluster))
     agree(cluster)
     return cluster
 
@@ -96,7 +94,7 @@ def join(
 # ---- who is there ----------------------------------------------------------------------------------------------------------------
 
 
-def find(how: str = "auto", timeout: float = TIMEOUT) -> Cluster:
+def find(how: str = "auto", timeout: int = TIMEOUT) -> Cluster:
     """The job that this process belongs to; an error says what is missing."""
     if how != "auto":
         found = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", how)
@@ -129,7 +127,7 @@ def numbered(address: str) -> Cluster | None:
     return None
 
 
-def detected(timeout: float) -> Cluster:
+def detected(timeout: int) -> Cluster:
     """The job as Slurm, Open MPI, a TPU pod or Kubernetes describe it, by JAX's own detection."""
     from jax._src.clusters import ClusterEnv
 
@@ -139,7 +137,7 @@ def detected(timeout: float) -> Cluster:
             if kind.opt_in_only_method or not kind.is_env_present():
                 continue
             port = os.environ.get("JAX_COORDINATOR_PORT")
-            address = kind.get_coordinator_address(timeout_secs=int(timeout), override_coordinator_port=port)
+            address = kind.get_coordinator_address(timeout_secs=timeout, override_coordinator_port=port)
             return Cluster(address, kind.get_process_count(), kind.get_process_id(), named(kind.name))
         except Exception as e:  # of a metadata server, a name that is not resolved, numbers that are none
             failed += f"; {named(kind.name)}: {type(e).__name__}: {e}"
@@ -177,7 +175,7 @@ def checked(cluster: Cluster) -> Cluster:
 # ---- joining ---------------------------------------------------------------------------------------------------------------------
 
 
-def reach(cluster: Cluster, timeout: float, say: Callable[[str], object]) -> None:
+def reach(cluster: Cluster, timeout: int, say: Callable[[str], object]) -> None:
     """The runtime ends a process without a word of Python when it cannot reach the first one, and crashes on a port in use. So
     process 0 makes sure that the port is free, and the others knock until somebody is there."""
     host, _, port = cluster.coordinator.rpartition(":")
@@ -198,7 +196,7 @@ def reach(cluster: Cluster, timeout: float, say: Callable[[str], object]) -> Non
             waited = time.monotonic() - began
             if waited > timeout:
                 raise LostError(
-                    f"no process 0 at {cluster.coordinator} within {timeout:.0f} s ({e.strerror or e}): does it run there, at this "
+                    f"no process 0 at {cluster.coordinator} within {timeout} s ({e.strerror or e}): does it run there, at this "
                     "address and port as seen from here, and do firewalls let it through?"
                 ) from None
             if waited > 10 and not told:
@@ -236,17 +234,17 @@ def agree(cluster: Cluster) -> None:
 # ---- what is said when it fails -------------------------------------------------------------------------------------------
 
 
-def missing(cluster: Cluster, timeout: float) -> str:
+def missing(cluster: Cluster, timeout: int) -> str:
     return (
-        f"process {cluster.process} of {cluster.processes}: not all have joined at {cluster.coordinator} within {timeout:.0f} s. "
+        f"process {cluster.process} of {cluster.processes}: not all have joined at {cluster.coordinator} within {timeout} s. "
         "Does each run, with this address and number of processes, and a number of its own?"
     )
 
 
 def lost(cluster: Cluster) -> str:
     return (
-        f"process {cluster.process} of {cluster.processes} leaves: another one was lost, or was started a second time (the runtime "
-        "says above what it saw); the same command goes on from the last checkpoint"
+        f"process {cluster.process} of {cluster.processes} leaves: another one was lost, or was started a second time; above is "
+        "what the runtime saw; the same command goes on from the last checkpoint"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from jaxemb.config import flatten, to_json
-from jaxemb.train.leaving import LOST
+from jaxemb.train.leaving import LOST, of_the_runtime
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -49,11 +48,6 @@ def explained(experiment: Experiment, say: Callable[[str], None]) -> Iterator[No
                 f"cannot write{where}: {e.strerror}; the checkpoints so far are kept. Once that is mended the same command goes on"
             ) from e
         raise
-
-
-def of_the_runtime(e: Exception) -> bool:
-    """Whether an error is XLA's. One that comes while an array is read on the host is a bare ValueError with a status in front."""
-    return isinstance(e, jax.errors.JaxRuntimeError) or (type(e) is ValueError and bool(re.match("[A-Z_]{5,}: ", str(e))))
 
 
 def out_of_memory(experiment: Experiment, message: str) -> str:

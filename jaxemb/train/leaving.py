@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import faulthandler
 import os
+import re
 import signal
 import sys
 from types import TracebackType
@@ -62,15 +63,23 @@ def _exit(status: int) -> None:
     os._exit(status)
 
 
-def leave_on_errors() -> None:
-    """`leave` after an error that nobody caught, once it has been shown."""
+def leave_on_errors(message: str) -> None:
+    """`leave` after an error that nobody caught, once it has been shown; with `message` where it is the loss of another process."""
     show = sys.excepthook
 
     def shown(kind: type[BaseException], e: BaseException, trace: TracebackType | None) -> None:
         show(kind, e, trace)
+        if of_the_runtime(e) and "RESOURCE_EXHAUSTED" not in str(e):
+            print(message, file=sys.stderr)
+            _exit(LOST)
         leave(130 if isinstance(e, KeyboardInterrupt) else 1)
 
     sys.excepthook = shown
+
+
+def of_the_runtime(e: BaseException) -> bool:
+    """Whether an error is XLA's. One that comes while an array is read on the host is a bare ValueError with a status in front."""
+    return isinstance(e, jax.errors.JaxRuntimeError) or (type(e) is ValueError and bool(re.match("[A-Z_]{5,}: ", str(e))))
 
 
 def runtime() -> Any:

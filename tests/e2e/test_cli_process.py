@@ -159,9 +159,9 @@ def test_simulated_devices_replace_the_number_in_the_flags(monkeypatch):
     assert os.environ["JAX_PLATFORMS"] == "cpu" and len(jax.devices()) == 8
 
 
-def test_processes_join_at_an_address(monkeypatch):
+def test_a_verb_joins_before_jax_starts(monkeypatch):
     seen = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: seen.append((args, options)))
+    monkeypatch.setattr("jaxemb.train.cluster.join", lambda how, say: seen.append(how))
     choose_devices(argparse.Namespace(distributed="10.0.0.1:1234,4,3"))
     choose_devices(argparse.Namespace(distributed="auto"))
-    assert seen == [(("10.0.0.1:1234",), {"num_processes": 4, "process_id": 3}), ((), {})]
+    assert seen == ["10.0.0.1:1234,4,3", "auto"]

@@ -1,16 +1,17 @@
-"""Two processes on one machine train as two devices of one; when one is lost the other leaves at once."""
+"""Processes of one machine train as devices of one; when one is lost, or fails, the others leave with a message."""
 
 import os
 import re
 import signal
 import socket
+import time
 
 import numpy as np
 import pytest
 
 from jaxemb.config import override
 from jaxemb.objectives.classify import Classify
-from jaxemb.train.failures import LOST
+from jaxemb.train.leaving import LOST
 from jaxemb.train.loop import train
 
 ONE_DEVICE = {"XLA_FLAGS": re.sub(r"\S*device_count=\d+", "", os.environ["XLA_FLAGS"])}
@@ -26,11 +27,13 @@ def experiment(tiny):
 
 @pytest.fixture
 def pair(launch):
-    def start(experiment, run, mode="both"):
+    """pair(experiment, run, mode, heartbeat): two processes of one job."""
+
+    def start(experiment, run, mode="both", heartbeat=10):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
-        return [launch(experiment, run, mode, port, index, **ONE_DEVICE) for index in (0, 1)]
+        return [launch(experiment, run, mode, port, index, 2, heartbeat, **ONE_DEVICE) for index in (0, 1)]
 
     return start
 
@@ -49,10 +52,12 @@ def test_two_processes_equal_two_devices(experiment, pair, tmp_path, read_state,
     )
 
 
-def test_sigterm_to_one_stops_both_after_the_same_step(experiment, pair, tmp_path, until, read_state):
+def test_signals_to_any_stop_both_after_the_same_step(experiment, pair, tmp_path, until, read_state):
     long = override(experiment, ["steps=500", "save_every=500", "evals={}"])
     processes = pair(long, tmp_path / "two", "slow")
     until(processes[0], "step   7/500")
+    processes[0].send_signal(signal.SIGINT)  # Ctrl-C, and then whoever loses patience
+    processes[1].send_signal(signal.SIGTERM)
     processes[1].send_signal(signal.SIGTERM)
     said = [p.communicate(timeout=60)[0] for p in processes]
     assert [p.returncode for p in processes] == [143, 143], said
@@ -68,3 +73,35 @@ def test_a_killed_process_ends_the_other_at_once(experiment, pair, tmp_path, unt
     said, _ = processes[0].communicate(timeout=8)  # not the 10 s of the heartbeat
     assert processes[0].returncode == LOST and "lost contact to another process" in said, said
     assert "goes on from the last checkpoint" in (tmp_path / "two" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("victim, how", [(0, signal.SIGKILL), (1, signal.SIGSTOP)])
+def test_one_that_vanishes_ends_the_other_with_a_message(experiment, pair, tmp_path, until, victim, how):
+    """Process 0 holds the runtime together, which aborts the others; one that stands still is missed by its heartbeat alone."""
+    processes = pair(experiment, tmp_path / "idle", "idle", heartbeat=4)
+    for p in processes:
+        until(p, "JOINED")
+    began = time.monotonic()
+    processes[victim].send_signal(how)
+    said, _ = processes[1 - victim].communicate(timeout=10)
+    assert processes[1 - victim].returncode == LOST, said
+    message = f"process {1 - victim} of 2 leaves: another one was lost"
+    assert message in said, said
+    assert time.monotonic() - began < (2 if how == signal.SIGKILL else 6)
+
+
+def test_one_that_fails_ends_the_other(experiment, pair, tmp_path):
+    processes = pair(override(experiment, ["evals={}"]), tmp_path / "two", "bare")
+    said = [p.communicate(timeout=60)[0] for p in processes]
+    assert [p.returncode for p in processes] == [LOST, 1], said
+    assert "lost contact to another process" in said[0] and "ZeroDivisionError" in said[1]
+
+
+def test_a_folder_that_is_not_shared_is_refused_by_all(experiment, pair, tmp_path):
+    processes = pair(experiment, tmp_path / "two", "blind")
+    said = [p.communicate(timeout=60)[0] for p in processes]
+    assert [p.returncode for p in processes] == [1, 1], said
+    for text in said:
+        assert re.search(
+            "RunError: process 1 of 2 cannot see .*env.json, as process 0 has written it.*a file system that all share", text
+        )

@@ -1,9 +1,12 @@
 """Trains the experiment of a run folder's `wanted.json`, in a process that a test may kill. Not a test itself.
 
-worker.py RUN [MODE [PORT INDEX]]: "commit" and "seal" hang at step 15 just before the checkpoint, or its manifest, is made final;
+worker.py RUN [MODE [PORT INDEX COUNT HEARTBEAT]]: "commit" and "seal" hang at step 15 just before the checkpoint, or its manifest,
+is made final;
 "slow" takes 50 ms a step, so that a signal can come between two.
 "small-disk" lets no file grow beyond 16 kB.
-PORT and INDEX make it one of two processes.
+"idle" waits for the others again and again, and trains nothing.
+"blind" sees no run folder but its own, "bare" fails in the loop.
+PORT, INDEX, COUNT and HEARTBEAT make it one of several processes.
 """
 
 import json
@@ -14,16 +17,14 @@ import signal
 import sys
 import time
 
-import jax
-
 from jaxemb.config import from_json
+from jaxemb.train.cluster import join
 from jaxemb.train.loop import train
 
 run, mode = pathlib.Path(sys.argv[1]), (sys.argv[2:] or [""])[0]
 if sys.argv[3:]:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    address, index = f"127.0.0.1:{sys.argv[3]}", int(sys.argv[4])
-    jax.distributed.initialize(address, num_processes=2, process_id=index, heartbeat_timeout_seconds=10)
+    port, index, count, heartbeat = sys.argv[3], sys.argv[4], sys.argv[5], sys.argv[6]
+    join(f"127.0.0.1:{port},{count},{index}", heartbeat=int(heartbeat))
 
 
 def hang(what):
@@ -52,9 +53,28 @@ if mode == "slow":
     offer = jaxemb.train.feed.Feed.__next__
     jaxemb.train.feed.Feed.__next__ = lambda self: (time.sleep(0.05), offer(self))[1]
 
+if mode == "bare" and index == "1":
+    import jaxemb.train.feed
+
+    jaxemb.train.feed.Feed.__next__ = lambda self: 1 / 0
+
 if mode == "small-disk":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
 
+if mode == "idle":
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices("start")
+    print("JOINED", flush=True)
+    while True:
+        multihost_utils.sync_global_devices("again")
+
 experiment = from_json(json.loads(pathlib.Path(f"{run}.wanted.json").read_text()))
+
+if mode == "blind":
+    import jaxemb.train.cluster
+
+    jaxemb.train.cluster.SEEN = 0.5
+    run = run / index  # as on a disk of its own: nothing of the first one's is there
 print("FIGURES", json.dumps(train(experiment, run)), flush=True)
