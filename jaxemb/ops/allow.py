@@ -49,17 +49,10 @@ class Allow:
             parts.append(self.valid[:, None, None, :])
         i = (jnp.arange(n) if queries is None else queries) + (m - n)
         if self.segments is not None:
-            if n > m:
-                raise ConfigError(f"segments say which of the {m} keys belong together, and {n} queries are more than those")
-            own = jnp.take(self.segments, i, axis=1, mode="clip")
+            own = self.of_queries(self.segments, n, queries)
             parts.append((own[:, :, None] == self.segments[:, None, :])[:, None])
-        apart = i[:, None] - jnp.arange(m)[None, :]
-        if self.causal:
-            parts.append((apart >= 0)[None, None])
-        if self.window is not None:
-            near = jnp.abs(apart) <= self.window
-            if self.prefix:
-                near = near | (i < self.prefix)[:, None] | (jnp.arange(m) < self.prefix)[None, :]
+        near = self.near(i[:, None], jnp.arange(m)[None, :])
+        if near is not None:
             parts.append(near[None, None])
         if not parts:
             return None
@@ -67,6 +60,25 @@ class Allow:
         for part in parts[1:]:
             found = found & part
         return found
+
+    def near(self, i: Any, j: Any) -> Any:
+        """True where places alone let i look at j: by `causal`, `window` and `prefix`; None: everywhere. Of places in arrays of any
+        library and of shapes that go together."""
+        found = None
+        if self.window is not None:
+            found = abs(i - j) <= self.window
+            if self.prefix:
+                found = found | (i < self.prefix) | (j < self.prefix)
+        if self.causal:
+            found = (i >= j) if found is None else found & (i >= j)
+        return found
+
+    def of_queries(self, segments: Int[Array, "b m"], n: int, queries: Int[Array, " q"] | None = None) -> Int[Array, "b q"]:
+        """The segments of the n queries, or of some of them, which are the last of the m tokens."""
+        m = segments.shape[1]
+        if n > m:
+            raise ConfigError(f"segments say which of the {m} keys belong together, and {n} queries are more than those")
+        return segments[:, m - n :] if queries is None else jnp.take(segments, queries + (m - n), axis=1, mode="clip")
 
     def within(self, window: int | None) -> Allow:
         """The same, and no further than `window`: what a layer with local attention adds."""

@@ -5,7 +5,11 @@
 - CPU: einsum with the heads moved in front (b h n e); 1.1x-1.2x faster than `jax.nn.dot_product_attention` in XLA:CPU. Where no
   gradient is asked for and the logits are many, some of them at a time (`_in_pieces`).
 - GPU: `jax.nn.dot_product_attention`, with the fused cuDNN kernel where it applies (half precision, no learned bias).
-- TPU: the flash-attention kernel that JAX ships, for sequences long enough that the n x m logits matter.
+- TPU: kernels that JAX ships (`ops/flash.py`), for sequences long enough that the n x m logits matter, in memory linear in tokens
+  for every `Allow`; not with a bias, which has n x m entries itself, and not where it meets a soft cap.
+
+On a mesh each device runs the kernel of a GPU or TPU on its own rows and heads (`ops/over_devices.py`): Mosaic's cannot be cut, and
+cuDNN's comes with a rule that raises where XLA chose other cuts for q, k and v, and leaves a mask of all rows beside a part of q.
 
 Every path gives what the einsum path gives. The softmax runs in float32 whatever the dtype of q, k and v. A query that may look at
 nothing gets zeros.
@@ -21,19 +25,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.dtypes import wide
+from jaxemb.ops.over_devices import one_device, over_devices
 from jaxemb.ops.platform import platform
 
 FLASH_FROM = 1024
-"""Tokens from which the TPU kernel pays: below, XLA's fused softmax keeps the logits on chip anyway."""
+"""Queries and keys from which the kernels of TPUs pay: below, XLA's fused softmax keeps the logits on chip anyway, and where the
+queries or the keys are few, the logits are linear in the others."""
 CACHED = 2**19 * (os.cpu_count() or 1)
 """Logits that a CPU keeps close, those of all its cores together: 2 MiB a core in float32."""
-ROWS, HEADS = ("data", "fsdp"), "model"
-"""The axes of a mesh that cut the rows of a batch, and the heads."""
 
 
 def attention(
@@ -51,20 +54,20 @@ def attention(
     "tpu", the one that is here where None."""
     backend = backend or platform()
     scale = float(q.shape[-1] ** -0.5) if scale is None else scale
+    (b, n, h, _), m = q.shape, k.shape[1]
     if backend == "gpu" and softcap is None:
-        out = _fused(q, k, v, bias, allow, scale)
-    elif backend == "tpu" and _flash_applies(q, k, allow, softcap):
-        out = _over_devices(partial(_flash, scale=scale), q, k, v, bias, allow)
-    elif backend == "cpu" and q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1] > 2 * CACHED and _one_device():
+        out = over_devices(partial(_fused, scale=scale), q, k, v, bias, allow)
+    elif backend == "tpu" and min(n, m) >= FLASH_FROM and (bias is None or softcap is None):
+        from jaxemb.ops.flash import flash  # Pallas takes a while to import
+
+        out = over_devices(partial(flash, scale=scale, softcap=softcap), q, k, v, bias, allow)
+        if bias is None:
+            return out  # with its zeros
+    elif backend == "cpu" and b * h * n * m > 2 * CACHED and one_device():
         return _in_pieces(q, k, v, bias, allow, scale, softcap)
     else:
         return _einsum(q, k, v, bias, allow, scale, softcap)
-    return _nothing_is_zero(out, allow.mask(q.shape[1], k.shape[1]), allow, q.shape[1])
-
-
-def _one_device() -> bool:
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh.empty or mesh.size == 1
+    return _nothing_is_zero(out, allow.mask(n, m), allow, n)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(5, 6))
@@ -169,50 +172,3 @@ def _fused(q: Array, k: Array, v: Array, bias: Array | None, allow: Allow, scale
             is_causal=allow.causal and square,
             implementation="cudnn" if cudnn else "xla",
         )
-
-
-def _flash_applies(q: Array, k: Array, allow: Allow, softcap: float | None) -> bool:
-    """The kernel knows no window and no soft cap, and its causal mask counts from the first key on."""
-    n, m, e = q.shape[1], k.shape[1], q.shape[-1]
-    known = allow.window is None and softcap is None and (n == m or not (allow.causal or allow.segments is not None))
-    return known and min(n, m) >= FLASH_FROM and n % 128 == 0 and m % 128 == 0 and (e % 128 == 0 or e == 64)
-
-
-def _flash(q: Array, k: Array, v: Array, bias: Array | None, allow: Allow, *, scale: float) -> Array:
-    from jax.experimental.pallas.ops.tpu.flash_attention import SegmentIds, flash_attention
-
-    b, n, h, _ = q.shape
-    m = k.shape[1]
-    segments = None
-    if allow.valid is not None or allow.segments is not None:  # a padded key is in a segment of its own, which nobody asks for
-        keys = jnp.zeros((b, m), jnp.int32) if allow.segments is None else allow.segments.astype(jnp.int32)
-        queries = jnp.zeros((b, n), jnp.int32) if allow.segments is None else keys
-        nobody = jnp.iinfo(jnp.int32).min
-        segments = SegmentIds(queries, keys if allow.valid is None else jnp.where(allow.valid, keys, nobody))
-    if bias is not None:
-        bias = jnp.broadcast_to(bias, (b, h, n, m)).astype(q.dtype)
-    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
-    out = flash_attention(q, k, v, ab=bias, segment_ids=segments, causal=allow.causal, sm_scale=scale)
-    return jnp.swapaxes(out, 1, 2)
-
-
-def _over_devices(kernel: Any, q: Array, k: Array, v: Array, bias: Array | None, allow: Allow) -> Array:
-    """A kernel that XLA cannot cut, run by each device on its own rows and heads.
-
-    The mesh is the one that the step or the encoding set inside its jitted function (`jax.sharding.use_abstract_mesh`). Rows or
-    heads that do not divide are the same on all devices of their axis.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if _one_device():
-        return kernel(q, k, v, bias, allow)
-    names = tuple(a for a in ROWS if a in mesh.shape)
-    shards = 1
-    for a in names:
-        shards *= mesh.shape[a]
-    rows = names if names and q.shape[0] % shards == 0 else None
-    heads = HEADS if HEADS in mesh.shape and q.shape[2] % mesh.shape[HEADS] == 0 else None
-    whole = P(rows, None, heads, None)
-    of_bias = None if bias is None else P(rows if bias.shape[0] > 1 else None, heads if bias.shape[1] > 1 else None)
-    of_allow = jax.tree.map(lambda x: P(rows if x.shape[0] > 1 else None), allow)
-    specs = (whole, whole, whole, of_bias, of_allow)
-    return jax.shard_map(kernel, in_specs=specs, out_specs=whole, check_vma=False)(q, k, v, bias, allow)

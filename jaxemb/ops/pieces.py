@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxemb.ops.attention import ROWS
+from jaxemb.ops.over_devices import ROWS
 
 
 def cut(x: Array, parts: int) -> Array:

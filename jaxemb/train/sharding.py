@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError, suggest
-from jaxemb.ops.attention import ROWS
+from jaxemb.ops.over_devices import ROWS
 from jaxemb.ops.paths import map_paths, parameter_paths
 from jaxemb.train.rules import AXES, Rules, check_found, partition, rule_of
 

@@ -6,7 +6,7 @@ from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.allow import Allow, positions_within, predicted
-from jaxemb.ops.attention import _flash_applies, attention
+from jaxemb.ops.attention import attention
 
 
 def reference(q, k, v, bias=0.0, allowed=True):
@@ -113,13 +113,6 @@ def test_every_backend_gives_what_the_definition_says(qkv, name, n):
         np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5, err_msg=backend)
 
 
-def test_the_flash_kernel_is_left_where_a_window_ends_and_not_for_tokens_in_front_alone():
-    q = jnp.zeros((1, 1024, 1, 64))
-    behind = Allow(jnp.ones((1, 1020), bool)).after(4)
-    assert behind.prefix == 4 and behind.after(2).prefix == 6 and _flash_applies(q, q, behind, None)
-    assert not _flash_applies(q, q, behind.within(8), None)
-
-
 def test_some_of_the_queries_have_their_rows_of_the_mask():
     allow = ALLOWED["everything"]
     np.testing.assert_array_equal(allow.mask(5, 7, jnp.array([3, 1])), allow.mask(5, 7)[:, :, jnp.array([3, 1])])
@@ -141,20 +134,6 @@ def test_positions_begin_anew_in_each_segment():
 def test_packed_rows_cannot_share_a_class_token():
     with pytest.raises(ConfigError, match="segments.*cannot share class or register tokens"):
         Allow(None, SEGMENTS).after(1)
-
-
-def test_the_flash_kernel_is_lowered_for_tpus_on_a_mesh_of_several_devices():
-    """Mosaic kernels cannot be cut by XLA: each device runs it on its own rows and heads."""
-    mesh = jax.make_mesh((2, 2, 2), ("data", "fsdp", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 3)
-    spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(("data", "fsdp"), None, "model"))
-    x = jax.ShapeDtypeStruct((4, 1024, 2, 64), jnp.float32, sharding=spec)
-
-    def run(q, k, v):
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return attention(q, k, v, allow=Allow(causal=True), backend="tpu")
-
-    text = jax.jit(run).trace(x, x, x).lower(lowering_platforms=("tpu",)).as_text()
-    assert "tpu_custom_call" in text and "tensor<1x1x1024x64xf32>" in text, "a row and a head for each of the eight devices"
 
 
 def test_the_gradient_keeps_one_array_of_all_pairs():
