@@ -49,11 +49,6 @@ UPDATES = 3
 """Whose losses are compared."""
 ALIKE = {"float32": 1e-3, "bfloat16": 5e-2}
 """Differences above this are pointed out: the systems hardly compute the same thing."""
-PEAK = {
-    **{"B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121},
-    **{"TPU v4": 275, "TPU v5 lite": 197, "TPU v5": 459, "TPU v6 lite": 918},
-}
-"""Dense bfloat16 TFLOP/s by a part of the device's name, the first that fits; --peak for others."""
 COLUMNS = {
     "model": "preset of jaxemb.nn.presets",
     "task": "train: one update; forward: images on the host to embeddings on the host",
@@ -301,13 +296,15 @@ def settle(args: argparse.Namespace) -> None:
     import jax
     from bench_systems import PRESETS, compile_problem, torch_problem
 
+    from jaxemb.ops.peaks import peak
+
     for name, given, known in (("--models", args.models, PRESETS), ("--systems", args.systems, SYSTEMS)):
         if unknown := [x for x in given if x not in known]:
             raise SystemExit(f"{name}: {unknown[0]!r} is not one of {', '.join(known)}")
     args.dtype = args.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     if args.dtype == "bfloat16":
         kind = jax.devices()[0].device_kind
-        args.peak = args.peak or next((peak for name, peak in PEAK.items() if name in kind), None)
+        args.peak = args.peak or (1e-12 * most if (most := peak(kind)) else None)
     elif jax.default_backend() == "cpu":
         args.peak = args.peak or products()
     others = [x for x in args.systems if x != "jaxemb"]

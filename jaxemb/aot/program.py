@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import time
@@ -15,14 +14,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.aot.chips import GIB
-from jaxemb.config import from_json, to_json
 from jaxemb.ops.flops import Flops, flops_of
 from jaxemb.train.encode import compiled as encoding
+from jaxemb.train.flops import bare, count_step, once_computed
 from jaxemb.train.loop import placed_step
 from jaxemb.train.setup import every_batch_shape, state_shapes, zeros_of
 from jaxemb.train.sharding import batch_sharding, check_batch, on_mesh, replicated, row_shards
 from jaxemb.train.state import TrainState
-from jaxemb.train.step import make_step
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -115,15 +113,6 @@ def train_step(experiment: Experiment, mesh: Mesh) -> Program:
     return Program("train step", experiment.batch, lower, sizes(held), model, lambda: count_step(experiment, batch, mesh))
 
 
-def count_step(experiment: Experiment, batch: Any, mesh: Mesh | None = None) -> Flops:
-    """FLOPs of an update: by the kernels of the mesh's platform, or as products that all can be seen."""
-    step: Any = make_step(
-        experiment.objective, experiment.optim, steps=experiment.steps, ema=experiment.ema, accumulate=experiment.accumulate
-    )
-    state = bare(state_shapes(experiment, one_device() if mesh is None else mesh))
-    return flops_of(step if mesh is None else on_mesh(step, mesh), state, bare(batch))
-
-
 def encode(experiment: Experiment, mesh: Mesh, rows: int, role: str = "document") -> Program:
     """Embeddings of a batch, whole on every device as evaluations get them."""
     shards = row_shards(mesh)
@@ -150,21 +139,6 @@ def encode(experiment: Experiment, mesh: Mesh, rows: int, role: str = "document"
     return Program("encode", rows, lower, sizes(held), count, lambda: count(mesh))
 
 
-def once_computed(experiment: Experiment) -> Experiment:
-    """The same computation without rematerialisation: what a utilisation of the model counts."""
-
-    def plain(doc: Any) -> Any:
-        if isinstance(doc, list):
-            return [plain(v) for v in doc]
-        if not isinstance(doc, dict):
-            return doc
-        off = {"remat": None, "pieces": None} if "@" in doc else {}
-        return {k: off[k] if k in off else plain(v) for k, v in doc.items()}
-
-    doc = to_json(experiment.objective)
-    return experiment if plain(doc) == doc else dataclasses.replace(experiment, objective=from_json(plain(doc)))
-
-
 # ---- bytes -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -182,11 +156,6 @@ def on_device(tree: Any) -> float:
         shape = x.shape if getattr(x, "sharding", None) is None else x.sharding.shard_shape(x.shape)
         total += math.prod(shape) * np.dtype(x.dtype).itemsize
     return total
-
-
-def bare(tree: Any) -> Any:
-    """Shapes without a placement: what is traced to be counted is on no device."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def one_device() -> Mesh:

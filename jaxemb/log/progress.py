@@ -14,9 +14,20 @@ from rich.progress import Progress as Bar
 class Progress:
     """Step, loss, steps/s, images/s and the time that is left. Evaluations, saves and compilation do not count into the rates."""
 
-    def __init__(self, steps: int, batch: int, *, unit: str = "images", console: Console | None = None, shown: bool = True):
+    def __init__(
+        self,
+        steps: int,
+        batch: int,
+        *,
+        unit: str = "images",
+        devices: int = 1,
+        console: Console | None = None,
+        shown: bool = True,
+    ):
         """`steps` of the whole run, `batch` examples a step, `unit` what an example is called."""
-        self.steps, self.batch, self.unit = steps, batch, unit
+        self.steps, self.batch, self.unit, self.devices = steps, batch, unit, devices
+        self.least: float | None = None
+        """Seconds that a step would take at the peak of the devices, where that is known."""
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.shown = shown
         self._bar: Bar | None = None
@@ -79,10 +90,20 @@ class Progress:
 
     def _figures(self, step: int, loss: float) -> str:
         text = f"loss {loss:.4f}"
-        if rate := self.rate:
-            text += f"  {rate:.{1 if rate < 100 else 0}f} steps/s  {rate * self.batch:,.0f} {self.unit}/s"
-            text += f"  {clock((self.steps - step) / rate)} left"
+        if self.rate:
+            text += f"  {self.speed(self.rate)}  {clock((self.steps - step) / self.rate)} left"
         return text
+
+    def speed(self, rate: float) -> str:
+        """Steps a second as the figures that people compare."""
+        text = f"{rate:.{1 if rate < 100 else 0}f} steps/s  {rate * self.batch:,.0f} {self.unit}/s"
+        if self.devices > 1:
+            text += f" ({rate * self.batch / self.devices:,.0f} a device)"
+        return text + (f"  MFU {self.mfu(rate):.0%}" if self.least else "")
+
+    def mfu(self, rate: float) -> float:
+        """Model FLOPs utilisation: what the model computes over what the devices could, recomputation not counted."""
+        return rate * (self.least or 0.0)
 
 
 def clock(seconds: float) -> str:

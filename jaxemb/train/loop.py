@@ -18,6 +18,7 @@ from jaxemb.run.metrics import changed
 from jaxemb.train.cluster import see_the_same
 from jaxemb.train.failures import explained
 from jaxemb.train.feed import Feed
+from jaxemb.train.flops import least_seconds
 from jaxemb.train.judge import Judge
 from jaxemb.train.remembered import remembered
 from jaxemb.train.report import Report
@@ -68,7 +69,7 @@ def train(
         all_are_here()
         see_the_same(folder.path / "env.json")
         experiment = folder.restored(experiment)
-        report = stack.enter_context(contextlib.closing(make_report(experiment, folder, spent, tensorboard, wandb)))
+        report = stack.enter_context(contextlib.closing(make_report(experiment, folder, mesh, spent, tensorboard, wandb)))
         for fields in twice:
             report.say(f"{' and '.join(fields)} were one object; this run has one for each, as its config says")
         judge = Judge(experiment, mesh, report.say)
@@ -89,6 +90,7 @@ def train(
         report.begin(start.step, resumed=start.resumed)
         with report.aside("compiling", "compiling the train step"):
             steps = Steps(experiment, start.state, mesh, report)
+            report.against(least_seconds(experiment, mesh))
 
         state, i = start.state, start.step  # i updates are done
         stack.enter_context(spent.on("host"))
@@ -209,10 +211,11 @@ def compiled(jitted: Any, state: TrainState, experiment: Experiment, mesh: Mesh)
     return lambda state, batch: found[layout(batch)](state, batch)
 
 
-def make_report(experiment: Experiment, folder: Run, spent: Spent, tensorboard: bool, wandb: bool) -> Report:
+def make_report(experiment: Experiment, folder: Run, mesh: Mesh, spent: Spent, tensorboard: bool, wandb: bool) -> Report:
     """Only the first process writes and prints."""
     first = jax.process_index() == 0
     config = to_json(experiment) if wandb else None
     writer = Writer(folder.path if first else None, tensorboard=tensorboard, wandb=wandb, name=experiment.name, config=config)
     unit = "images" if "images" in experiment.data.spec else "examples"
-    return Report(experiment, writer, Progress(experiment.steps, experiment.batch, unit=unit, shown=first), spent)
+    progress = Progress(experiment.steps, experiment.batch, unit=unit, devices=mesh.size, shown=first)
+    return Report(experiment, writer, progress, spent)

@@ -62,6 +62,10 @@ class Report:
         """What a checkpoint keeps of the metrics before it."""
         return self._writer.tally()
 
+    def against(self, least: float | None) -> None:
+        """Speed is compared with this: the seconds that a step would take at the peak of the devices."""
+        self._progress.least = least
+
     def due(self, step: int) -> bool:
         """Whether the metrics of this step are written."""
         return step % self._experiment.log_every == 0 or step in (1, self._experiment.steps)
@@ -105,6 +109,8 @@ class Report:
         """Where the time of the steps after `start` up to `stop` went, as a table and in env.json."""
         for line in self._spent.lines():
             self.say(line)
+        if rate := self._spent.rate():
+            self.say(f"all steps: {self._progress.speed(rate)}")
         if (share := self._spent.input_share()) > INPUT_BOUND:
             self.say(f"{input_bound(share)}. {faster_input(self._experiment)}")
         if jax.process_index() == 0:
@@ -127,6 +133,8 @@ class Report:
             return
         rate = self._progress.measure(step)
         speed = {"steps_per_second": rate, "examples_per_second": rate * self._experiment.batch} if rate else {}
+        if rate and self._progress.least:
+            speed["mfu"] = self._progress.mfu(rate)
         self._writer.write(step, {**jax.device_get(dict(metrics)), **speed})
         self._writer.text(self._progress.line(step, checked["loss"]))
 

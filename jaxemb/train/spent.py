@@ -98,6 +98,11 @@ class Spent:
         waited, whole = self._steps()
         return waited / whole if whole >= SHORTEST else 0.0
 
+    def rate(self) -> float:
+        """Steps a second, of the time that steps spend."""
+        whole = self._steps()[1]
+        return self.steps / whole if whole else 0.0
+
     def lines(self) -> list[str]:
         """A table, and what was compiled again."""
         whole = self.whole()

@@ -31,6 +31,13 @@ def test_a_line_has_step_loss_rates_and_time_left(now):
     assert progress.console.file.getvalue() == line + "\n"
 
 
+def test_speed_of_several_devices_whose_peak_is_known(now):
+    progress = Progress(200, 64, devices=8, console=console(False))
+    assert progress.speed(200.0) == "200 steps/s  12,800 images/s (1,600 a device)"
+    progress.least = 0.002
+    assert progress.speed(200.0) == "200 steps/s  12,800 images/s (1,600 a device)  MFU 40%"
+
+
 def test_the_first_step_has_no_rate_because_it_waited_for_data(now):
     progress = Progress(200, 64, unit="examples", console=console(False))
     progress.start(0)
