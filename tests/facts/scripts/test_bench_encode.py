@@ -16,7 +16,7 @@ def scripts():
     sys.path.insert(0, str(SCRIPTS))
     yield
     sys.path.remove(str(SCRIPTS))
-    for name in ("bench", "bench_encode"):
+    for name in ("bench", "bench_encode", "random_model"):
         sys.modules.pop(name, None)
 
 
