@@ -45,7 +45,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import torture_child as child  # noqa: E402
 from torture_child import Process, Violation  # noqa: E402
 
-STEPS, SAVE_EVERY = 16, 2
+SAVE_EVERY = 2
 SPEED = ("steps_per_second", "examples_per_second", "seconds")
 KILLS = {"kill": 4, "kill in save": 4, "kill in commit": 3, "kill in start": 1}
 """Kinds of kills, and how often one comes beside the others."""
@@ -94,21 +94,18 @@ def plan(kills: int, damages: int, others: int, pairs: int, seed: int) -> list[F
 class Torture:
     """One run through all faults. What has come to its end is compared, and a new run folder takes its place."""
 
-    def __init__(self, folder: Path, processes: int = 1):
-        self._folder, self._count, self._together = folder, 0, processes
-        self._file = child.experiment_file(folder, steps=STEPS, save_every=SAVE_EVERY, devices=processes)
+    def __init__(self, folder: Path, steps: int, processes: int = 1):
+        self._folder, self._steps, self._together, self._count = folder, steps, processes, 0
+        self._file = child.experiment_file(folder, steps=steps, save_every=SAVE_EVERY, devices=processes)
         self.run = folder / "run0"
         self.now: list[Process] = []
         """The processes that train, or have trained last."""
         self.ends = 0
         """Runs that came to their end, and were compared."""
-        every, usual = self._undisturbed("save_every=1"), self._undisturbed()  # the second one reads what the first compiled
-        if usual.rows != every.rows or not usual.digests.items() <= every.digests.items():
-            raise SystemExit("two undisturbed runs differ on this machine: nothing can be compared with them")
-        self.reference = every
+        self.reference = self._undisturbed()
 
-    def _undisturbed(self, *changes: str) -> Reference:
-        self._start(*changes)
+    def _undisturbed(self) -> Reference:
+        self._start("--set=save_every=1")  # SIGTERM saves at any step
         if any(p.wait() for p in self.now):
             raise SystemExit(f"the undisturbed run failed:\n{self.now[0].said}")
         step, digest = self.now[0].restored or (0, "")
@@ -117,13 +114,13 @@ class Torture:
         self._renew()
         return found
 
-    def _start(self, *changes: str) -> None:
-        arguments = ["train", str(self._file), "--run", str(self.run), *(f"--set={change}" for change in changes)]
+    def _start(self, *more: str) -> None:
+        arguments = ["train", str(self._file), "--run", str(self.run), *more]
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             where = f"127.0.0.1:{s.getsockname()[1]},{self._together}"
         several = [["--distributed", f"{where},{i}"] for i in range(self._together)] if self._together > 1 else [[]]
-        self.now = [Process([*arguments, *more]) for more in several]
+        self.now = [Process([*arguments, *each]) for each in several]
 
     def _renew(self) -> None:
         for process in self.now:
@@ -195,7 +192,7 @@ class Torture:
             if not self.now or self.now[0].status is not None:
                 self._begin()
             first = self.now[0].step
-            target = first + 1 + int(fault.draws[0] * max(1, STEPS - 2 - first))
+            target = first + 1 + int(fault.draws[0] * max(1, self._steps - 2 - first))
             if self._until(lambda target=target: self.now[0].step >= target) and self._hit(fault):
                 for process in self.now:
                     self._compare_saved(process)
@@ -301,8 +298,8 @@ class Torture:
             raise Violation(f"ends with status {self.now[0].status}: {self.now[0].last_words()}")
         for process in self.now:
             self._compare_saved(process)
-        if self.complete()[-1:] != [STEPS]:
-            raise Violation(f"has ended without a complete checkpoint of step {STEPS}")
+        if self.complete()[-1:] != [self._steps]:
+            raise Violation(f"has ended without a complete checkpoint of step {self._steps}")
         rows, wanted = self._rows(), self.reference.rows
         if (
             damaged and "metrics.jsonl" in self.now[0].said
@@ -341,7 +338,7 @@ def damage(file: Path, fault: Fault) -> str:
 # ---- all of them -----------------------------------------------------------------------------------------------------------------
 
 
-def torture(faults: list[Fault], folder: Path, report: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+def torture(faults: list[Fault], folder: Path, steps: int, report: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
     """All faults in their order; a row each."""
     rows: list[dict[str, Any]] = []
     for together in (1, 2):
@@ -350,7 +347,7 @@ def torture(faults: list[Fault], folder: Path, report: Callable[[dict[str, Any]]
             continue
         place = folder / f"of{together}"
         place.mkdir()
-        one = Torture(place, together)
+        one = Torture(place, steps, together)
         for fault in mine:
             rows.append({"fault": len(rows) + 1} | one(fault))
             report(rows[-1])
@@ -369,6 +366,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--damages", type=int, help="files flipped, cut, removed, in turn (default: as many as kills)")
     options.add_argument("--others", type=int, help="other faults, in turn (default: a fifth of the kills)")
     options.add_argument("--pairs", type=int, help="kills where two processes train together (default: a tenth of the kills)")
+    options.add_argument("--steps", type=int, default=16, help="of a run, saved every second")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--csv", type=Path, help="a row a fault is appended here, as it comes")
     args = options.parse_args(argv)
@@ -383,7 +381,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{row['fault']:>4}/{len(faults)}  {line(row)}", flush=True)
             writer.add(row)
 
-        rows = torture(faults, Path(folder), report)
+        rows = torture(faults, Path(folder), args.steps, report)
     print_table(rows)
     return int(any(row["verdict"] != "fine" for row in rows))
 
