@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxemb.ops.paths import by_path, map_paths
 from jaxemb.run.files import RunError, Where, absolute, read_json
-from jaxemb.run.manifest import UNSEALED, fault, manifest_path, seal
+from jaxemb.run.manifest import UNSEALED, fault, manifest_path, remove, seal
 
 LOST = re.compile(r"Gloo|coordination|[Bb]arrier|DEADLINE_EXCEEDED|UNAVAILABLE|[Hh]eartbeat|Connection (closed|reset)")
 """How errors read that say that another process is gone."""
@@ -64,7 +63,8 @@ class Checkpoints:
             self._settle()
             self._intact.discard(step)
             manager = self._manager = self._manager or self._open()
-            manager.save(step, args=ocp.args.Composite(**saved, meta=ocp.args.JsonSave(dict(meta))), metrics={"best": figure})
+            meta = {**meta, **({} if figure is None or not math.isfinite(figure) else {"best": float(figure)})}
+            manager.save(step, args=ocp.args.Composite(**saved, meta=ocp.args.JsonSave(meta)))
         except Exception as e:
             raise self._failed(step, e) from e
         if jax.process_index() == 0:
@@ -88,13 +88,9 @@ class Checkpoints:
                 manager.close()
 
     def _open(self) -> ocp.CheckpointManager:
-        # The newest `keep` always stay. (Orbax's own max_to_keep with best_fn would keep the best and drop the newest.)
-        kept: list[Any] = [policies.LatestN(self.keep)]
-        if self.best:
-            kept.append(policies.BestN(get_metric_fn=_figure, n=1))
+        # Orbax removes nothing: it would begin before the new step has its manifest, and with a process that is killed meanwhile
+        # go the old step and the new one (seen). `_make_room` does it afterwards.
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(kept),
-            best_fn=_figure if self.best else None,  # without it Orbax would not store the figure beside the step
             cleanup_tmp_directories=True,  # what a killed process left half-written
             save_root_metadata=False,
         )
@@ -112,6 +108,25 @@ class Checkpoints:
             time.sleep(0.02)
         if (self.folder / str(step)).is_dir():  # else the save failed, which the next `_settle` raises
             seal(self.folder, step)
+            self._make_room(step)
+
+    def _make_room(self, newest: int) -> None:
+        """Of what was complete before, and of what earlier removals left: the newest `keep` stay, and the best."""
+        complete = [s for s in self.sealed() if s <= newest]
+        kept = {newest, *complete[-self.keep :]}
+        figures = {s: figure for s in complete if (figure := self._figure(s)) is not None} if self.best else {}
+        if figures:
+            kept.add(max(figures, key=lambda s: (figures[s], s)))
+        for step in self.steps():
+            if step < newest and step not in kept:
+                remove(self.folder, step)
+
+    def _figure(self, step: int) -> float | None:
+        try:
+            figure = read_json(self.folder / str(step) / "meta" / "metadata").get("best")
+        except RunError:  # damaged: it will not be restored either
+            return None
+        return figure if isinstance(figure, float) else None
 
     def _failed(self, step: int | None, e: Exception) -> Exception:
         if isinstance(e, jax.errors.JaxRuntimeError):
@@ -268,11 +283,6 @@ class Checkpoints:
                 + "\n".join(lines)
                 + more
             )
-
-
-def _figure(metrics: Mapping[str, Any]) -> float:
-    """What Orbax ranks by; a step that was saved without the figure ranks last."""
-    return -math.inf if metrics["best"] is None else metrics["best"]
 
 
 def _from_the_first(steps: list[int]) -> list[int]:

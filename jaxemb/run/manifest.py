@@ -34,6 +34,13 @@ def seal(folder: Where, step: int) -> None:
             other.unlink(missing_ok=True)
 
 
+def remove(folder: Where, step: int) -> None:
+    """Removes a step. The manifest goes first: what a killed process leaves of the rest is no complete step."""
+    folder = epath.Path(folder)
+    manifest_path(folder, step).unlink(missing_ok=True)
+    (folder / str(step)).rmtree(missing_ok=True)
+
+
 def fault(folder: Where, step: int, part: tuple[int, int] = (0, 1)) -> str | None:
     """What is wrong with a step, in words; None if every byte is as it was written. `part` (i, n) looks at the i-th of n shares."""
     if not is_regular(manifest_path(folder, step)):

@@ -212,6 +212,7 @@ def test_a_save_that_fails_keeps_the_last_good_one(written, monkeypatch):
         written.save(4, items_of(make_state()), {})
         with pytest.raises(CheckpointError, match="No space left on device; checkpoint 3 is complete"):
             written.wait()
+        assert written.sealed() == [1, 2, 3]  # nothing makes room before the new step is complete
     written._manager.save = full  # the part that the loop waits for
     with pytest.raises(CheckpointError, match="could not save checkpoint 5 .*No space left on device; checkpoint 3 is complete"):
         written.save(5, items_of(make_state()), {})
