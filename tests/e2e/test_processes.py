@@ -39,10 +39,13 @@ def pair(launch):
 
 
 def test_two_processes_equal_two_devices(experiment, pair, tmp_path, read_state, read_rows, assert_same):
-    processes = pair(experiment, tmp_path / "two")
+    processes = pair(experiment, tmp_path / "two", "traced")
     said = [p.communicate(timeout=100)[0] for p in processes]
     assert [p.returncode for p in processes] == [0, 0], said
     assert "step 6/6" in said[0] and "step 6/6" not in said[1]  # the first one speaks for both
+    traces = tmp_path / "two" / "profile"
+    assert all((traces / f"steps_2_4_process_{i}.json.gz").exists() for i in (0, 1))
+    assert {p.name for p in traces.rglob("*.pb")} == {"process_0.xplane.pb", "process_1.xplane.pb"}
     train(experiment, tmp_path / "one")
     two, one = read_rows(tmp_path / "two"), read_rows(tmp_path / "one")
     assert [r["step"] for r in two] == [r["step"] for r in one]

@@ -4,6 +4,7 @@ worker.py RUN [MODE [PORT INDEX COUNT HEARTBEAT]]: "commit" and "seal" hang at s
 is made final;
 "slow" takes 50 ms a step, so that a signal can come between two.
 "small-disk" lets no file grow beyond 16 kB.
+"traced" writes a trace of two steps.
 "idle" waits for the others again and again, and trains nothing.
 "blind" sees no run folder but its own, "bare" fails in the loop.
 PORT, INDEX, COUNT and HEARTBEAT make it one of several processes.
@@ -77,4 +78,4 @@ if mode == "blind":
 
     jaxemb.train.cluster.SEEN = 0.5
     run = run / index  # as on a disk of its own: nothing of the first one's is there
-print("FIGURES", json.dumps(train(experiment, run)), flush=True)
+print("FIGURES", json.dumps(train(experiment, run, profile=(2, 4) if mode == "traced" else None)), flush=True)

@@ -55,7 +55,9 @@ def check(allow, n, m, bias=None, softcap=None, mesh=None, width=WIDTH):
 
     def both(backend):
         def loss(*arrays):
-            out = attention(*arrays[:3], bias=(*arrays, None)[3], allow=allow, softcap=softcap, scale=2 * width**-0.5, backend=backend)
+            out = attention(
+                *arrays[:3], bias=(*arrays, None)[3], allow=allow, softcap=softcap, scale=2 * width**-0.5, backend=backend
+            )
             return (out * weight).sum(), out
 
         run = jax.grad(loss, argnums=tuple(range(len(arrays))), has_aux=True)

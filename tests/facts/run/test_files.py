@@ -9,6 +9,7 @@ from jaxemb import files
 from jaxemb.data.digits import Digits
 from jaxemb.experiment import Experiment
 from jaxemb.log.compare import columns, write_csv
+from jaxemb.log.progress import Progress
 from jaxemb.log.writer import Writer
 from jaxemb.objectives.classify import Classify
 from jaxemb.run.checkpoint import CheckpointError, Checkpoints
@@ -17,6 +18,9 @@ from jaxemb.run.files import RunError, append, read_json, write_json
 from jaxemb.run.folder import Run
 from jaxemb.run.manifest import fault, seal
 from jaxemb.run.metrics import read_rows
+from jaxemb.train.report import Report
+from jaxemb.train.spent import Spent
+from jaxemb.train.trace import Trace
 
 ENVIRONMENT = {"commit": "0" * 40, "dirty": False, "versions": {"jax": "0"}, "devices": ["cpu x"], "machine": "m", "command": "c"}
 
@@ -150,6 +154,17 @@ def test_a_run_in_a_bucket(bucket, experiment):
     write_csv(bucket.parent / "out.csv", columns([str(run.path)]))
     with pytest.raises(files.FileError, match="larger than 0 MiB"):
         files.read_text(run.path / "config.json", 10)
+
+
+def test_a_trace_goes_into_a_bucket(bucket):
+    spent = Spent()
+    report = Report(None, Writer(None), Progress(9, 1, shown=False), spent)
+    trace = Trace((0, 1), Run("gs://bucket/b").path / "profile", spent, report)
+    trace.begin(0)
+    trace.close()
+    here = bucket / "bucket/b/profile"
+    assert (here / "steps_0_1_process_0.json.gz").exists()
+    assert (here / "plugins/profile/steps_0_1/process_0.xplane.pb").exists()
 
 
 def test_checkpoints_in_a_bucket_are_listed_sealed_and_set_aside(bucket, capsys):
