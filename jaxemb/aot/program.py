@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -68,7 +69,8 @@ def build(program: Program) -> Built:
     lowered = program.lower()
     began = time.perf_counter()
     try:
-        made = lowered.compile()
+        with uncached():
+            made = lowered.compile()
     except jax.errors.JaxRuntimeError as e:
         if "RESOURCE_EXHAUSTED" not in str(e):
             raise
@@ -81,6 +83,18 @@ def build(program: Program) -> Built:
     return Built(
         seconds, made.as_text() or "", m.argument_size_in_bytes, m.temp_size_in_bytes, results, m.generated_code_size_in_bytes
     )
+
+
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+    """What is compiled for devices that are not here can be written to JAX's cache on disk, but not be read from it."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 1e9)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def bytes_needed(message: str) -> float | None:
