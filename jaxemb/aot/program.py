@@ -170,9 +170,3 @@ def on_device(tree: Any) -> float:
         shape = x.shape if getattr(x, "sharding", None) is None else x.sharding.shard_shape(x.shape)
         total += math.prod(shape) * np.dtype(x.dtype).itemsize
     return total
-
-
-def one_device() -> Mesh:
-    from jaxemb.train.summary import one_device
-
-    return one_device()

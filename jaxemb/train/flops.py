@@ -14,7 +14,6 @@ from jaxemb.ops.peaks import peak
 from jaxemb.train.setup import batch_shapes, state_shapes
 from jaxemb.train.sharding import make_mesh, on_mesh
 from jaxemb.train.step import make_step
-from jaxemb.train.summary import one_device
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -55,6 +54,11 @@ def least_seconds(experiment: Experiment, mesh: Mesh) -> float | None:
         return None
     plain = make_mesh({"data": 1}, cpu)  # attention for it is products that can be counted
     return count_step(once_computed(experiment), batch_shapes(experiment, plain), plain).count / (most * mesh.size)
+
+
+def one_device() -> Mesh:
+    """Shapes do not depend on the devices that are here."""
+    return make_mesh({"data": 1}, jax.local_devices()[:1])
 
 
 def bare(tree: Any) -> Any:

@@ -9,6 +9,7 @@ from home import FILE, ROOT, at_home_in, forget, refused
 from jaxemb.cli import main
 from jaxemb.config import ConfigError
 from jaxemb.experiment import Recipe, find
+from jaxemb.ops.flops import Flops
 from jaxemb.run.folder import Run
 from jaxemb.train.summary import count_parameters
 
@@ -164,7 +165,7 @@ def test_every_shipped_experiment_can_be_shown(file, capsys, monkeypatch):
     forget()
     at_home_in(ROOT, monkeypatch)
     if file.stem != "shapes":
-        monkeypatch.setattr("jaxemb.train.summary._flops", lambda *args: 2.5e9)
+        monkeypatch.setattr("jaxemb.train.summary.count_step", lambda *args: Flops(2.5e9))
     assert main(["show", str(file)]) == 0
     said = capsys.readouterr().out
     if isinstance(shown := find(str(file)), Recipe):  # nothing is trained
