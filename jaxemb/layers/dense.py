@@ -16,6 +16,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxemb.ops.product import product
+from jaxemb.ops.rows import by_rows
 
 INITS: dict[str, Callable] = {
     # The draw of ViT, BERT and I-JEPA. (Their code calls it truncated, and cuts it at +-2, a hundred deviations away.)
@@ -45,7 +46,7 @@ class Dense(nn.Module):
         y = product(x.reshape(-1, x.shape[-1]), kernel.astype(x.dtype))
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(x.dtype)[None]
-        return y.reshape(*x.shape[:-1], self.features)
+        return of_tokens(y.reshape(*x.shape[:-1], self.features))
 
 
 class ToHeads(nn.Module):
@@ -67,7 +68,7 @@ class ToHeads(nn.Module):
         y = product(x.reshape(-1, d), kernel.astype(x.dtype).reshape(d, -1), shared=True)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, shape, jnp.float32).astype(x.dtype).reshape(1, -1)
-        return y.reshape(*x.shape[:-1], *shape)
+        return of_tokens(y.reshape(*x.shape[:-1], *shape))
 
     def _start(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         if self.kernel_init != "xavier":  # drawn as the matrix that it is: a head is not an input
@@ -93,4 +94,9 @@ class FromHeads(nn.Module):
         y = product(x.reshape(-1, h * e), kernel.astype(x.dtype).reshape(h * e, -1))
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (d,), jnp.float32).astype(x.dtype)[None]
-        return y.reshape(*x.shape[:-2], d)
+        return of_tokens(y.reshape(*x.shape[:-2], d))
+
+
+def of_tokens(y: Array) -> Array:
+    """What a layer gives, kept with the rows of the batch; two axes alone may be anything, a table of parameters too."""
+    return by_rows(y) if y.ndim > 2 else y

@@ -17,6 +17,7 @@ from jaxemb.layers.feedforward import FeedForward
 from jaxemb.layers.norms import LayerNorm, Norm
 from jaxemb.nn.attention import Attention
 from jaxemb.ops.allow import Allow
+from jaxemb.ops.rows import by_rows
 from jaxemb.ops.whole import whole_gradient
 from jaxemb.posemb.base import Places, PosEmb, overrides
 
@@ -74,9 +75,10 @@ class Block(nn.Module):
         def add(x: Array, branch: Array, i: int) -> Array:
             if self.order == "sandwich":
                 branch = norm(branch, i, "_after")
-            x = whole_gradient(x + self._weighed(branch, f"scale{i}", rate))
+            x = by_rows(whole_gradient(x + self._weighed(branch, f"scale{i}", rate)))
             return norm(x, i) if self.order == "post" else x
 
+        x = by_rows(x)
         if self.order == "parallel":
             y = norm(x, 1)
             return add(add(x, self.attention(y, shared, allow, train), 1), self.mlp(y, train), 2)

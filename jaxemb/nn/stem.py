@@ -13,6 +13,7 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.layers.dense import INITS, Dense
 from jaxemb.layers.norms import LayerNorm, normalise
 from jaxemb.nn.base import Stem
+from jaxemb.ops.rows import looked_up
 
 
 class Patches(Stem):
@@ -149,7 +150,7 @@ class Tokens(Stem):
     ) -> Float[Array, "b k d"]:
         if types is not None and not self.types:
             raise ConfigError("types were given, and Tokens.types=0 has no vectors for them: set it to their number")
-        tokens = self._rows("embedding", self.vocabulary, width, inputs, keep).astype(dtype)
+        tokens = looked_up(self._rows("embedding", self.vocabulary, width, inputs, keep).astype(dtype))
         if self.scale is not None:
             tokens = tokens * jnp.asarray(self.scale, tokens.dtype)
         if self.types:

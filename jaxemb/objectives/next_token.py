@@ -19,6 +19,7 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective, allowed, placed, refuse_packed, tower
 from jaxemb.ops.allow import predicted
 from jaxemb.ops.dtypes import wide
+from jaxemb.ops.rows import by_rows
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.token import Token
 from jaxemb.posemb.sincos import SinCos
@@ -72,7 +73,7 @@ class NextToken(Objective):
         if not self.tied:
             return self.head(z)
         table = self.encoder.variables["params"]["stem"]["embedding"]  # after the encoder ran, so that `init` has made it
-        return jnp.einsum("bnd,vd->bnv", z, table.astype(z.dtype), preferred_element_type=wide(z))
+        return by_rows(jnp.einsum("bnd,vd->bnv", z, table.astype(z.dtype), preferred_element_type=wide(z)))
 
     def nll(self, batch: Batch) -> Float[Array, "b m"]:
         """-log p of each token but the first, in nats (m = n - 1); 0 where it is padding. Deterministic."""

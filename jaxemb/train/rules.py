@@ -3,18 +3,15 @@
 Of pairs the first counts whose regex finds something in the path of a parameter; one that none finds is whole. Rules:
 
     "replicate"     whole on every device
-    "fsdp"          the largest dimension that divides is cut over fsdp; whole where none does
+    "largest"       its largest dimension that divides is cut over fsdp; whole where none does, or where it is small, see `SLACK`
     "fsdp,model"    one axis a dimension, "-" for none; "model?" cuts where the size divides, and leaves whole where not
     a preset        what the preset says of this parameter
-
-Presets: "replicate" and "fsdp" are these rules for all parameters. "fsdp+tensor" is tensor parallelism of transformers: heads of
-the attention, hidden features of the feed-forward part and the vocabulary are cut over model, everything else as by "fsdp".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -26,22 +23,37 @@ AXES = ("data", "fsdp", "model")
 Pairs = Sequence[tuple[str, str]]
 Rules = str | Pairs
 
+SLACK = 0.05
+"""Of what a device would hold if everything were cut evenly: so much more it may hold, for the smallest parameters to stay whole.
+A norm or a bias is a few kilobytes, and to gather it costs a message like any other."""
+
+TABLE = r"(^|/)(embedding|type_embedding|table)$"
 PRESETS: Mapping[str, Pairs] = {
     "replicate": ((".*", "replicate"),),
-    "fsdp": ((".*", "fsdp"),),
+    # A table is cut along its features: each device looks up its share of them for all rows, which then change places once. Cut
+    # along ids, every device would hold the vectors of all rows of the batch, and zeros for most.
+    "fsdp": ((TABLE, "-,fsdp"), (".*", "largest")),
     # Two all-reduce a layer forward and no gather: the inputs of a block are whole, what lies between its products is cut. Keys and
-    # values of grouped heads stay whole where there are fewer of them than devices.
+    # values of grouped heads stay whole where there are fewer of them than devices. The vocabulary is cut along ids: the devices of
+    # model hold the same rows of the batch, so that the vectors that a device lacks come in one sum.
     "fsdp+tensor": (
-        (r"\battention/(q|k|v)/kernel$", "fsdp?,model?,-"),
-        (r"\battention/(q|k|v)/bias$", "model?,-"),
-        (r"\battention/out/kernel$", "model?,-,fsdp?"),
-        (r"\bmlp/(up|gate)/kernel$", "fsdp?,model?"),
-        (r"\bmlp/(up|gate)/bias$", "model?"),
-        (r"\bmlp/down/kernel$", "model?,fsdp?"),
-        (r"\bstem/embedding$", "model?,fsdp?"),
-        (".*", "fsdp"),
+        (r"(^|/)(q|k|v)/kernel$", "fsdp?,model?,-"),
+        (r"(^|/)(q|k|v)/bias$", "model?,-"),
+        (r"(^|/)out/kernel$", "model?,-,fsdp?"),
+        (r"(^|/)mlp/(up|gate)/kernel$", "fsdp?,model?"),
+        (r"(^|/)mlp/(up|gate)/bias$", "model?"),
+        (r"(^|/)mlp/down/kernel$", "model?,fsdp?"),
+        (r"(^|/)head/kernel$", "fsdp?,model"),
+        (r"(^|/)head/bias$", "model"),
+        (r"(^|/)stem/embedding$", "model,fsdp?"),
+        (r"(^|/)stem/embedding$", "fsdp?,model"),
+        (TABLE, "-,fsdp"),
+        (".*", "largest"),
     ),
 }
+"""Of a preset the first pair counts that finds the parameter, names as many dimensions, and whose axes without "?" divide."""
+OWN = ("replicate", "largest")
+"""Rules that are no axes."""
 
 
 def check_rules(rules: Rules) -> None:
@@ -70,26 +82,42 @@ def check_found(rules: Rules, paths: Sequence[str]) -> None:
 
 
 def rule_of(path: str, rules: Rules) -> str:
-    """The rule for a parameter, which is no preset but one that is a rule itself."""
-    rule = next((rule for regex, rule in pairs(rules) if re.search(regex, path)), "replicate")
-    return rule if rule not in PRESETS or PRESETS[rule] == ((".*", rule),) else rule_of(path, rule)
+    """The rule for a parameter: one of `OWN`, axes, or a preset."""
+    if isinstance(rules, str):
+        return rules if pairs(rules) else ""
+    return next((rule for regex, rule in rules if re.search(regex, path)), "replicate")
 
 
-def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool = False) -> P:
-    """How a rule cuts one parameter. `stacked`: nn.scan put the depth in front, and layers are not spread over devices."""
-    rule = rule_of(path, ((".*", rule),))
-    if rule == "replicate":
+def small(sizes: Mapping[str, int], mesh: Mesh) -> Collection[str]:
+    """The parameters that "largest" leaves whole: all up to the largest size at which they make up no more than `SLACK` of a
+    device's even share."""
+    spare = SLACK * sum(sizes.values()) / (mesh.shape["fsdp"] * mesh.shape["model"])
+    held, largest = 0, 0
+    for size in sorted(set(sizes.values())):
+        held += size * sum(s == size for s in sizes.values())
+        if held > spare:
+            break
+        largest = size
+    return {path for path, size in sizes.items() if size <= largest}
+
+
+def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool = False, small: bool = False) -> P:
+    """How a rule cuts one parameter. `stacked`: nn.scan put the depth in front, and layers are not spread over devices; `small`:
+    see `small`."""
+    if rule in PRESETS and rule not in OWN:
+        fitting = (r for regex, r in PRESETS[rule] if re.search(regex, path) and (r in OWN or _fits(r, shape, mesh, stacked)))
+        rule = next(fitting)
+    if rule == "replicate" or (rule == "largest" and small):
         return P()
-    if rule == "fsdp":
+    if rule == "largest":
         return _largest(shape, mesh.shape["fsdp"], stacked)
-    named = [None if axis.strip() == "-" else axis.strip() for axis in rule.split(",")]
+    named = _axes(rule, shape, stacked)
     axes = [axis and axis.removesuffix("?") for axis in named]
     if bad := [axis for axis in axes if axis and axis not in AXES]:
+        valid = dict.fromkeys((*PRESETS, *OWN))
         raise ConfigError(
-            f"sharding: {rule!r} is no rule ({bad[0]!r}); valid: {', '.join(map(repr, PRESETS))}, or axes such as 'fsdp,model'"
+            f"sharding: {rule!r} is no rule ({bad[0]!r}); valid: {', '.join(map(repr, valid))}, or axes such as 'fsdp,model'"
         )
-    if stacked and len(axes) == len(shape) - 1:
-        axes, named = [None, *axes], [None, *named]
     if len(axes) != len(shape):
         raise ConfigError(f"sharding: {rule!r} names {len(axes)} dimensions, but {path} has shape {shape}")
     for d, (axis, size) in enumerate(zip(axes, shape, strict=True)):
@@ -102,6 +130,20 @@ def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh, stacked:
                 f"sharding: {rule!r} cuts {path} of shape {shape}: {size} is not divisible by {axis}={mesh.shape[axis]}"
             )
     return P(*axes)
+
+
+def _axes(rule: str, shape: tuple[int, ...], stacked: bool) -> list[str | None]:
+    """What a rule says of each dimension, nothing of the depth of a stack."""
+    named = [None if axis.strip() == "-" else axis.strip() for axis in rule.split(",")]
+    return [None, *named] if stacked and len(named) == len(shape) - 1 else named
+
+
+def _fits(rule: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool) -> bool:
+    """Whether the axes of a preset's rule are for such a parameter."""
+    named = _axes(rule, shape, stacked)
+    if len(named) != len(shape):
+        return False
+    return all(a is None or a.endswith("?") or size % mesh.shape[a] == 0 for a, size in zip(named, shape, strict=True))
 
 
 def _largest(shape: tuple[int, ...], count: int, stacked: bool) -> P:

@@ -22,8 +22,8 @@ from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.ops.over_devices import ROWS
-from jaxemb.ops.paths import map_paths, parameter_paths
-from jaxemb.train.rules import AXES, Rules, check_found, partition, rule_of
+from jaxemb.ops.paths import by_path, map_paths, parameter_paths
+from jaxemb.train.rules import AXES, Rules, check_found, partition, rule_of, small
 
 
 def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
@@ -54,9 +54,10 @@ def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> 
 def shardings(params: Any, rules: Rules, mesh: Mesh, scanned: Collection[str] = ()) -> Any:
     """The tree of NamedSharding that the rules give to a tree of parameters (arrays or shapes), `scanned` stacks among them."""
     check_found(rules, parameter_paths(params))
+    whole = small({path: math.prod(x.shape) for path, x in by_path(params).items()}, mesh)
 
     def place(path: str, leaf: Any) -> NamedSharding:
-        return NamedSharding(mesh, partition(rule_of(path, rules), path, leaf.shape, mesh, path in scanned))
+        return NamedSharding(mesh, partition(rule_of(path, rules), path, leaf.shape, mesh, path in scanned, path in whole))
 
     return map_paths(place, params)
 

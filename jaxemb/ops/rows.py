@@ -1,0 +1,45 @@
+"""Activations whose rows lie on the devices that hold the rows of the batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+from jax import Array
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Float
+
+from jaxemb.ops.over_devices import ROWS
+
+
+def by_rows(x: Array) -> Array:
+    """x (b ...), told to be cut like the batch; its other axes are left to XLA.
+
+    Where parameters are cut over the devices that cut the batch too, XLA has a choice: to gather the parameters, or to gather the
+    rows and cut features instead, by which each device holds all rows of an activation and sums them with the others. Left alone it
+    takes the second for layers under a scan. Nothing is said where no mesh is set, nor of rows that do not divide.
+    """
+    names = _shared(x)
+    return jax.lax.with_sharding_constraint(x, P(names, *(P.UNCONSTRAINED,) * (x.ndim - 1))) if names else x
+
+
+def looked_up(x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+    """Rows of a table that is cut along its features over fsdp: each device has its features of the rows of all devices of this
+    axis, and they change places (all-to-all). Said in two steps, without which XLA gathers on a mesh of several axes."""
+    names, mesh = _shared(x), _mesh()
+    if "fsdp" in names and x.shape[-1] % mesh.shape["fsdp"] == 0:
+        rows = tuple(axis for axis in names if axis != "fsdp")
+        x = jax.lax.with_sharding_constraint(x, P(rows or None, None, "fsdp"))
+    return by_rows(x)
+
+
+def _shared(x: Array) -> tuple[str, ...]:
+    """The axes of more than one device that cut the rows; none where they do not divide."""
+    mesh = _mesh()
+    names = tuple(axis for axis in ROWS if not mesh.empty and mesh.shape.get(axis, 1) > 1)
+    return () if x.shape[0] % math.prod(mesh.shape[axis] for axis in names) else names
+
+
+def _mesh() -> Any:
+    return jax.sharding.get_abstract_mesh()
