@@ -6,13 +6,13 @@ usage() {
     cat <<'END'
 usage: scripts/gpu_check.sh [--tiny] [--dry-run] [--parts A,B] [FOLDER]
 
-  parity   attention of this GPU against the einsum path: values and gradients, every kind of Allow, float32 and bfloat16
-  vit      a train step of ViT-B/16, 224 px, bfloat16, and its MFU, against PyTorch with torch.compile and SDPA, where torch is installed
-  steps    train steps of I-JEPA and DMT-JEPA with ViT-B/16, against supervised training of the same encoder
-  tract    what TrAct in the first layer of ViT-S costs
-  encode   texts to vectors with BERT-base, bfloat16
+  parity32, parity16   attention of this GPU against the einsum path: values and gradients, every kind of Allow, float32 and bfloat16
+  steps                train steps of I-JEPA and DMT-JEPA with ViT-B/16, against supervised training of the same encoder
+  tract                what TrAct in the first layer of ViT-S costs
+  vit                  a train step of ViT-B/16, 224 px, bfloat16, and its MFU, against PyTorch with torch.compile and SDPA, if installed
+  encode               texts to vectors with BERT-base, bfloat16
 
-  FOLDER       for a CSV a part, summary.csv and log.txt ($OUT, else results/gpu)
+  FOLDER       for a CSV a part, summary.csv and log.txt ($OUT, else results/gpu): eight files
   --tiny       small sizes: whether it runs at all, on a CPU too
   --parts      some of them
   --dry-run    print the commands
@@ -35,7 +35,7 @@ misused() { # TEXT
     exit 2
 }
 
-all='parity vit steps tract encode'
+all='parity32 parity16 steps tract vit encode'
 parts=$all tiny=0 dry=0 out=${OUT:-}
 while [ $# -gt 0 ]; do
     case $1 in
@@ -101,13 +101,15 @@ asked() { # NAME
     return 1
 }
 
-# The sizes of a part, and the limit that it needs where nothing is in the cache of compiled programs yet.
-# shellcheck disable=SC2317  # parity is called by name
-parity() {
-    set -- --csv "$out/parity.csv"
+# The sizes of a part, and the seconds that it may take.
+# shellcheck disable=SC2317  # called by name
+parity() { # NAME DTYPE
+    set -- "$1" --dtype "$2" --csv "$out/$1.csv"
     if [ "$tiny" = 1 ]; then set -- "$@" --tiny; fi
+    name=$1
+    shift
     # Products of float32 are rounded to TF32 otherwise, on both sides.
-    part parity 150 env JAX_DEFAULT_MATMUL_PRECISION=highest "$python" "$root/scripts/check_backends.py" "$@"
+    part "$name" 170 env JAX_DEFAULT_MATMUL_PRECISION=highest "$python" "$root/scripts/check_backends.py" "$@"
 }
 
 vit() {
@@ -115,25 +117,25 @@ vit() {
     1) set -- --models micro --batch 2 --systems jaxemb --rounds 1 --seconds 0 ;;
     *) set -- --models vit_b --batch 128 --dtype bfloat16 --systems jaxemb,compile --rounds 5 ;;
     esac
-    part vit 180 "$python" "$root/scripts/bench.py" --only train --no-memory "$@" --out "$out/vit.csv"
+    part vit 170 "$python" "$root/scripts/bench.py" --only train --no-memory "$@" --out "$out/vit.csv"
 }
 
-steps() { # NAME ROUNDS CSV
+steps() { # NAME SECONDS ROUNDS CSV
     case $tiny in
     1) size='--small --batch 2' ;;
     *) size='--model vit_b --batch 128 --dtype bfloat16' ;;
     esac
     # shellcheck disable=SC2086
-    part "$1" 150 "$python" "$root/scripts/bench_steps.py" --groups masked --systems Classify,IJEPA,DMTJEPA $size --rounds "$2" --csv "$3"
+    part "$1" "$2" "$python" "$root/scripts/bench_steps.py" --groups masked --systems Classify,IJEPA,DMTJEPA $size --rounds "$3" --csv "$4"
 }
 
-tract() { # NAME ROUNDS CSV
+tract() { # NAME SECONDS ROUNDS CSV
     case $tiny in
     1) size='--networks micro --small --batch 2' ;;
     *) size='--networks vit_s --batch 128 --dtype bfloat16' ;;
     esac
     # shellcheck disable=SC2086
-    part "$1" 120 "$python" "$root/scripts/bench_steps.py" --groups tract $size --rounds "$2" --csv "$3"
+    part "$1" "$2" "$python" "$root/scripts/bench_steps.py" --groups tract $size --rounds "$3" --csv "$4"
 }
 
 encode() {
@@ -141,7 +143,7 @@ encode() {
     1) set -- --shape bert_tiny --tasks 32 --tiny ;;
     *) set -- --shape bert_base --dtype bfloat16 --scale 20 --rounds 3 ;;
     esac
-    part encode 90 "$python" "$root/scripts/bench_encode.py" --systems jaxemb --no-fresh "$@" --out "$out/encode.csv"
+    part encode 60 "$python" "$root/scripts/bench_encode.py" --systems jaxemb --no-fresh "$@" --out "$out/encode.csv"
 }
 
 # ---- all of them ---------------------------------------------------------------------------------------------------------------
@@ -160,25 +162,26 @@ install_wheels() {
 
 check() {
     install_wheels
-    # What two of the parts compile goes into the cache beside the first part, whose times are of no interest: three processes.
-    if asked parity; then beside parity; fi
-    if asked steps; then beside steps compile-steps 1 "$scratch/steps.csv"; fi
-    if asked tract; then beside tract compile-tract 1 "$scratch/tract.csv"; fi
+    # Four processes, whose times are of no interest: what two of the parts below compile goes into the cache meanwhile.
+    if asked parity32; then beside parity parity32 float32; fi
+    if asked parity16; then beside parity parity16 bfloat16; fi
+    if asked steps; then beside steps compile-steps 170 1 "$scratch/steps.csv"; fi
+    if asked tract; then beside tract compile-tract 170 1 "$scratch/tract.csv"; fi
     wait
+    if asked steps; then steps steps 90 10 "$out/steps.csv"; fi
+    if asked tract; then tract tract 60 20 "$out/tract.csv"; fi
     if asked vit; then vit; fi
-    if asked steps; then steps steps 10 "$out/steps.csv"; fi
-    if asked tract; then tract tract 20 "$out/tract.csv"; fi
     if asked encode; then encode; fi
 }
 
 summary() { # a line a part; 1 where one did not pass
     bad=0
     echo 'part,result,seconds' >"$out/summary.csv"
-    printf '\n%-8s %-20s %7s\n' part result seconds
+    printf '\n%-9s %-20s %7s\n' part result seconds
     for name in $parts; do
         IFS=, read -r word took <"$scratch/$name.result"
         echo "$name,$word,$took" >>"$out/summary.csv"
-        printf '%-8s %-20s %7s\n' "$name" "$word" "$took"
+        printf '%-9s %-20s %7s\n' "$name" "$word" "$took"
         if [ "$word" != pass ]; then bad=1; fi
     done
     for log in "$scratch"/*.log; do

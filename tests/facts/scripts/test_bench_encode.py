@@ -72,6 +72,18 @@ def test_what_is_not_installed_is_left_out(bench, monkeypatch, capsys):
         bench.minilm()
 
 
+def test_a_random_model_has_the_weights_that_its_config_names(tmp_path):
+    """Every tensor is there in the shape that the model wants, and no other but the pooler's is wanted; texts are of its words."""
+    from jaxemb.io.embedder import Embedder
+
+    folder = importlib.import_module("random_model").random_folder("bert_tiny", None, tmp_path / "model")
+    model = Embedder.from_pretrained(folder)
+    made, lengths = importlib.import_module("bench_encode").texts(folder, "32", 0.02)
+    z = model.encode(made)
+    assert z.shape == (5, 32) and np.isfinite(z).all() and lengths == [32] * 5
+    assert np.abs(z[0] - z[1]).max() > 1e-3  # other words, another vector
+
+
 @pytest.mark.parametrize("wrong", ["--tasks 64", "--systems tensorflow", "--shape gpt"])
 def test_unknown_words_are_named(bench, wrong, capsys):
     with pytest.raises(SystemExit):

@@ -35,3 +35,21 @@ def test_groups_that_are_not_there(bench):
         bench.parse(["--groups", "mask"])
     with pytest.raises(SystemExit, match="--model: 'vit_x' is not known"):
         bench.parse(["--model", "vit_x"])
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--systems", "IJEPE"], "--systems: 'IJEPE' is not known; did you mean 'IJEPA'"),
+        (["--networks", "vit_x"], "--networks: 'vit_x' is not known"),
+        (["--systems", "Classify,DMTJEPA"], "--systems: DMTJEPA is compared with IJEPA, which is not among them"),
+    ],
+)
+def test_systems_that_are_not_there(bench, words, said):
+    with pytest.raises(SystemExit, match=said):
+        bench.chosen(bench.parse(words))
+
+
+def test_some_of_the_systems(bench):
+    groups = bench.chosen(bench.parse("--systems Classify,IJEPA,plain,TrAct --networks vit_s".split()))
+    assert [(g.model, list(g.systems)) for g in groups] == [("vit_s", ["Classify", "IJEPA"]), ("vit_s", ["plain", "TrAct"])]

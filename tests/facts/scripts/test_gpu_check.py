@@ -10,7 +10,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[3]
-PARTS = ["parity", "vit", "steps", "tract", "encode"]
+PARTS = ["parity32", "parity16", "steps", "tract", "vit", "encode"]
 BLOCKER = """
 import sys
 class Blocked:
@@ -43,17 +43,10 @@ def rows(path):
 def test_the_commands_are_understood_by_the_scripts(size, script, tmp_path):
     dry = check("--dry-run", *size, str(tmp_path / "a b")).stdout
     runs = [words for line in dry.splitlines() if ".py" in (words := shlex.split(line))[-1] or any(".py" in w for w in words)]
-    assert [pathlib.Path(next(w for w in words if w.endswith(".py"))).stem for words in runs] == [
-        "check_backends",
-        "bench_steps",
-        "bench_steps",
-        "bench",
-        "bench_steps",
-        "bench_steps",
-        "bench_encode",
-    ]
-    assert ["JAX_DEFAULT_MATMUL_PRECISION=highest" in words for words in runs] == [True] + 6 * [False]
-    for words in runs[1:]:
+    names = [pathlib.Path(next(w for w in words if w.endswith(".py"))).stem for words in runs]
+    assert names == 2 * ["check_backends"] + 4 * ["bench_steps"] + ["bench", "bench_encode"]
+    assert ["JAX_DEFAULT_MATMUL_PRECISION=highest" in words for words in runs] == 2 * [True] + 6 * [False]
+    for words in runs[2:]:
         file = next(w for w in words if w.endswith(".py"))
         module = script(pathlib.Path(file).stem)
         args = module.parse(words[words.index(file) + 1 :])
@@ -68,20 +61,20 @@ def test_a_part_that_fails_or_takes_too_long_does_not_stop_the_others(tmp_path):
     (tmp_path / "python").chmod(0o755)
     done = check(str(tmp_path / "out"), status=1, PYTHON=str(tmp_path / "python"), BUDGET="6", WHEELS=str(tmp_path / "none"))
     found = {row["part"]: row["result"] for row in rows(tmp_path / "out/summary.csv")}
-    assert list(found) == PARTS and found["parity"] == "pass" and found["vit"].startswith("out of time")
-    assert {found[name] for name in PARTS[2:]} == {"no time left"}
-    done = check("--parts", "steps,parity,tract", str(tmp_path / "out"), status=1, PYTHON=str(tmp_path / "python"))
+    assert list(found) == PARTS and found["parity32"] == "pass" and found["steps"] == "FAIL (3)"
+    assert found["vit"].startswith("out of time") and found["encode"] == "no time left"
+    done = check("--parts", "steps,parity16,tract", str(tmp_path / "out"), status=1, PYTHON=str(tmp_path / "python"))
     found = {row["part"]: row["result"] for row in rows(tmp_path / "out/summary.csv")}
-    assert found == {"steps": "FAIL (3)", "parity": "pass", "tract": "pass"}
+    assert found == {"steps": "FAIL (3)", "parity16": "pass", "tract": "pass"}
     assert "==== steps: FAIL (3)" in done.stdout and "s are left" in done.stdout and "paper_sgd" in done.stdout
     log = (tmp_path / "out/log.txt").read_text()
     assert "highest,false: " in log and "\n,false: " in log
-    done = check("--parts", "parity", str(tmp_path / "out"), PYTHON=str(tmp_path / "python"))
+    done = check("--parts", "parity16", str(tmp_path / "out"), PYTHON=str(tmp_path / "python"))
 
 
 def test_wheels_that_were_carried_are_installed(tmp_path):
     (tmp_path / "a.whl").write_text("")
-    dry = check("--dry-run", "--parts", "parity", WHEELS=str(tmp_path)).stdout
+    dry = check("--dry-run", "--parts", "parity16", WHEELS=str(tmp_path)).stdout
     assert f"pip install --quiet --no-index --no-deps --no-compile --target /tmp/gpu_check/site {tmp_path}/a.whl" in dry
 
 
@@ -109,6 +102,6 @@ def test_a_part_runs_without_what_such_a_machine_lacks(tmp_path):
 def test_all_of_it_runs_on_a_cpu(tmp_path):
     """A minute and a half of CPU time."""
     run_without_grain(tmp_path)
-    assert [row["result"] for row in rows(tmp_path / "out/summary.csv")] == 5 * ["pass"]
+    assert [row["result"] for row in rows(tmp_path / "out/summary.csv")] == 6 * ["pass"]
     assert all(rows(tmp_path / f"out/{part}.csv") for part in PARTS)
     assert {row["system"] for row in rows(tmp_path / "out/steps.csv")} == {"Classify", "IJEPA", "DMTJEPA"}
