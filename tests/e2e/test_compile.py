@@ -161,6 +161,16 @@ def slice_of_eight(monkeypatch):
     return Topology("v5e:2x4", CHIPS["v5e"], (2, 4), tuple(jax.devices()))
 
 
+def test_a_sweep_from_the_command_line(here, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("jaxemb.aot.sweep.plan", pretended(2e9, 1e6))
+    file = tmp_path / "sweep.json"
+    command = ["compile", FILE, "--topology", "cpu:8", "--sweep", "mesh", "--set", "sharding=fsdp", "--out", str(file)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3: mesh fsdp 8, remat none" in said and "lowest roofline an example: --set 'mesh={" in said
+    assert [p["mesh"]["fsdp"] for p in json.loads(file.read_text())["plans"]] == [8, 4, 1]
+
+
 @pytest.mark.parametrize("example, best", [(1e9, 8), (0.4e9, 32), (2.5e8, 32), (1.7e9, 8), (5e9, 2)])
 def test_the_largest_batch_in_few_compilations(monkeypatch, slice_of_eight, example, best):
     """Of batches 8, 16, 32, ...: the memory is 2 GB and so much an example."""
