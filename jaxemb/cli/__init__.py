@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from jaxemb import packages
 from jaxemb.cli.launch import run_processes
 from jaxemb.cli.parser import parser
-from jaxemb.cli.process import choose_devices, compute_in_the_calling_thread, left, restart_with_huge_pages
+from jaxemb.cli.process import choose_devices, compute_in_the_calling_thread, leave_out_libtpu, left, restart_with_huge_pages
 from jaxemb.log.table import error
 
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         apart = "" if not any("=" in x for x in unknown) else " (each change has a --set of its own: --set a=1 --set b=2)"
         commands.error(f"unrecognized arguments: {' '.join(unknown)}{apart}")
     if argv is None:
+        leave_out_libtpu()
         restart_with_huge_pages(args)
         compute_in_the_calling_thread(args)
     try:

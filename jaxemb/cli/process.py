@@ -77,6 +77,12 @@ def has_tpu() -> bool:
     return importlib.util.find_spec("libtpu") is not None and any(glob.glob(pattern) for pattern in TPU_FILES)
 
 
+def leave_out_libtpu() -> None:
+    """On a machine without a TPU, JAX would try an installed libtpu first, which says so in five lines."""
+    if importlib.util.find_spec("libtpu") is not None and on_cpu():
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
 def has_glibc() -> bool:
     try:
         return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")

@@ -2,11 +2,12 @@
 
 import argparse
 import fnmatch
+import os
 
 import jax
 import pytest
 
-from jaxemb.cli.process import HUGE_PAGES, compute_in_the_calling_thread, on_cpu
+from jaxemb.cli.process import HUGE_PAGES, compute_in_the_calling_thread, leave_out_libtpu, on_cpu
 
 CASES = [
     ({}, {}, True),
@@ -48,3 +49,6 @@ def test_libtpu_alone_is_no_tpu(installed, files, named, expected, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in installed else None)
     monkeypatch.setattr("glob.glob", lambda pattern: [f for f in files if fnmatch.fnmatch(f, pattern)])
     assert on_cpu() is expected
+    if not named:
+        leave_out_libtpu()
+        assert os.environ.get("JAX_PLATFORMS") == ("cpu" if expected and "libtpu" in installed else None)
