@@ -4,8 +4,8 @@
     python scripts/check_memory.py experiments/jepa/shapes.py --devices 1,8 --set batch=8 --compile
 
 By shapes: the bytes of each array's share, which are the arguments of a compiled step. With --compile the step is compiled for as
-many virtual CPU devices, and XLA says the bytes of its arguments and temporaries; minutes for large models. `excess` is what a device
-holds beyond an even share: (bytes a device) x devices / (bytes of one device) - 1.
+many virtual CPU devices, and XLA says the bytes of its arguments and temporaries; minutes for large models. `excess` is what a
+device holds beyond an even share: (bytes a device) x devices / (bytes of one device) - 1.
 """
 
 from __future__ import annotations

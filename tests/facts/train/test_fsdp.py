@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from arrays import token_ids
 
+from jaxemb.aot.program import on_device
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
@@ -19,6 +20,7 @@ from jaxemb.ops.rows import by_rows, looked_up
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, shardings
+from jaxemb.train.summary import nbytes
 from jaxemb.types import Now
 
 B, N, WIDTH, VOCABULARY = 24, 5, 32, 1024  # no size of a parameter is one of a batch
@@ -74,6 +76,11 @@ def test_a_step_moves_parameters_and_no_activation_of_all_rows(params, alone, ax
             continue  # a parameter; ids, masks and sums of a row may be whole
         assert kind in ("all-reduce", "all-to-all"), (kind, shape)  # over model; features of a lookup that change places
         assert math.prod(shape) <= rows * WIDTH * mesh.shape["fsdp"] / mesh.shape["data"], (kind, shape)
+    held = compiled.memory_analysis().argument_size_in_bytes - BATCH["tokens"].nbytes / math.prod(
+        mesh.shape[a] for a in ("data", "fsdp")
+    )
+    assert held == on_device(jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), params, placed))
+    assert held <= 1.1 * nbytes(params) / (mesh.size / mesh.shape["data"])
     value, gradient = jax.device_get(compiled(jax.device_put(params, placed), jax.device_put(BATCH, batch_sharding(mesh))))
     np.testing.assert_allclose(value, alone[0], rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), gradient, alone[1])
