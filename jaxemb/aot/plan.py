@@ -51,7 +51,7 @@ class Plan:
     """What was counted as one turn since its length is not known."""
     roofline: Roofline | None
     mfu: float | None
-    """The bound of the model FLOPs utilisation."""
+    """The bound of the model FLOPs utilisation. Of a program that does not fit, as its `roofline`, from FLOPs alone."""
 
     def to_json(self) -> dict[str, Any]:
         doc = dataclasses.asdict(self)

@@ -58,7 +58,9 @@ def show(p: Plan) -> None:
     extra = p.executed_flops / p.model_flops - 1 if p.model_flops else 0
     says = [("model FLOPs", f"{size(p.model_flops)}FLOP"), ("computed", f"{size(p.executed_flops)}FLOP ({100 * extra:+.0f} %)")]
     says += [] if p.moved is None else [("moved by a chip", f"{size(p.moved)}B")]
-    if p.roofline is not None:
+    if p.roofline is not None and p.failure:
+        says += [("least time of the FLOPs alone", milliseconds(p.roofline.compute))]
+    elif p.roofline is not None:
         says += [(f"least time, {name}", milliseconds(t)) for name, t in sorted(p.roofline.terms.items(), key=lambda x: -x[1])]
         says += [("roofline", f"{milliseconds(p.roofline.seconds)}, bound by {p.roofline.bound}")]
         says += [("", f"{size(p.rows / p.roofline.seconds)}examples/s at most, MFU at most {100 * (p.mfu or 0):.1f} %")]

@@ -55,7 +55,7 @@ def number(x: float) -> str:
 
 def size(count: int | float) -> str:
     """1234567 -> "1.23 M"."""
-    for unit, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for unit, factor in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= 0.9995 * factor:  # 999 999 is 1 M, not "1e+03 k"
             return f"{count / factor:.3g} {unit}"
     return f"{count:.3g}"
