@@ -80,10 +80,9 @@ class Spent:
 
         An error where JAXEMB_RECOMPILATION is "error" in the environment, as in tests.
         """
-        found = self.recompiled[self._said :]
-        if not found:
+        if len(self.recompiled) == self._said:
             return None
-        self._said = len(self.recompiled)
+        found, self._said = self.recompiled[self._said :], len(self.recompiled)
         if os.environ.get("JAXEMB_RECOMPILATION") == "error":
             raise Recompiled(f"compiled after the warm-up: {named(found)}")
         return f"compiled {len(found)} function{'s' * (len(found) > 1)} again: {named(found)}"

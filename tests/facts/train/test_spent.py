@@ -1,10 +1,12 @@
 """The accounts of a run's time, by a clock that the test sets."""
 
+import threading
+
 import jax
 import numpy as np
 import pytest
 
-from jaxemb.train.compilations import Compilation, Recompiled, named, no_compilation
+from jaxemb.train.compilations import BUILT, STAGES, Compilation, Recompiled, listening, named, no_compilation
 from jaxemb.train.spent import WINDOW, Spent
 
 
@@ -95,6 +97,28 @@ def fresh(name):
 
 
 X = np.ones(3, np.float32)
+
+
+def test_stages_are_told_without_those_inside_them_and_of_this_thread_alone():
+    found, stage = [], f"{STAGES}jaxpr_trace_duration"
+    tell = jax.monitoring.record_event_time_span
+    with listening(lambda seconds, compilation: found.append((seconds, compilation))):
+        for start, end in ((11.0, 12.0), (13.0, 15.0), (10.0, 16.0), (16.0, 20.0)):
+            tell(stage, start, end, fun_name="f")
+        tell(BUILT, 20.0, 20.5, fun_name="jit(f)")
+        tell("/jax/other", 1.0, 2.0)
+        other = threading.Thread(target=tell, args=(BUILT, 30.0, 31.0), kwargs={"fun_name": "jit(f)"})
+        other.start()
+        other.join()
+    assert found == [(1.0, None), (2.0, None), (3.0, None), (4.0, None), (0.5, Compilation("jit(f)", 0.5))]
+
+
+def test_what_is_told_moves_from_the_open_account(spent, now):
+    with spent, spent.on("evaluation"):
+        now[0] += 10
+        jax.monitoring.record_event_time_span(BUILT, 20.0, 24.0, fun_name="jit(f)")
+        now[0] += 1
+    assert spent.seconds["evaluation"] == 7 and spent.seconds["compiling"] == 4
 
 
 def test_compiling_is_taken_out_of_the_account_in_which_it_happens():
