@@ -20,13 +20,11 @@ from jaxemb.types import Paper
 
 
 class Angles(NamedTuple):
-    """Cosines and sines of the three kinds of position, and which keys are near or before a query."""
+    """Cosines and sines of the three kinds of position."""
 
     plain: Any
     grouped: Any
     shifted: Any
-    near: Any
-    before: Any
 
 
 class SelfExtend(_Wrapper):
@@ -73,11 +71,10 @@ class SelfExtend(_Wrapper):
             raise ConfigError(f"SelfExtend groups whole positions of one number, not {pos.dtype} positions of {pos.shape[-1]}")
         if prefix:
             pos = jnp.pad(pos, ((0, 0), (prefix, 0), (0, 0)))
-        near = jnp.abs(pos - pos[:, None, :, 0]) < self.window
         grouped = pos // self.group
         shifted = grouped + self.window - self.window // self.group
         plain, grouped, shifted = (self.of.angles(places.at(p), width) for p in (pos, grouped, shifted))
-        return Shared(pos, Angles(plain, grouped, shifted, near, pos >= pos[:, None, :, 0]), None)
+        return Shared(pos, Angles(plain, grouped, shifted), None)
 
     def attend(
         self,
@@ -91,10 +88,11 @@ class SelfExtend(_Wrapper):
         softcap: float | None = None,
     ) -> Float[Array, "b n h e"]:
         a, layout, (n, m) = shared.angles, self.of.layout, (q.shape[1], k.shape[1])
-        near, before = of_queries(a.near, q), of_queries(a.before, q)
+        at, places = of_queries(shared.pos, q), shared.pos[:, None, :, 0]
+        short = jnp.zeros((1, n, 1), bool)
         if self.original is not None:  # texts no longer than in training
-            short = extent(shared.pos, allow) <= self.original
-            near = near | (short if short.shape[1] == 1 else of_queries(short, q))
+            own = extent(shared.pos, allow) <= self.original
+            short = jnp.broadcast_to(own if own.shape[1] == 1 else of_queries(own, q), (own.shape[0], n, 1))
         q = q * (q.shape[-1] ** -0.5 if scale is None else scale)
         # Rows of queries and keys by kind: the far past is q shifted against k grouped, the far future the other way round.
         sides = [(a.plain, a.plain), (a.shifted, a.grouped)] + ([] if allow.causal else [(a.grouped, a.shifted)])
@@ -103,12 +101,14 @@ class SelfExtend(_Wrapper):
         keys = [jnp.swapaxes(turn(k, cosine, sine, layout), 1, 2) for _, (cosine, sine) in sides]
         values = jnp.swapaxes(v, 1, 2)
 
-        def rows(queries: list[Array], near: Array, before: Array, place: Array) -> Array:
+        def rows(queries: list[Array], at: Array, short: Array, place: Array) -> Array:
             """The outputs of some of the queries, b h c e."""
+            apart = at - places
+            near = (jnp.abs(apart) < self.window) | short
             logits = [
                 jnp.einsum("bhce,bhme->bhcm", q, k, preferred_element_type=wide(q)) for q, k in zip(queries, keys, strict=True)
             ]
-            far = logits[1] if allow.causal else jnp.where(before[:, None], logits[1], logits[2])
+            far = logits[1] if allow.causal else jnp.where((apart >= 0)[:, None], logits[1], logits[2])
             merged = jnp.where(near[:, None], logits[0], far)
             merged = merged if softcap is None else softcap * jnp.tanh(merged / softcap)
             allowed = allow.mask(n, m, place)
@@ -121,8 +121,8 @@ class SelfExtend(_Wrapper):
 
         order, c = jnp.arange(n), self.chunk
         if not c or n <= c:
-            return jnp.swapaxes(rows(queries, near, before, order), 1, 2)
-        cut = [[_cut(x, 2, c) for x in queries], _cut(near, 1, c), _cut(before, 1, c), _cut(order, 0, c)]
+            return jnp.swapaxes(rows(queries, at, short, order), 1, 2)
+        cut = [[_cut(x, 2, c) for x in queries], _cut(at, 1, c), _cut(short, 1, c), _cut(order, 0, c)]
         out = jnp.moveaxis(jax.lax.map(lambda part: jax.checkpoint(rows)(*part), tuple(cut)), 0, 2)  # b h chunks c e
         return out.reshape(*out.shape[:2], -1, out.shape[-1])[:, :, :n].swapaxes(1, 2)
 

@@ -3,10 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.allow import Allow, positions_within, predicted
 from jaxemb.ops.attention import attention
+from jaxemb.train.sharding import make_mesh, on_mesh
 
 
 def reference(q, k, v, bias=0.0, allowed=True):
@@ -171,3 +174,14 @@ def test_many_logits_are_never_all_in_memory_unless_a_gradient_is(monkeypatch):
     forward = lambda q: attention(q, q, q, allow=Allow(causal=True)).sum()  # noqa: E731
     assert temporary(forward) < pairs / 4
     assert pairs < temporary(jax.grad(forward)) < 3 * pairs
+
+
+def test_on_several_gpus_each_has_its_own_rows_and_heads():
+    mesh = make_mesh({"data": 2, "fsdp": 2, "model": 2})
+    whole = tuple(normal(i, 4, n, 2, 4) for i, n in enumerate((5, 7, 7)))
+    cut = jax.device_put(whole, NamedSharding(mesh, P(("data", "fsdp"), None, "model")))
+    valid = np.arange(7)[None] < np.array([[7], [4], [0], [1]])
+    run = jax.jit(on_mesh(lambda q, k, v: attention(q, k, v, allow=Allow(jnp.asarray(valid)), backend="gpu"), mesh))
+    compiled = run.lower(*cut).compile()
+    np.testing.assert_allclose(compiled(*cut), attention(*whole, allow=Allow(jnp.asarray(valid))), rtol=1e-4, atol=1e-5)
+    assert "all-gather" not in compiled.as_text()
