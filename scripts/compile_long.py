@@ -1,7 +1,7 @@
 """Is memory linear in tokens on TPUs? Compiled for chips that are not here; needs libtpu (`pip install 'jaxemb[tpu-aot]'`).
 
     python scripts/compile_long.py --csv results/long_attention_tpu.csv
-    python scripts/compile_long.py --kinds "" --positions all --tokens 4096,8192,16384 --csv results/long_positions_tpu.csv
+    python scripts/compile_long.py --kinds "" --positions all --tiny --tokens 8192,32768 --csv results/long_positions_tpu.csv
 
 A text encoder of 12 layers of width 768 in bfloat16, scanned and recomputed, a row a device on a mesh that cuts two rows and the
 heads in two: as `encode` runs it, to the mean of its tokens, and the gradient of `train`. `kinds` are ways to look, with rotary
@@ -38,7 +38,7 @@ from jaxemb.nn.attention import DisentangledAttention
 from jaxemb.ops.allow import Allow
 from jaxemb.ops.paths import parameter_paths
 from jaxemb.posemb import Rotary
-from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, shardings
+from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, replicated, shardings
 
 MESH = {"data": 2, "model": 2}
 TASKS = ("encode", "train")
@@ -93,17 +93,21 @@ def compiled(task: str, model: Transformer, allow: Callable[[Any], Allow], token
     """Bytes of temporaries and of arguments, on a chip."""
     rows = jax.ShapeDtypeStruct((2, tokens), jnp.int32, sharding=batch_sharding(mesh))
     key = jax.random.key(0)
-    shapes = jax.eval_shape(lambda: model.init(key, jnp.zeros((2, tokens), jnp.int32)))["params"]
+    shapes = jax.eval_shape(lambda: model.init(key, jnp.zeros((2, tokens), jnp.int32)))
+    shapes, rest = shapes["params"], {name: x for name, x in shapes.items() if name not in ("params", "losses")}
     stacked = [path for path in parameter_paths(shapes) if path.startswith("blocks/")]
     where = shardings(shapes, ((".*", "fsdp+tensor"),), mesh, stacked)
     params = jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, where)
+    rest = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), rest)
 
-    def encode(params: Any, ids: Any) -> Any:
-        out = model.apply({"params": params}, ids, allow=allow(ids), train=task == "train", rngs={"dropout": key, "pos": key})
+    def encode(params: Any, rest: Any, ids: Any) -> Any:
+        out = model.apply(
+            {"params": params, **rest}, ids, allow=allow(ids), train=task == "train", rngs={"dropout": key, "pos": key}
+        )
         return out.tokens.astype(jnp.float32).mean(1)  # pyright: ignore
 
-    run = encode if task == "encode" else jax.grad(lambda params, ids: jnp.square(encode(params, ids)).sum())
-    memory = jax.jit(on_mesh(run, mesh)).lower(params, rows).compile().memory_analysis()
+    run = encode if task == "encode" else jax.grad(lambda *arrays: jnp.square(encode(*arrays)).sum())
+    memory = jax.jit(on_mesh(run, mesh)).lower(params, rest, rows).compile().memory_analysis()
     return memory.temp_size_in_bytes, memory.argument_size_in_bytes
 
 
