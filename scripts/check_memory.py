@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 MODELS = ("ijepa.py:vit_b", "ijepa.py:vit_l", "ijepa.py:vit_h", "ijepa.py:vit_g", "text_7b.py")
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "experiment",
     "sharding",
     "mesh",
@@ -94,7 +94,7 @@ def measured(x: Any, n: int, axes: dict[str, int], compiles: bool) -> dict[str, 
 def write(file: Path, rows: list[dict[str, Any]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, list(COLUMNS))
         writer.writeheader()
         writer.writerows(rows)
 
