@@ -38,6 +38,7 @@ examples:
   jaxemb train experiments/jepa/shapes.py --seed 1          in runs/shapes-seed1; `jaxemb plot` draws seeds as a band
   jaxemb train experiments/jepa/shapes.py --profile 100:110      and a trace of ten steps, for Perfetto and XProf
   jaxemb train experiments/jepa/shapes.py --devices 8 --set 'mesh={"data": 2, "fsdp": 2, "model": 2}'
+  jaxemb train experiments/jepa/shapes.py --processes 2          as a cluster of two would, on this machine
 
 Ctrl-C and SIGTERM save and leave; the same command goes on, bit for bit on the same devices. A run folder refuses another config.
 """

@@ -1,9 +1,11 @@
-"""When a process is told to stop, is lost or fails, the others leave with it. That several train as one: test_check_processes.py."""
+"""When a process is told to stop, is lost or fails, the others leave with it. (Several train as one: test_check_processes.py.)"""
 
 import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -23,13 +25,17 @@ def experiment(tiny):
 
 
 @pytest.fixture
-def pair(launch):
+def port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture
+def pair(launch, port):
     """pair(experiment, run, mode, heartbeat): two processes of one job."""
 
     def start(experiment, run, mode="both", heartbeat=10):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
         return [launch(experiment, run, mode, port, index, 2, heartbeat, **ONE_DEVICE) for index in (0, 1)]
 
     return start
@@ -89,3 +95,10 @@ def test_a_folder_that_is_not_shared_is_refused_by_all(experiment, pair, tmp_pat
         assert re.search(
             "RunError: process 1 of 2 cannot see .*env.json, as process 0 has written it.*a file system that all share", text
         )
+
+
+def test_a_job_that_is_not_complete_says_so(port):
+    code = f"from jaxemb.train.cluster import join; join('127.0.0.1:{port},2,0', timeout=1)"
+    p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert p.returncode == LOST and p.stdout == f"process 0 of 2, as told, coordinator 127.0.0.1:{port}\n", p.stderr
+    assert f"process 0 of 2: not all have joined at 127.0.0.1:{port} within 1 s. Does each run" in p.stderr
