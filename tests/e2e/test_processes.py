@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -48,7 +47,7 @@ def test_signals_to_any_stop_both_after_the_same_step(experiment, pair, tmp_path
     processes[0].send_signal(signal.SIGINT)  # Ctrl-C, and then whoever loses patience
     processes[1].send_signal(signal.SIGTERM)
     processes[1].send_signal(signal.SIGTERM)
-    said = [p.communicate(timeout=60)[0] for p in processes]
+    said = [p.communicate(timeout=200)[0] for p in processes]
     assert [p.returncode for p in processes] == [143, 143], said
     assert "step   1/500" not in said[1]  # the first one speaks for both
     stopped = int(said[0].split("stopped at step ")[1].split(",")[0])
@@ -57,39 +56,37 @@ def test_signals_to_any_stop_both_after_the_same_step(experiment, pair, tmp_path
 
 def test_a_killed_process_ends_the_other_at_once(experiment, pair, tmp_path, until):
     long = override(experiment, ["steps=500", "evals={}"])
-    processes = pair(long, tmp_path / "two", "slow")
+    processes = pair(long, tmp_path / "two", "slow", heartbeat=60)
     until(processes[0], "step   7/500")
     processes[1].kill()
-    said, _ = processes[0].communicate(timeout=8)  # not the 10 s of the heartbeat
+    said, _ = processes[0].communicate(timeout=30)  # not by the heartbeat
     assert processes[0].returncode == LOST and "lost contact to another process" in said, said
     assert "goes on from the last checkpoint" in (tmp_path / "two" / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("victim, how", [(0, signal.SIGKILL), (1, signal.SIGSTOP)])
-def test_one_that_vanishes_ends_the_other_with_a_message(experiment, pair, tmp_path, until, victim, how):
+@pytest.mark.parametrize("victim, how, heartbeat", [(0, signal.SIGKILL, 60), (1, signal.SIGSTOP, 4)])
+def test_one_that_vanishes_ends_the_other_with_a_message(experiment, pair, tmp_path, until, victim, how, heartbeat):
     """Process 0 holds the runtime together, which aborts the others; one that stands still is missed by its heartbeat alone."""
-    processes = pair(experiment, tmp_path / "idle", "idle", heartbeat=4)
+    processes = pair(experiment, tmp_path / "idle", "idle", heartbeat=heartbeat)
     for p in processes:
         until(p, "JOINED")
-    began = time.monotonic()
     processes[victim].send_signal(how)
-    said, _ = processes[1 - victim].communicate(timeout=10)
+    said, _ = processes[1 - victim].communicate(timeout=30)
     assert processes[1 - victim].returncode == LOST, said
     message = f"process {1 - victim} of 2 leaves: another one was lost"
     assert message in said, said
-    assert time.monotonic() - began < (2 if how == signal.SIGKILL else 6)
 
 
 def test_one_that_fails_ends_the_other(experiment, pair, tmp_path):
     processes = pair(experiment, tmp_path / "two", "bare")
-    said = [p.communicate(timeout=60)[0] for p in processes]
+    said = [p.communicate(timeout=200)[0] for p in processes]
     assert [p.returncode for p in processes] == [LOST, 1], said
     assert "knn/top1" in said[0] and "lost contact to another process" in said[0] and "ZeroDivisionError" in said[1]
 
 
 def test_a_folder_that_is_not_shared_is_refused_by_all(experiment, pair, tmp_path):
     processes = pair(experiment, tmp_path / "two", "blind")
-    said = [p.communicate(timeout=60)[0] for p in processes]
+    said = [p.communicate(timeout=200)[0] for p in processes]
     assert [p.returncode for p in processes] == [1, 1], said
     for text in said:
         assert re.search(
@@ -99,6 +96,6 @@ def test_a_folder_that_is_not_shared_is_refused_by_all(experiment, pair, tmp_pat
 
 def test_a_job_that_is_not_complete_says_so(port):
     code = f"from jaxemb.train.cluster import join; join('127.0.0.1:{port},2,0', timeout=1)"
-    p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
     assert p.returncode == LOST and p.stdout == f"process 0 of 2, as told, coordinator 127.0.0.1:{port}\n", p.stderr
     assert f"process 0 of 2: not all have joined at 127.0.0.1:{port} within 1 s. Does each run" in p.stderr
