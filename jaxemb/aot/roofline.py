@@ -62,4 +62,6 @@ def seconds(c: Collective, chip: Chip, shape: tuple[int, ...], coords: Sequence[
     p = len(c.group)
     if c.kind == "all-to-all":  # a piece for a chip far away passes those between: a quarter of gathering all
         return c.size * max((p - 1) / p, p / 4) / carried
-    return c.sent / (chip.link / chip.devices if c.kind == "collective-permute" else carried)
+    if c.kind == "collective-permute":  # one way each; products in windows send as much the other way at the same time
+        return c.sent / (2 * sum(spans) * chip.link / chip.devices)
+    return c.sent / carried
