@@ -37,8 +37,8 @@ class ImageData(Data):
     workers: int = 0
     """Processes that prepare batches; 0: threads of this one, which is faster below about 64 px or on few cores."""
     threads: int | None = None
-    """Threads that prepare batches, in each worker or in this process; None: 2. Decoding and resizing are what they do at the
-    same time. Neither number changes what a batch holds."""
+    """Threads that prepare batches, in each worker or in this process; None: a quarter of the cores, 2 to 16.
+    Decoding and resizing are what they do at the same time. Neither number changes what a batch holds."""
     memory: int = 1024
     """MiB of decoded images that are kept rather than decoded again."""
 

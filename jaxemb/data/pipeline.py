@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -228,8 +229,8 @@ def _close(held: list) -> None:
 Random = Callable[[Any, np.random.Generator], Any]
 ENDLESS = 2**50
 """The length that Grain is told of an order without end."""
-THREADS = 2
-"""Where nothing else is said: Grain's 16 take the cores from the train step of a CPU."""
+THREADS = (2, 16)
+"""Fewest and most, where nothing else is said: a quarter of the cores. Grain's 16 would take a small CPU from the train step."""
 
 
 def stream(
@@ -265,7 +266,7 @@ def stream(
         order = order.random_map(each) if each else order
         batches = order[shard[0] :: shard[1]].batch(size, drop_remainder=True)
         batches = batches.random_map(whole) if whole else batches
-        count = threads or THREADS
+        count = threads or min(max(THREADS[0], cores() // 4), THREADS[1])
         # As many batches ahead as keep the threads busy: Grain's 500 would take the cores, and the memory, from the train step.
         ahead = batches[place:].to_iter_dataset(grain.ReadOptions(num_threads=count, prefetch_buffer_size=max(4, count)))
         if workers:
@@ -274,6 +275,11 @@ def stream(
         return iter(ahead)
 
     return Stream(start, facts, copied=bool(workers))
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parse_flags() -> None:

@@ -69,7 +69,7 @@ class TextShards(Data):
     workers: int = 0
     """Processes that read and cut text; 0: threads of this one."""
     threads: int | None = None
-    """In each worker or in this process; None: 2. Neither number changes what a batch holds."""
+    """In each worker or in this process; None: a quarter of the cores, 2 to 16. Neither number changes what a batch holds."""
 
     def __post_init__(self) -> None:
         if self.length < 2:

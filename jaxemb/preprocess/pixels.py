@@ -160,6 +160,8 @@ def shrink(x: UInt8[np.ndarray, "H W c"], shorter: int) -> UInt8[np.ndarray, "h 
 
 def fit(x: UInt8[np.ndarray, "H W c"], size: int) -> UInt8[np.ndarray, "s s c"]:
     """What evaluation sees: the shorter side brought to `size`, then the centre cut out."""
+    if x.shape[0] == x.shape[1] == size:
+        return x
     check_size(x.shape[1], x.shape[0], "an image")
     x = shrink(x, HEADROOM * size)
     height, width = x.shape[:2]
