@@ -42,7 +42,7 @@ from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, replicated
 
 MESH = {"data": 2, "model": 2}
 TASKS = ("encode", "train")
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "task",
     "kind",
     "positions",
@@ -107,7 +107,7 @@ def compiled(task: str, model: Transformer, allow: Callable[[Any], Allow], token
         return out.tokens.astype(jnp.float32).mean(1)  # pyright: ignore
 
     run = encode if task == "encode" else jax.grad(lambda *arrays: jnp.square(encode(*arrays)).sum())
-    memory = jax.jit(on_mesh(run, mesh)).lower(params, rest, rows).compile().memory_analysis()
+    memory: Any = jax.jit(on_mesh(run, mesh)).lower(params, rest, rows).compile().memory_analysis()
     return memory.temp_size_in_bytes, memory.argument_size_in_bytes
 
 
