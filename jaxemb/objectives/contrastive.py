@@ -14,6 +14,7 @@ from jaxemb.config import ConfigError
 from jaxemb.objectives.base import Objective
 from jaxemb.ops.paths import parameter_paths
 from jaxemb.ops.pieces import cut, join, shards
+from jaxemb.ops.rows import each_row
 from jaxemb.ops.tract import MOMENTS
 from jaxemb.types import Batch, Loss, Now
 
@@ -79,7 +80,7 @@ class Contrastive(Objective, abc.ABC):
             return module.apply(variables, rows, role, train, method="embed", rngs=rngs, mutable=mutable)
 
         def each(rows: Batch, keys: Array) -> tuple[Any, Any]:
-            z, found = jax.vmap(lambda row, key: apply(jax.tree.map(lambda x: x[None], row), key))(rows, keys)
+            z, found = each_row(lambda row, key: apply(row, key[0]), rows, keys)
             return z[:, 0], jax.tree.map(lambda x: x.mean(0), found)
 
         fresh = _without(variables, "batch_stats")  # made anew where a batch norm runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,10 +19,20 @@ def by_rows(x: Array) -> Array:
 
     Where parameters are cut over the devices that cut the batch too, XLA has a choice: to gather the parameters, or to gather the
     rows and cut features instead, by which each device holds all rows of an activation and sums them with the others. Left alone it
-    takes the second for layers under a scan. Nothing is said where no mesh is set, nor of rows that do not divide.
+    takes the second for layers under a scan. Nothing is said where no mesh is set, nor of rows that do not divide. A single row
+    may be one of a vmap over rows: that names its axis itself, where something is said within (`each_row`).
     """
     names = _shared(x)
-    return jax.lax.with_sharding_constraint(x, P(names, *(P.UNCONSTRAINED,) * (x.ndim - 1))) if names else x
+    if names or (x.shape[0] == 1 and _mesh().size > 1):
+        return jax.lax.with_sharding_constraint(x, P(names or P.UNCONSTRAINED, *(P.UNCONSTRAINED,) * (x.ndim - 1)))
+    return x
+
+
+def each_row(f: Callable, *xs: Any) -> Any:
+    """f of each row alone, (1 ...) of every array; what it gives keeps that axis. The rows stay where they are."""
+    names = tuple(axis for axis in ROWS if _mesh().shape.get(axis, 1) > 1) or None
+    alone = lambda *row: f(*jax.tree.map(lambda x: x[None], row))  # noqa: E731
+    return jax.vmap(alone, spmd_axis_name=names)(*xs)
 
 
 def looked_up(x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from arrays import token_ids
 
+from experiments.scale.text_7b import DropoutPairs
 from jaxemb.aot.program import on_device
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.nn.attention import Attention
@@ -91,3 +92,23 @@ def test_without_a_mesh_or_with_rows_that_do_not_divide_nothing_is_said():
     assert by_rows(x) is x and looked_up(x) is x
     text = jax.make_jaxpr(on_mesh(lambda x: looked_up(by_rows(x)), make_mesh({"fsdp": 4})))
     assert "sharding_constraint" not in str(text(x)) and "sharding_constraint" in str(text(jnp.zeros((8, 2, 8))))
+
+
+def test_rows_with_a_key_each_stay_on_their_devices_while_pieces_are_embedded():
+    """Left to XLA, every device embeds all rows of a piece: of 7 billion parameters on 64 chips fourteen times the work."""
+    block = Block(Attention(4, dropout=0.1), FeedForward())
+    pairs = DropoutPairs(
+        encoder=Transformer(stem=Tokens(VOCABULARY), pos=Rotary(), width=WIDTH, depth=2, blocks=(block,), scan=True), pieces=3
+    )
+    batch = BATCH | {"mask": jnp.ones((B, N), bool)}
+    params = jax.eval_shape(jax.jit(pairs.init), {"params": jax.random.key(0), "dropout": jax.random.key(0)}, batch)["params"]
+    mesh = make_mesh({"fsdp": 8})
+
+    def loss(params, batch, key):
+        return pairs.apply({"params": params}, batch, None, NOW, method="loss", rngs={"dropout": key}).value
+
+    placed = shardings(params, "fsdp", mesh, scanned_paths(pairs, batch))
+    step = jax.jit(on_mesh(jax.grad(loss), mesh), in_shardings=(placed, batch_sharding(mesh), None), out_shardings=placed)
+    for kind, shape in moved(step.lower(params, batch, jax.random.key(0)).compile()):
+        activation = N in shape and math.prod(shape) > B * N
+        assert not activation or kind == "all-to-all", (kind, shape)
