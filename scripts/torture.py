@@ -11,7 +11,7 @@ cut, removed). `kill of two` is one process of two, or both, in a save. Then the
 - begin with the state (parameters, average, optimiser, random key, place in the data) of the undisturbed run at that step, bit
   for bit, and with no step before the newest complete checkpoint (of two, where the fault was in the newest);
 - save what the undisturbed run saved, and end with its metrics.jsonl, no row twice and none missing;
-- leave within a minute, on what cannot be mended with one line that says it: never with a traceback.
+- never hang, and leave on what cannot be mended with one line that says it, never with a traceback.
 
 One line a fault, a table at the end; the exit status is 1 where anything else was seen. Faults and their order come from --seed.
 """

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MARK = "@@"
-PATIENCE = 60.0
-"""Seconds after which a process hangs."""
+PATIENCE = 300.0
+"""Seconds without a word after which a process hangs; machines may be busy."""
 
 EXPERIMENT = """
 from jaxemb.data.digits import Digits
@@ -163,7 +163,7 @@ class Process:
         self.said, self.step, self.status = "", 0, None
         self.restored: tuple[int, str] | None = None
         self.saved: dict[int, str] = {}
-        self.began = time.monotonic()
+        self._heard = time.monotonic()
         self._line = ""
 
     def listen(self, seconds: float = 0.001) -> bool:
@@ -174,6 +174,7 @@ class Process:
         try:
             while data := os.read(self._out, 65536):
                 self._line += data.decode(errors="replace")
+                self._heard = time.monotonic()
         except BlockingIOError:
             pass
         *lines, self._line = self._line.split("\n")
@@ -183,7 +184,7 @@ class Process:
         if pid:
             os.close(self._out)
             self.status = os.waitstatus_to_exitcode(status)
-        elif time.monotonic() - self.began > PATIENCE:
+        elif time.monotonic() - self._heard > PATIENCE:
             self.kill()
             raise Violation(f"hangs: nothing for {PATIENCE:.0f} s")
         return self.status is None
