@@ -65,7 +65,8 @@ def markdown(table: Path) -> str:
         "| model | slice | batch | fits | GB a chip (of) | roofline ms, bound by | MFU at most | command |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows(table):
+    order = [shlex.join(words[:-2]) for words in commands(table)]
+    for row in sorted(rows(table), key=lambda row: order.index(row["command"].rpartition(" --csv ")[0])):
         words = shlex.split(row["command"])
         model = names.get(words[2], row["experiment"])
         piece = next((w.partition("=")[2] for w in words if w.startswith("objective.pieces=")), "")
