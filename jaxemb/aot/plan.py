@@ -91,8 +91,7 @@ def plan_one(program: Program, mesh: Mesh, topology: Topology, say: Callable[[st
     needed = needs(program, built)
     bound = None
     if chip is not None:
-        coords = [tuple(d.coords) for d in mesh.devices.flat]
-        bound = roofline(executed.count, moved or 0.0, sent, topology, coords)
+        bound = roofline(executed.count, moved or 0.0, sent, topology, places(mesh))
     return Plan(
         program=program.name,
         topology=topology.name,
@@ -103,7 +102,8 @@ def plan_one(program: Program, mesh: Mesh, topology: Topology, say: Callable[[st
         memory=memory,
         available=None if chip is None else chip.usable,
         needed=None if needed is None else needed * devices,
-        fits=None if chip is None else not built.failure,
+        # The compiler refuses what is far too large alone: a program may pass and still hold more than there is.
+        fits=None if chip is None else not built.failure and (needed or 0.0) * devices <= chip.usable,
         failure=built.failure,
         model_flops=model.count,
         executed_flops=executed.count,
@@ -113,6 +113,11 @@ def plan_one(program: Program, mesh: Mesh, topology: Topology, say: Callable[[st
         roofline=bound,
         mfu=None if chip is None or bound is None else model.count / (topology.chips * chip.peak * bound.seconds),
     )
+
+
+def places(mesh: Mesh) -> list[tuple[int, ...]]:
+    """Where the devices lie in the torus, in the order of the mesh."""
+    return [tuple(d.coords) for d in mesh.devices.flat]
 
 
 def parts(program: Program, built: Built) -> dict[str, float]:

@@ -35,7 +35,8 @@ def verdict(p: Plan) -> str:
     room = f"{gigabytes(p.available)} GB that a program can have on a chip"
     if p.fits:
         return f"fits: {gigabytes(p.needed)} of {room}"
-    return f"does not fit{f': {gigabytes(p.needed)}' if p.needed else ''} of {room}; the compiler says: {p.failure}"
+    needs = f": {gigabytes(p.needed)}" if p.needed else ""
+    return f"does not fit{needs} of {room}" + (f"; the compiler says: {p.failure}" if p.failure else "")
 
 
 def show(p: Plan) -> None:

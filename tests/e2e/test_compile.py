@@ -1,6 +1,7 @@
 """`jaxemb compile`: for eight devices of the CPU, for a TPU slice where libtpu is installed, and what it answers to mistakes."""
 
 import csv
+import dataclasses
 import importlib.util
 import json
 import math
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 import pytest
 from home import EXPERIMENT, FILE, at_home_in, forget, refused
 
-from jaxemb.aot.plan import Plan, plan
+from jaxemb.aot.chips import CHIPS
+from jaxemb.aot.plan import Plan, plan, plan_one
 from jaxemb.aot.program import Program, build
-from jaxemb.aot.report import COLUMNS
+from jaxemb.aot.report import COLUMNS, verdict
 from jaxemb.aot.roofline import Roofline
 from jaxemb.aot.sweep import Tried, candidates, estimate, largest, sweep
 from jaxemb.aot.topology import ENVIRONMENT, topology
@@ -27,6 +29,7 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.flops import Flops
 from jaxemb.train.optim import Optim
+from jaxemb.train.sharding import make_mesh
 from jaxemb.train.summary import count_parameters
 
 WIDTH, DEPTH, TOKENS, CLASSES, BATCH = 8, 2, 4, 10, 8
@@ -94,6 +97,23 @@ def test_a_small_model_for_a_slice_of_v5e():
     assert step.roofline and step.roofline.bound == "fsdp links" and step.mfu
     assert step.mfu == pytest.approx(UPDATE / (4 * 197e12 * step.roofline.seconds))
     assert 0 < step.moved < 1e6 and step.needed == pytest.approx(sum(step.memory.values()))
+
+
+def test_a_program_that_the_compiler_lets_pass_may_still_be_too_large(monkeypatch):
+    """Two arguments of which each has room."""
+    found = topology("cpu:8")
+    chip = dataclasses.replace(CHIPS["v5e"], usable=1e4)
+    mesh = make_mesh({"data": -1}, found.devices)
+    there = dataclasses.replace(found, chip=chip, shape=(2, 4))
+    monkeypatch.setattr("jaxemb.aot.plan.roofline", lambda *args: Roofline(1.0, 1.0, {}))
+    monkeypatch.setattr("jaxemb.aot.plan.places", lambda mesh: [])
+    x = jax.ShapeDtypeStruct((1000,), jnp.float32)
+    for count, fits in ((1, True), (3, False)):
+        program = Program(
+            "it", 1, lambda n=count: jax.jit(lambda *xs: xs[0][:1]).lower(*[x] * n), {"batch": 4000.0 * count}, Flops, Flops
+        )
+        p = plan_one(program, mesh, there, say=lambda text: None)
+        assert p.fits is fits and not p.failure and ("fits: " if fits else "does not fit: ") in verdict(p)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'jaxemb[tpu-aot]'")
