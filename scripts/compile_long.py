@@ -7,13 +7,14 @@ A text encoder of 12 layers of width 768 in bfloat16, scanned and recomputed, a 
 heads in two: as `encode` runs it, to the mean of its tokens, and the gradient of `train`. `kinds` are ways to look, with rotary
 positions: plain, ModernBERT's windows of 64 between global layers, padding, packed texts, causal, soft caps. `positions` are
 members of posemb, in 2 layers with padding. Bytes are those of a chip: `temporaries`, what is needed beside arguments and results.
-The exponent p says that they grow as tokens^p, between the two longest: 1 is linear, 2 is a table of all pairs. Some 100 MiB may
+The exponent p says that they grew as tokens^p from the length before: 1 is linear, 2 is a table of all pairs. Some 100 MiB may
 lie in the vector memory of a chip, where they count as none: of short texts p says little.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import math
@@ -135,8 +136,7 @@ def measured(args: argparse.Namespace, size: Size) -> Iterator[dict[str, Any]]:
     for kind, make, allow in cases(args.kinds, args.positions, size):
         for task in args.tasks:
             found: dict[int, int] = {}
-            rows = []
-            for tokens in args.tokens:
+            for tokens in sorted(args.tokens):
                 began = time.perf_counter()
                 try:
                     temporaries, arguments = compiled(task, make(tokens), allow, tokens, mesh)
@@ -152,14 +152,10 @@ def measured(args: argparse.Namespace, size: Size) -> Iterator[dict[str, Any]]:
                 found[tokens] = temporaries
                 seconds = round(time.perf_counter() - began, 1)
                 named = ("", kind) if kind not in KINDS else (kind, "Rotary")
-                rows.append(
-                    dict(zip(COLUMNS, (task, *named, tokens, temporaries, arguments, "", seconds, args.topology), strict=False))
-                )
-                print(f"{task:7} {kind:16} {tokens:6} tokens {temporaries / 2**20:9.1f} MiB {seconds:6.1f} s", flush=True)
-            if len(found) > 1:
-                print(f"{task:7} {kind:16} grows as tokens^{growth(found):.2f}", flush=True)
-                rows[-1]["exponent"] = round(growth(found), 3)
-            yield from rows
+                p = round(growth(found), 3) if len(found) > 1 else ""
+                print(f"{task:7} {kind:16} {tokens:6} tokens {temporaries / 2**20:9.1f} MiB {seconds:6.1f} s {p}", flush=True)
+                row = (task, *named, tokens, temporaries, arguments, p, seconds, args.topology)
+                yield dict(zip(COLUMNS, row, strict=False))
 
 
 def words(text: str) -> list[str]:
@@ -180,15 +176,19 @@ def main(argv: list[str] | None = None) -> None:
         if unknown := set(getattr(args, name)) - set(valid):
             parser.error(f"--{name}: {', '.join(sorted(unknown))} is not one of {', '.join(valid)}")
     prepare([args.topology])
-    rows = list(measured(args, TINY if args.tiny else Size()))
     about = provenance()
     known = {"jax": jax.__version__, "commit": about["commit"], "command": about["command"]}
-    if args.csv:
-        args.csv.parent.mkdir(parents=True, exist_ok=True)
-        with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(row | known for row in rows)
+    with contextlib.ExitStack() as files:
+        table = None
+        if args.csv:
+            args.csv.parent.mkdir(parents=True, exist_ok=True)
+            file = files.enter_context(args.csv.open("w", newline=""))
+            table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            table.writeheader()
+        for row in measured(args, TINY if args.tiny else Size()):
+            if table:
+                table.writerow(row | known)
+                file.flush()  # a compile takes minutes: what is known stays known
 
 
 if __name__ == "__main__":
