@@ -2,32 +2,36 @@
 
     python scripts/check_memory.py                                   results/sharding_memory.csv: the models of experiments/scale
     python scripts/check_memory.py experiments/jepa/shapes.py --devices 1,8 --set batch=8 --compile
+    python scripts/check_memory.py experiments/jepa/shapes.py --topology v5e:2x2,v5e:2x4 --set batch=8 --compile
 
 By shapes: the bytes of each array's share, which are the arguments of a compiled step. With --compile the step is compiled for as
-many virtual CPU devices, and XLA says the bytes of its arguments and temporaries; minutes for large models. `excess` is what a
-device holds beyond an even share: (bytes a device) x devices / (bytes of one device) - 1.
+many virtual CPU devices, or for the slices of --topology, and XLA says the bytes of its arguments (without the batch) and
+temporaries; minutes for large models. `excess` is what a device holds beyond an even share:
+(bytes a device) x devices / (bytes of one device) - 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 MODELS = ("ijepa.py:vit_b", "ijepa.py:vit_l", "ijepa.py:vit_h", "ijepa.py:vit_g", "text_7b.py")
-COLUMNS: tuple[str, ...] = (
+COMPILED = ("argument_bytes", "argument_excess", "temporary_bytes")
+COLUMNS = (
     "experiment",
     "sharding",
+    "topology",
     "mesh",
     "devices",
     "state_bytes",
     "device_bytes",
     "excess",
-    "argument_bytes",
-    "temporary_bytes",
+    *COMPILED,
+    "commit",
+    "command",
 )
 MESHES = {"fsdp": lambda n: {"fsdp": n}, "fsdp+tensor": lambda n: {"fsdp": max(n // 4, 1), "model": min(n, 4)}}
 """By preset, of n devices."""
@@ -36,59 +40,55 @@ MESHES = {"fsdp": lambda n: {"fsdp": n}, "fsdp+tensor": lambda n: {"fsdp": max(n
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", default=[f"experiments/scale/{m}" for m in MODELS], help="FILE[:NAME], several")
-    parser.add_argument("--devices", default="1,2,4,8,32,64,128,256", help="how many (default %(default)s)")
+    parser.add_argument("--devices", default="1,2,4,8,32,64,128,256", help="how many of the CPU (default %(default)s)")
+    parser.add_argument("--topology", help="slices instead of --devices: v5e:2x2,v5e:2x4")
     parser.add_argument("--sharding", default="fsdp,fsdp+tensor", help="presets (default %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="a change to every experiment")
     parser.add_argument("--compile", action="store_true", help="ask XLA too")
     parser.add_argument("--csv", help="where to write the rows")
     args = parser.parse_args()
-    counts = [int(n) for n in args.devices.split(",")]
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={max(counts)}"
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    from jaxemb.aot.topology import prepare, topology
     from jaxemb.config import override
     from jaxemb.experiment import find
 
+    names = args.topology.split(",") if args.topology else [f"cpu:{n}" for n in args.devices.split(",")]
+    prepare(names)
     rows: list[dict[str, Any]] = []
-    print("  ".join(COLUMNS))
+    print("  ".join(COLUMNS[:-1]))
     for target in args.targets:
         for preset in args.sharding.split(","):
             x = override(find(target), [*args.set, f"sharding={preset}"])
-            for n in counts:
-                rows.append(measured(x, n, MESHES[preset](n), args.compile))
-                print("  ".join(str(v) for v in rows[-1].values()), flush=True)
+            for there in map(topology, names):
+                rows.append(measured(x, there, MESHES[preset](len(there.devices)), args.compile))
+                print("  ".join(str(rows[-1][name]) for name in COLUMNS[:-1]), flush=True)
                 if args.csv:
                     write(Path(args.csv), rows)
 
 
-def measured(x: Any, n: int, axes: dict[str, int], compiles: bool) -> dict[str, Any]:
+def measured(x: Any, there: Any, axes: dict[str, int], compiles: bool) -> dict[str, Any]:
     """A row. The state is that of a train step, with what mirrors the parameters."""
     from dataclasses import replace
 
-    import jax
-
-    from jaxemb.aot.program import on_device
-    from jaxemb.train.setup import batch_shapes, state_shapes
+    from jaxemb.aot.program import build, train_step
+    from jaxemb.run.environment import environment
+    from jaxemb.train.setup import state_shapes
     from jaxemb.train.sharding import make_mesh
-    from jaxemb.train.summary import nbytes
+    from jaxemb.train.summary import nbytes, on_device
 
     x = replace(x, mesh=axes)
-    mesh = make_mesh(axes, jax.devices()[:n])
-    state = state_shapes(x, mesh)
+    mesh = make_mesh(axes, there.devices)
+    state, n = state_shapes(x, mesh), mesh.size
     whole, own = nbytes(state), int(on_device(state))
-    row = {"experiment": x.name, "sharding": x.sharding, "mesh": " x ".join(f"{a} {s}" for a, s in axes.items()), "devices": n}
-    row |= {"state_bytes": whole, "device_bytes": own, "excess": f"{own * n / whole - 1:.4f}"}
-    if not compiles:
-        return row | {"argument_bytes": "", "temporary_bytes": ""}
-    from jaxemb.train.loop import _placed_step
-
-    leaves, tree = jax.tree.flatten(jax.tree.map(lambda s: s.sharding, state))
-    step = _placed_step(mesh, x.objective, x.optim, x.steps, x.ema, x.accumulate, (), tree, tuple(leaves))
-    batch = batch_shapes(x, mesh)
-    found = step.lower(state, batch).compile().memory_analysis()
-    return row | {
-        "argument_bytes": found.argument_size_in_bytes - int(on_device(batch)),
-        "temporary_bytes": found.temp_size_in_bytes,
-    }
+    row = dict.fromkeys(COLUMNS, "") | {name: environment()[name] for name in ("commit", "command")}
+    row |= {"experiment": x.name, "sharding": x.sharding, "topology": there.name, "devices": n}
+    row |= {"mesh": " x ".join(f"{axis} {size}" for axis, size in axes.items()), "state_bytes": whole}
+    row |= {"device_bytes": own, "excess": f"{own * n / whole - 1:.4f}", "commit": (row["commit"] or "")[:12]}
+    if compiles:
+        program = train_step(x, mesh)
+        built = build(program)
+        arguments = int(built.arguments - program.memory["batch"])
+        row |= zip(COMPILED, (arguments, f"{arguments * n / whole - 1:.4f}", int(built.temporaries)), strict=True)
+    return row
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from jaxemb.aot.topology import Topology
 from jaxemb.aot.traffic import traffic
 from jaxemb.config import ConfigError
 from jaxemb.objectives.base import Objective
-from jaxemb.train.setup import own_objects
+from jaxemb.train.setup import own_objects, uncut_parameters
 from jaxemb.train.sharding import make_mesh
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def plan(experiment: Experiment, topology: Topology, *, encodes: bool = True, sa
             f"mesh={dict(experiment.mesh)} takes {mesh.size} of the {len(topology.devices)} devices of {topology.name}; "
             "{'data': -1} takes them all"
         )
+    if note := uncut_parameters(experiment, mesh):
+        say(note)
     programs = [train_step(experiment, mesh)]
     if encodes and type(experiment.objective).encode is not Objective.encode:
         programs.append(encode(experiment, mesh, experiment.batch))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -22,6 +20,7 @@ from jaxemb.train.loop import placed_step
 from jaxemb.train.setup import every_batch_shape, state_shapes, zeros_of
 from jaxemb.train.sharding import batch_sharding, check_batch, on_mesh, replicated, row_shards
 from jaxemb.train.state import TrainState
+from jaxemb.train.summary import on_device
 
 if TYPE_CHECKING:
     from jaxemb.experiment import Experiment
@@ -159,14 +158,3 @@ def encode(experiment: Experiment, mesh: Mesh, rows: int, role: str = "document"
 def sizes(held: Mapping[str, Any]) -> dict[str, float]:
     """Bytes on a device of what there is."""
     return {name: size for name, tree in held.items() if (size := on_device(tree))}
-
-
-def on_device(tree: Any) -> float:
-    """Bytes of the largest share that a device has of the arrays of a tree of shapes with their placement."""
-    total = 0.0
-    for x in jax.tree.leaves(tree):
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            continue
-        shape = x.shape if getattr(x, "sharding", None) is None else x.sharding.shard_shape(x.shape)
-        total += math.prod(shape) * np.dtype(x.dtype).itemsize
-    return total

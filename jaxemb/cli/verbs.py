@@ -83,6 +83,8 @@ def headline(experiment: Experiment, folder: str) -> None:
     """What is trained, on what, where."""
     import jax
 
+    from jaxemb.train.setup import uncut_parameters
+    from jaxemb.train.sharding import make_mesh
     from jaxemb.train.summary import count_parameters
 
     devices = jax.devices()
@@ -97,6 +99,8 @@ def headline(experiment: Experiment, folder: str) -> None:
     )
     for name, value in rows:
         say(f"{name:<12}{value}")
+    if note := uncut_parameters(experiment, make_mesh(experiment.mesh)):
+        say(note, "yellow")
 
 
 def eval(args: argparse.Namespace) -> None:
@@ -196,9 +200,25 @@ def show_one(experiment: Experiment | Recipe) -> None:
     table(("arrays of a step", "shape"), [(name, shape(s)) for name, s in found.shapes.items()])
     say("")
     table(("memory", ">bytes"), [(name, f"{size(n)}B") for name, n in found.memory.items()])
+    for line in placed(experiment):
+        say(line)
     for what, flops in (("one update, forward and backward", found.train_flops), ("one embedding", found.encode_flops)):
         if flops:
             say(f"{what}: {size(flops)}FLOP")
+
+
+def placed(experiment: Experiment) -> list[str]:
+    """What a device of the experiment's mesh holds of its state; nothing of one device, or of a -1 that does not fit here."""
+    from jaxemb.train.setup import uncut_parameters
+    from jaxemb.train.sharding import planned_mesh
+    from jaxemb.train.summary import share
+
+    mesh = planned_mesh(experiment.mesh)
+    if mesh is None or mesh.size == 1:
+        return []
+    axes = ", ".join(f"{axis} {n}" for axis, n in mesh.shape.items() if n > 1)
+    held = f"{size(share(experiment, mesh))}B of parameters, average and optimiser"
+    return [f"a device of {mesh.size} ({axes}): {held}", *filter(None, [uncut_parameters(experiment, mesh)])]
 
 
 def plot(args: argparse.Namespace) -> None:

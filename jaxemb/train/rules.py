@@ -10,10 +10,12 @@ Of pairs the first counts whose regex finds something in the path of a parameter
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jax.sharding import PartitionSpec as P
 
 from jaxemb import patterns
@@ -22,6 +24,8 @@ from jaxemb.config import ConfigError, suggest
 AXES = ("data", "fsdp", "model")
 Pairs = Sequence[tuple[str, str]]
 Rules = str | Pairs
+Meshes = Mesh | AbstractMesh
+Shapes = Mapping[str, tuple[int, ...]]
 
 SLACK = 0.05
 """Of what a device would hold if everything were cut evenly: so much more it may hold, for the smallest parameters to stay whole.
@@ -88,7 +92,7 @@ def rule_of(path: str, rules: Rules) -> str:
     return next((rule for regex, rule in rules if re.search(regex, path)), "replicate")
 
 
-def small(sizes: Mapping[str, int], mesh: Mesh) -> Collection[str]:
+def small(sizes: Mapping[str, int], mesh: Meshes) -> Collection[str]:
     """The parameters that "largest" leaves whole: all up to the largest size at which they make up no more than `SLACK` of a
     device's even share."""
     spare = SLACK * sum(sizes.values()) / (mesh.shape["fsdp"] * mesh.shape["model"])
@@ -101,7 +105,13 @@ def small(sizes: Mapping[str, int], mesh: Mesh) -> Collection[str]:
     return {path for path, size in sizes.items() if size <= largest}
 
 
-def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool = False, small: bool = False) -> P:
+def placements(shapes: Shapes, rules: Rules, mesh: Meshes, scanned: Collection[str] = ()) -> dict[str, P]:
+    """How each of all parameters is cut, by path; `scanned` are stacks."""
+    whole = small({path: math.prod(shape) for path, shape in shapes.items()}, mesh)
+    return {p: partition(rule_of(p, rules), p, shape, mesh, p in scanned, p in whole) for p, shape in shapes.items()}
+
+
+def partition(rule: str, path: str, shape: tuple[int, ...], mesh: Meshes, stacked: bool = False, small: bool = False) -> P:
     """How a rule cuts one parameter. `stacked`: nn.scan put the depth in front, and layers are not spread over devices; `small`:
     see `small`."""
     if rule in PRESETS and rule not in OWN:
@@ -138,7 +148,7 @@ def _axes(rule: str, shape: tuple[int, ...], stacked: bool) -> list[str | None]:
     return [None, *named] if stacked and len(named) == len(shape) - 1 else named
 
 
-def _fits(rule: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool) -> bool:
+def _fits(rule: str, shape: tuple[int, ...], mesh: Meshes, stacked: bool) -> bool:
     """Whether the axes of a preset's rule are for such a parameter."""
     named = _axes(rule, shape, stacked)
     if len(named) != len(shape):
@@ -151,3 +161,44 @@ def _largest(shape: tuple[int, ...], count: int, stacked: bool) -> P:
     fitting = [d for d in range(int(stacked), len(shape)) if shape[d] and shape[d] % count == 0]
     largest = max(fitting, key=lambda d: shape[d], default=None)
     return P() if count == 1 or largest is None else P(*("fsdp" if d == largest else None for d in range(len(shape))))
+
+
+# ---- what no rule can cut --------------------------------------------------------------------------------------------------------
+
+
+def uncut(shapes: Shapes, rules: Rules, mesh: Meshes, scanned: Collection[str] = ()) -> str:
+    """A sentence on the parameters that a preset leaves whole since nothing of them divides, and on the mesh by which a device
+    holds least; empty where they are less than twice `SLACK` of an even share."""
+    fsdp, total = mesh.shape["fsdp"], sum(map(math.prod, shapes.values()))
+    if fsdp == 1 or not total:
+        return ""
+    spared = small({path: math.prod(shape) for path, shape in shapes.items()}, mesh)
+    placed = placements(shapes, rules, mesh, scanned)
+    asked = {p for p in shapes if rule_of(p, rules) == "largest" or rule_of(p, rules) in set(PRESETS) - set(OWN)}
+    left = sum(math.prod(shapes[p]) for p in asked - set(spared) if _pieces(placed[p], mesh) == 1)
+    even = total / (fsdp * mesh.shape["model"])
+    if left <= 2 * SLACK * even:
+        return ""
+    said = f"sharding: {100 * left / total:.3g} % of the parameters stay whole on every device, since fsdp={fsdp} divides none of "
+    held = _held(shapes, rules, mesh, scanned)
+    said += f"their dimensions: a device holds {held / even:.3g} times an even share"
+    others = [_with_fsdp(mesh, n) for n in range(1, fsdp) if fsdp % n == 0]
+    best = min(others, key=lambda other: _held(shapes, rules, other, scanned))
+    less = held / _held(shapes, rules, best, scanned)
+    axes = {axis: size for axis, size in best.shape.items() if size > 1}
+    return said + (f"; with mesh={json.dumps(axes)} it holds {less:.3g} times less" if less > 1 else "")
+
+
+def _with_fsdp(mesh: Meshes, fsdp: int) -> AbstractMesh:
+    """As many devices, with fewer along fsdp and more along data."""
+    sizes = mesh.shape
+    return AbstractMesh((sizes["data"] * sizes["fsdp"] // fsdp, fsdp, sizes["model"]), AXES)
+
+
+def _held(shapes: Shapes, rules: Rules, mesh: Meshes, scanned: Collection[str]) -> float:
+    """Of the numbers of all parameters those on a device."""
+    return sum(math.prod(shapes[p]) / _pieces(spec, mesh) for p, spec in placements(shapes, rules, mesh, scanned).items())
+
+
+def _pieces(spec: P, mesh: Meshes) -> int:
+    return math.prod(mesh.shape[axis] for axis in spec if axis)

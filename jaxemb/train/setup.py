@@ -13,8 +13,10 @@ from jax.sharding import Mesh
 
 from jaxemb.config import fields, from_json, to_json
 from jaxemb.ops.draws import Draws
+from jaxemb.ops.paths import by_path
 from jaxemb.preprocess.base import Spec
 from jaxemb.train.remembered import remembered
+from jaxemb.train.rules import Meshes, uncut
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import batch_sharding, state_shardings
 from jaxemb.train.state import TrainState, create
@@ -56,12 +58,20 @@ def layout(batch: Any) -> tuple[tuple[str, tuple[int, ...], np.dtype], ...]:
     return tuple(("/".join(str(getattr(k, "key", k)) for k in path), x.shape, np.dtype(x.dtype)) for path, x in leaves)
 
 
-def state_shapes(experiment: Experiment, mesh: Mesh) -> TrainState:
+def state_shapes(experiment: Experiment, mesh: Meshes) -> TrainState:
     """The state as shapes with their placement: what a checkpoint is restored into, on whatever devices are here."""
     batch = example_batch(experiment)
     shapes = jax.eval_shape(_init(*_alike(experiment)), _seed(experiment), batch)
     placed = state_shardings(shapes, experiment.sharding, mesh, scanned_paths(experiment.objective, batch))
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed)
+
+
+def uncut_parameters(experiment: Experiment, mesh: Meshes) -> str:
+    """What is to be said of parameters that the mesh cannot cut; mostly nothing."""
+    if mesh.shape["fsdp"] == 1:
+        return ""
+    shapes = {path: x.shape for path, x in by_path(state_shapes(experiment, mesh).params).items()}
+    return uncut(shapes, experiment.sharding, mesh, scanned_paths(experiment.objective, example_batch(experiment)))
 
 
 def new_state(experiment: Experiment, mesh: Mesh) -> TrainState:

@@ -17,18 +17,36 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.ops.over_devices import ROWS
 from jaxemb.ops.paths import by_path, map_paths, parameter_paths
-from jaxemb.train.rules import AXES, Rules, check_found, partition, rule_of, small
+from jaxemb.train.rules import AXES, Meshes, Rules, check_found, placements
 
 
 def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of a config such as {"data": -1, "model": 2}; -1 takes all devices that the others leave."""
     devices = list(jax.devices() if devices is None else devices)
+    sizes = _sizes(axes, len(devices))
+    wanted = math.prod(sizes)
+    # Fewer devices than there are is a wish that one process can fulfil; with several, some would have nothing to do.
+    if wanted > len(devices) or (wanted < len(devices) and jax.process_count() > 1):
+        raise ConfigError(f"mesh={dict(axes)} asks for {wanted} devices, there are {len(devices)}; {{'data': -1}} takes them all")
+    return jax.make_mesh(tuple(sizes), AXES, devices=devices[:wanted], axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def planned_mesh(axes: Mapping[str, int]) -> AbstractMesh | None:
+    """The mesh of a config for its shapes alone: of as many devices as its sizes say, be they here or not; -1 takes those that are
+    here, None where those are too few."""
+    if -1 in axes.values() and jax.device_count() % math.prod(n for n in axes.values() if n > 0):
+        return None
+    return AbstractMesh(tuple(_sizes(axes, jax.device_count())), AXES)
+
+
+def _sizes(axes: Mapping[str, int], devices: int) -> list[int]:
+    """Of all axes."""
     for axis, size in axes.items():
         if axis not in AXES:
             raise ConfigError(f"mesh: there is no axis {axis!r}{suggest(axis, AXES)}")
@@ -38,31 +56,22 @@ def make_mesh(axes: Mapping[str, int], devices: Sequence[Any] | None = None) -> 
     fixed = math.prod(s for s in sizes if s != -1)
     if sizes.count(-1) > 1:
         raise ConfigError(f"mesh={dict(axes)}: only one axis can be -1")
-    if -1 in sizes and len(devices) % fixed:
-        raise ConfigError(f"mesh={dict(axes)}: {len(devices)} devices cannot be divided by {fixed}")
-    sizes = [len(devices) // fixed if s == -1 else s for s in sizes]
-    wanted = math.prod(sizes)
-    # Fewer devices than there are is a wish that one process can fulfil; with several, some would have nothing to do.
-    if wanted > len(devices) or (wanted < len(devices) and jax.process_count() > 1):
-        raise ConfigError(f"mesh={dict(axes)} asks for {wanted} devices, there are {len(devices)}; {{'data': -1}} takes them all")
-    return jax.make_mesh(tuple(sizes), AXES, devices=devices[:wanted], axis_types=(AxisType.Auto,) * len(AXES))
+    if -1 in sizes and devices % fixed:
+        raise ConfigError(f"mesh={dict(axes)}: {devices} devices cannot be divided by {fixed}")
+    return [devices // fixed if s == -1 else s for s in sizes]
 
 
 # ---- parameters ------------------------------------------------------------------------------------------------------------------
 
 
-def shardings(params: Any, rules: Rules, mesh: Mesh, scanned: Collection[str] = ()) -> Any:
+def shardings(params: Any, rules: Rules, mesh: Meshes, scanned: Collection[str] = ()) -> Any:
     """The tree of NamedSharding that the rules give to a tree of parameters (arrays or shapes), `scanned` stacks among them."""
     check_found(rules, parameter_paths(params))
-    whole = small({path: math.prod(x.shape) for path, x in by_path(params).items()}, mesh)
-
-    def place(path: str, leaf: Any) -> NamedSharding:
-        return NamedSharding(mesh, partition(rule_of(path, rules), path, leaf.shape, mesh, path in scanned, path in whole))
-
-    return map_paths(place, params)
+    placed = placements({path: x.shape for path, x in by_path(params).items()}, rules, mesh, scanned)
+    return map_paths(lambda path, _: NamedSharding(mesh, placed[path]), params)
 
 
-def state_shardings(state: Any, rules: Rules, mesh: Mesh, scanned: Collection[str] = ()) -> Any:
+def state_shardings(state: Any, rules: Rules, mesh: Meshes, scanned: Collection[str] = ()) -> Any:
     """Shardings of a whole TrainState: what mirrors a parameter (its average, its moments) lies where the parameter lies."""
     placed = dict(zip(parameter_paths(state.params), jax.tree.leaves(shardings(state.params, rules, mesh, scanned)), strict=True))
     shapes = dict(zip(parameter_paths(state.params), (x.shape for x in jax.tree.leaves(state.params)), strict=True))
@@ -99,7 +108,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(ROWS))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Meshes) -> NamedSharding:
     """Whole on every device."""
     return NamedSharding(mesh, P())
 

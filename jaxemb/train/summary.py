@@ -13,6 +13,7 @@ import numpy as np
 from jaxemb.ops.flops import flops_of
 from jaxemb.ops.paths import parameter_paths
 from jaxemb.train.flops import bare, count_step, once_computed, one_device
+from jaxemb.train.rules import Meshes
 from jaxemb.train.setup import batch_shapes, layout, state_shapes
 
 if TYPE_CHECKING:
@@ -90,6 +91,22 @@ def nbytes(tree: Any) -> int:
     """Bytes of the arrays of a tree of shapes."""
     numbers = [x for x in jax.tree.leaves(tree) if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
     return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in numbers)
+
+
+def on_device(tree: Any) -> float:
+    """Bytes of the largest share that a device has of the arrays of a tree of shapes with their placement."""
+    total = 0.0
+    for x in jax.tree.leaves(tree):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            continue
+        shape = x.shape if getattr(x, "sharding", None) is None else x.sharding.shard_shape(x.shape)
+        total += math.prod(shape) * np.dtype(x.dtype).itemsize
+    return total
+
+
+def share(experiment: Experiment, mesh: Meshes) -> float:
+    """Bytes on a device of the state: parameters, average, statistics and optimiser."""
+    return on_device(state_shapes(experiment, mesh))
 
 
 def _try(f: Any) -> Any:

@@ -7,6 +7,9 @@ import pytest
 from home import ROOT
 
 from experiments.scale import ijepa, text_7b
+from jaxemb.aot.plan import plan
+from jaxemb.aot.topology import topology
+from jaxemb.cli.verbs import headline, placed
 from jaxemb.config import from_json, override, to_json
 from jaxemb.experiment import defined
 from jaxemb.train.loop import train
@@ -42,6 +45,31 @@ def test_they_are_what_their_config_says_and_need_no_files(name):
 
 def test_the_text_encoder_has_the_size_of_mistral_without_its_head():
     assert count_parameters(text_7b.main) == 7_241_732_096 - 32_000 * 4096
+
+
+def test_show_says_what_a_device_holds():
+    assert not placed(override(text_7b.main, [*SMALL, "mesh={}"]))
+    cut, whole = (placed(override(text_7b.main, [*SMALL, f"mesh={axes}"])) for axes in ('{"data": 8}', '{"data": 2, "fsdp": 4}'))
+    assert [line.partition(": ")[0] for line in cut + whole] == ["a device of 8 (data 8)", "a device of 8 (data 2, fsdp 4)"]
+    assert cut != whole and all("B of parameters, average and optimiser" in line for line in cut + whole)
+
+
+def test_what_a_mesh_cannot_cut_is_said_before_training_and_compiling(capsys, monkeypatch):
+    odd = (
+        "objective.encoder.width=18",
+        "objective.encoder.blocks.0.mlp.hidden=27",
+        "objective.encoder.blocks.0.attention.head_width=10",
+    )
+    x = override(text_7b.main, [*SMALL, *odd, "mesh={'fsdp': 8}"])
+    headline(x, "runs/odd")
+    note = capsys.readouterr().out.splitlines()[-1]
+    assert note.startswith("sharding: ") and "fsdp=8 divides none" in note and placed(x)[1:] == [note]
+    said = []
+    monkeypatch.setattr("jaxemb.aot.plan.train_step", lambda *_: None)
+    monkeypatch.setattr("jaxemb.aot.plan.plan_one", lambda *_: pytest.fail("only what is said before is looked at"))
+    with pytest.raises(pytest.fail.Exception):
+        plan(x, topology("cpu:8"), encodes=False, say=said.append)
+    assert said == [note]
 
 
 def test_the_text_experiment_trains(tmp_path):

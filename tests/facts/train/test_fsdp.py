@@ -10,7 +10,6 @@ import pytest
 from arrays import token_ids
 
 from experiments.scale.text_7b import DropoutPairs
-from jaxemb.aot.program import on_device
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
@@ -21,7 +20,7 @@ from jaxemb.ops.rows import by_rows, looked_up
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, shardings
-from jaxemb.train.summary import nbytes
+from jaxemb.train.summary import nbytes, on_device
 from jaxemb.types import Now
 
 B, N, WIDTH, VOCABULARY = 24, 5, 32, 1024  # no size of a parameter is one of a batch

@@ -6,16 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.paths import by_path
-from jaxemb.train.rules import check_rules, partition, rule_of
+from jaxemb.train.rules import AXES, check_rules, partition, rule_of, uncut
 from jaxemb.train.sharding import (
     batch_sharding,
     check_batch,
     data_shard,
     make_mesh,
+    planned_mesh,
     shardings,
     state_shardings,
     to_devices,
@@ -146,6 +148,30 @@ def test_the_smallest_parameters_stay_whole_as_long_as_a_device_holds_little_mor
 
 def specs_of(params, mesh):
     return {path: s.spec for path, s in by_path(shardings(params, "fsdp", mesh)).items()}
+
+
+def test_what_nothing_divides_is_said_with_the_mesh_that_cuts_it():
+    shapes = {"blocks/up/kernel": (256, 384, 1408), "blocks/down/kernel": (256, 1408, 384), "norm/scale": (384,)}
+    stacks = {path for path in shapes if path.startswith("blocks")}
+
+    def said(rules, shapes=shapes, scanned=stacks, **axes):
+        return uncut(shapes, rules, AbstractMesh(tuple(axes.get(axis, 1) for axis in AXES), AXES), scanned)
+
+    assert said("fsdp", fsdp=256) == (
+        "sharding: 100 % of the parameters stay whole on every device, since fsdp=256 divides none of their dimensions: "
+        'a device holds 256 times an even share; with mesh={"data": 2, "fsdp": 128} it holds 128 times less'
+    )
+    assert said((("down", "replicate"), (".*", "fsdp")), fsdp=256).startswith("sharding: 50 %")  # the other half was asked for
+    assert not said("replicate", fsdp=256) and not said("fsdp", fsdp=128) and not said("fsdp", data=256)
+    assert not said("fsdp", fsdp=256, scanned=())  # a dimension that is no depth divides
+    assert not said("fsdp", fsdp=256, shapes=shapes | {"large": (256, 384, 1408 * 8192)})  # too little to speak of
+
+
+def test_the_mesh_of_devices_that_are_not_here():
+    assert dict(planned_mesh({"data": 2, "fsdp": 128}).shape) == {"data": 2, "fsdp": 128, "model": 1}
+    assert planned_mesh({"data": -1, "model": 2}).size == 8 and planned_mesh({"data": -1, "model": 3}) is None
+    with pytest.raises(ConfigError, match="did you mean 'model'"):
+        planned_mesh({"modle": 2})
 
 
 def test_a_preset_that_there_is_not():
