@@ -207,7 +207,7 @@ def show_one(experiment: Experiment | Recipe) -> None:
             say(f"{what}: {size(flops)}FLOP")
 
 
-def placed(experiment: Experiment) -> list[str]:
+def placed(experiment: Experiment) -> Sequence[str]:
     """What a device of the experiment's mesh holds of its state; nothing of one device, or of a -1 that does not fit here."""
     from jaxemb.train.setup import uncut_parameters
     from jaxemb.train.sharding import planned_mesh
