@@ -1,7 +1,10 @@
 """Do several processes train as one? Real processes of this machine, joined as those of a cluster are.
 
-    python scripts/check_processes.py                                        2 minutes: equal on 1, 2 and 4 processes; 2 -> 4 -> 1
+    python scripts/check_processes.py                                        equal on 1, 2 and 4 processes; 2 -> 4 -> 1
     python scripts/check_processes.py --kills 20 --csv results/processes.csv     and 20 kills between and within saves
+
+A process needs 10 to 20 s of a core: on two idle cores the first command takes about 5 minutes, many more on a busy machine. Parts
+(`--only`, `--experiments`, `--processes`) add their rows to the file as they are found, in place of earlier ones of the same kind.
 
 Batches (examples, masks, views, packed rows) are compared row by row, at the row's place in the global batch, and must be equal bit
 for bit. Losses and parameters are compared with those of one process with one device; they differ by the order of sums. After kills
@@ -13,10 +16,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import itertools
 import json
 import os
 import random
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -49,6 +54,8 @@ from jaxemb.views import CropViews
 STEPS = 6
 LOSS, PARAMETERS = 1e-5, 1e-4
 """How far losses (relative) and parameters (absolute, after updates of 1e-3) may differ from those of one device."""
+PATIENCE = 600
+"""Seconds for a job: on a busy machine it compiles for minutes."""
 COMPILED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 """What jobs have in common is compiled once."""
 WORDS = "the cat sat on the mat and a dog saw it run to the red house by the sea"
@@ -85,7 +92,9 @@ def experiments(folder: Path, names: Sequence[str]) -> dict[str, Experiment]:
         "drawn": lambda: NextToken(encoder=decoder(stem=Tokens(64), width=16, depth=1, blocks=block)),
         "packed": lambda: NextToken(encoder=decoder(stem=Tokens(270), width=16, depth=1, blocks=block)),
     }
-    # A bias in front of a norm has no gradient but rounding errors, which Adam would divide by themselves.
+    # A bias in front of a batch norm (views: the encoder's last, the projector's first) has no gradient but rounding errors, which
+    # Adam divides by themselves: at eps=1e-8 these two differ by 8e-4 on 2 processes, by 7e-4 on 2 devices of one process too, and
+    # all others by less than 1e-5.
     optim = Optim(lr=1e-3, clip=1.0, options={"eps": 1e-6})
     common: dict[str, Any] = {"optim": optim, "steps": STEPS, "batch": 16, "log_every": 1, "save_every": 1000}
     return {
@@ -185,7 +194,7 @@ def job(plan: Sequence[tuple[Path, Experiment]], processes: int, devices: int, s
 def finished(started: Sequence[subprocess.Popen], status: int = 0) -> None:
     """Waits for processes that must all end so."""
     for p in started:
-        said, _ = p.communicate(timeout=300)
+        said, _ = p.communicate(timeout=PATIENCE)
         if p.returncode != status:
             raise ConfigError(f"a process ended with {p.returncode} where {status} was expected:\n{said[-3000:]}")
 
@@ -333,20 +342,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         work(Path(args.worker[0]), (args.worker[1:] or [""])[0])
         return 0
     counts = [int(n) for n in args.processes.split(",")]
-    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         found = experiments(folder, args.experiments.split(","))
         main = next(iter(found.values()))
-        if args.only in (None, "equality"):
-            figures += equality(folder, found, counts, args.devices)
-        if args.only in (None, "changing"):
-            figures += changing(folder, main)
-        if args.kills and args.only in (None, "kills"):
-            figures += killed(folder, main, args.kills, args.seed)
+        parts: dict[str, Iterator[Figure]] = {
+            "equality": equality(folder, found, counts, args.devices),
+            "changing": changing(folder, main),
+            "kills": killed(folder, main, args.kills, args.seed) if args.kills else iter(()),
+        }
+        figures: list[Figure] = []
+        for figure in itertools.chain(*(part for name, part in parts.items() if args.only in (None, name))):
+            figures.append(figure)
+            if args.csv:
+                write(Path(args.csv), figures)
     table(Figure._fields, figures)
-    if args.csv:
-        write(Path(args.csv), figures)
     wrong = [f for f in figures if not f.value <= f.allowed]
     for f in wrong:
         print(f"NOT AS IT SHOULD BE: {f.check} of {f.experiment} on {f.processes} processes: {f.figure} {f.value} > {f.allowed}")
@@ -354,13 +364,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(file: Path, figures: Sequence[Figure]) -> None:
+    """With the rows of other parts that the file holds already."""
     env = environment()
     where = {"commit": (env["commit"] or "")[:9] + "+" * bool(env["dirty"]), "machine": env["machine"]}
-    where |= {"jax": env["versions"]["jax"], "command": env["command"]}
+    where |= {"jax": env["versions"]["jax"], "command": shlex.join(["python", "scripts/check_processes.py", *sys.argv[1:]])}
+    found = {figure[:4] for figure in figures}
+    with file.open(newline="") if file.exists() else contextlib.nullcontext(()) as f:
+        kept = [row for row in csv.DictReader(f) if tuple(row[name] for name in Figure._fields[:4]) not in found]
     with file.open("w", newline="") as f:
         rows = csv.DictWriter(f, [*Figure._fields, *where], lineterminator="\n")
         rows.writeheader()
-        rows.writerows({**figure._asdict(), "value": f"{figure.value:.4g}", **where} for figure in figures)
+        rows.writerows([*kept, *({**figure._asdict(), "value": f"{figure.value:.4g}", **where} for figure in figures)])
 
 
 if __name__ == "__main__":
