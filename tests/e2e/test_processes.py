@@ -54,6 +54,7 @@ def test_signals_to_any_stop_both_after_the_same_step(experiment, pair, tmp_path
     assert read_state(long, tmp_path / "two").step == stopped
 
 
+@pytest.mark.slow  # the next but one meets the same error, of a process that failed
 def test_a_killed_process_ends_the_other_at_once(experiment, pair, tmp_path, until):
     long = override(experiment, ["steps=500", "evals={}"])
     processes = pair(long, tmp_path / "two", "slow", heartbeat=60)
