@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE, NTXent
 from jaxemb.contrastive.base import matched
 from jaxemb.discover import members
+from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, shardings
 
 B, M = 8, 16
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -123,16 +123,20 @@ def test_padding_changes_nothing_and_where_all_is_padding_the_loss_is_zero(loss)
     assert float(value) == 0 and all((np.asarray(g) == 0).all() for g in grads)
 
 
-def test_gradients_are_equal_on_any_number_of_devices(loss):
+def test_gradients_are_equal_on_any_number_of_devices_with_rows_and_parameters_cut(loss):
+    """Of pairs that a matrix embeds, which lies over the devices of fsdp as the preset says."""
     q, c, places, keep = rows()
+    params = {"kernel": np.random.default_rng(6).normal(size=(6, 8)).astype(np.float32)}
 
-    @jax.jit
-    def gradient(q, c):
-        return jax.value_and_grad(lambda q, c: loss(q, c, places, keep=keep).value, (0, 1))(q, c)
+    def of(params, q, c):
+        return loss(q @ params["kernel"], c @ params["kernel"], places, keep=keep).value
 
     found = []
-    for count in (1, 2, 8):
-        mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
-        found.append(jax.device_get(gradient(*jax.device_put((q, c), NamedSharding(mesh, P("data"))))))
+    for axes in ({"data": 1}, {"fsdp": 2}, {"data": 2, "fsdp": 4}):
+        mesh = make_mesh(axes)
+        placed, cut = shardings(params, "fsdp", mesh), batch_sharding(mesh)
+        assert mesh.size == 1 or placed["kernel"].spec == P(None, "fsdp")
+        gradient = jax.jit(on_mesh(jax.value_and_grad(of, (0, 1, 2)), mesh), out_shardings=(None, (placed, cut, cut)))
+        found.append(jax.device_get(gradient(*jax.device_put((params, q, c), (placed, cut, cut)))))
     for other in found[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), found[0], other)
