@@ -3,7 +3,7 @@
     python scripts/check_processes.py                                        equal on 1, 2 and 4 processes; 2 -> 4 -> 1
     python scripts/check_processes.py --kills 20 --csv results/processes.csv     and 20 kills between and within saves
 
-A process needs 10 to 20 s of a core: on two idle cores the first command takes about 5 minutes, many more on a busy machine. Parts
+It takes minutes: a process used 15 to 19 s of a core for one experiment (views), and the first command starts 15. Parts
 (`--only`, `--experiments`, `--processes`) add their rows to the file as they are found, in place of earlier ones of the same kind.
 
 Batches (examples, masks, views, packed rows) are compared row by row, at the row's place in the global batch, and must be equal bit
@@ -94,7 +94,7 @@ def experiments(folder: Path, names: Sequence[str]) -> dict[str, Experiment]:
     }
     # A bias in front of a batch norm (views: the encoder's last, the projector's first) has no gradient but rounding errors, which
     # Adam divides by themselves: at eps=1e-8 these two differ by 8e-4 on 2 processes, by 7e-4 on 2 devices of one process too, and
-    # all others by less than 1e-5.
+    # all others by about 1e-5 at most.
     optim = Optim(lr=1e-3, clip=1.0, options={"eps": 1e-6})
     common: dict[str, Any] = {"optim": optim, "steps": STEPS, "batch": 16, "log_every": 1, "save_every": 1000}
     return {
