@@ -3,7 +3,7 @@
     python scripts/check_processes.py                                        equal on 1, 2 and 4 processes; 2 -> 4 -> 1
     python scripts/check_processes.py --kills 20 --csv results/processes.csv     and 20 kills between and within saves
 
-It takes minutes: a process used 15 to 19 s of a core for one experiment (views), and the first command starts 15. Parts
+It takes minutes: a process used 15 to 19 s of a core for one experiment (views), and the first command starts 16. Parts
 (`--only`, `--experiments`, `--processes`) add their rows to the file as they are found, in place of earlier ones of the same kind.
 
 Batches (examples, masks, views, packed rows) are compared row by row, at the row's place in the global batch, and must be equal bit
