@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.csv:
         args.csv.parent.mkdir(parents=True, exist_ok=True)
         with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer: csv.DictWriter[Any] = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
 

@@ -94,7 +94,7 @@ def measured(x: Any, there: Any, axes: dict[str, int], compiles: bool) -> dict[s
 def write(file: Path, rows: list[dict[str, Any]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(COLUMNS))
+        writer: csv.DictWriter[Any] = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
 
