@@ -29,8 +29,9 @@ AS_IT_IS: tuple[str, ...] = ()
 SETTINGS: dict[tuple[str, str], tuple[tuple[str, ...], ...]] = {
     # No width of ViT-g (1408 = 11 x 128) can be cut into 256 parts.
     ("ViT-g/16 I-JEPA", "v5e-256"): (('mesh={"data": 2, "fsdp": 128}',),),
-    # Of the whole batch at once the activations have no room.
-    ("7B text encoder", "v5e-64"): (AS_IT_IS, ("accumulate=2",)),
+    # Of the whole batch at once the activations have no room. Micro-batches have their own negatives each, pieces share all.
+    ("7B text encoder", "v5e-8"): (AS_IT_IS, ("objective.pieces=128",)),
+    ("7B text encoder", "v5e-64"): (AS_IT_IS, ("accumulate=2",), ("objective.pieces=4",)),
 }
 """What differs from the experiment's own fields; several make several rows."""
 
