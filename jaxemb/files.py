@@ -6,10 +6,12 @@ that names the file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 LARGEST = 64 * 2**20
@@ -27,20 +29,56 @@ def is_local(path: Any) -> bool:
     return "://" not in os.fspath(path)
 
 
+BUCKETS = {
+    "gs": ("gcsfs", "gcs", "gcloud auth application-default login"),
+    "s3": ("s3fs", "s3", "aws configure, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+}
+"""Schemes: the package that reads them, the extra that installs it, where credentials come from."""
+
+
+@contextlib.contextmanager
+def reaching(path: Any) -> Iterator[None]:
+    """What is done at `path`; a bucket that cannot be reached is a `FileError` that says what it takes."""
+    if is_local(path):
+        yield
+        return
+    package, extra, login = BUCKETS.get(
+        os.fspath(path).partition("://")[0], ("a package that is not here", "gcs", "see its manual")
+    )
+    try:
+        yield
+    except ImportError as e:
+        raise FileError(f"{printable(path)} needs {package}: pip install 'jaxemb[{extra}]' ({_first_line(e)})") from e
+    except FileNotFoundError:
+        raise
+    except Exception as e:
+        if isinstance(e, PermissionError) or re.search("credential|unauthor|forbidden|denied", f"{type(e).__name__} {e}", re.I):
+            raise FileError(f"{printable(path)} is refused: {_first_line(e)}; credentials: {login}") from e
+        raise
+
+
+def _first_line(e: Exception) -> str:
+    return printable((str(e).strip() or type(e).__name__).splitlines()[0])
+
+
 def is_regular(file: Any) -> bool:
     """Whether there is a file with bytes of its own: no folder, FIFO, socket or device; no for names that cannot be."""
+    if not is_local(file):
+        with reaching(file):
+            return bool(file.is_file())
     try:
-        if is_local(file):
-            return stat.S_ISREG(os.stat(file).st_mode)
-        return bool(file.is_file())  # in a bucket
+        return stat.S_ISREG(os.stat(file).st_mode)
     except (OSError, ValueError):  # a name with a null, or of 5000 characters
         return False
 
 
 def is_folder(path: Any) -> bool:
     """Whether there is a folder; no for names that cannot be."""
+    if not is_local(path):
+        with reaching(path):
+            return bool(path.is_dir())
     try:
-        return os.path.isdir(path) if is_local(path) else bool(path.is_dir())
+        return os.path.isdir(path)
     except (OSError, ValueError):
         return False
 
@@ -55,7 +93,7 @@ def read_bytes(file: Any, limit: int = LARGEST) -> bytes:
                 long = os.fstat(stream.fileno()).st_size > limit
                 found = b"" if long else stream.read(limit + 1)
         else:
-            with file.open("rb") as stream:
+            with reaching(file), file.open("rb") as stream:
                 found = stream.read(limit + 1)
                 long = False
     except OSError as e:
@@ -114,7 +152,10 @@ def printable(x: Any) -> str:
 
 def exists(file: Any) -> bool:
     """Whether something has this name, be it a file or not."""
+    if not is_local(file):
+        with reaching(file):
+            return bool(file.exists())
     try:
-        return os.path.lexists(file) if is_local(file) else bool(file.exists())
+        return os.path.lexists(file)
     except (OSError, ValueError):
         return False

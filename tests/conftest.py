@@ -78,6 +78,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((i for i, folder in enumerate(ORDER) if folder in item.path.parts), len(ORDER)))
 
 
+@pytest.fixture
+def cloud(tmp_path, monkeypatch):
+    """gs://any/... on this disk; nothing is written below the current folder."""
+    from buckets import stand_in
+
+    from jaxemb.run import claim
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(claim, "SETTLE", 0.0)
+    yield stand_in(tmp_path / "buckets", monkeypatch)
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 # ---- what the suite costs: printed at its end ------------------------------------------------------------------------------------
 
 PEAKS: list[int] = []

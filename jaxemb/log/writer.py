@@ -10,18 +10,21 @@ from typing import Any
 from etils import epath
 
 from jaxemb.config import ConfigError
-from jaxemb.run.files import Where, absolute, append, write_text
+from jaxemb.files import is_local
+from jaxemb.run.files import Growing, Where, absolute
 from jaxemb.run.metrics import Tally, read_rows, write_row
 
 
 class Writer:
-    """Appends to the files of a run folder. One object a line, {"step": s, name: value, ...}, on disk as soon as it is written."""
+    """Appends to the files of a run folder. One object a line, {"step": s, name: value, ...}, on disk as soon as it is written;
+    in a bucket by `flush`, and every `jaxemb.run.files.EVERY` seconds."""
 
     def __init__(self, folder: Where | None, *, tensorboard: bool = False, wandb: bool = False, name: str = "", config: Any = None):
         """`folder` None: writes nothing, for processes other than the first. `name` and `config` are for W&B."""
         self.folder = None if folder is None else epath.Path(folder)
         self._began = time.monotonic()
         self._tally = Tally()
+        self._metrics, self._log = (Growing(epath.Path(folder or "") / name) for name in ("metrics.jsonl", "log.txt"))
         self._tensorboard = _tensorboard(self.folder) if self.folder and tensorboard else None
         self._wandb = _wandb(self.folder, name, config) if self.folder and wandb else None
 
@@ -36,7 +39,7 @@ class Writer:
         lines = [write_row(row) for row in rows]
         for line in lines:
             self._tally.add(line)
-        write_text(self.folder / "metrics.jsonl", "".join(lines))
+        self._metrics.begin("".join(lines))
 
     def write(self, step: int, scalars: Mapping[str, Any]) -> None:
         """A line of figures and the seconds of the run so far, evaluations included; what is not finite becomes null."""
@@ -44,7 +47,7 @@ class Writer:
             return
         values = {name: float(value) for name, value in scalars.items()} | {"seconds": round(time.monotonic() - self._began, 1)}
         row = {"step": step} | {name: v if math.isfinite(v) else None for name, v in values.items()}
-        append(self.folder / "metrics.jsonl", line := write_row(row))
+        self._metrics.add(line := write_row(row))
         self._tally.add(line)
         for name, value in values.items():
             if self._tensorboard:
@@ -53,15 +56,22 @@ class Writer:
             self._wandb.log(values, step=step)
 
     def tally(self) -> dict[str, Any]:
-        """Of the lines so far, for a checkpoint."""
+        """Of the lines so far, for a checkpoint, which they are written before."""
+        self.flush()
         return self._tally.state()
+
+    def flush(self) -> None:
+        """All lines are in the files."""
+        self._metrics.flush()
+        self._log.flush()
 
     def text(self, line: str) -> None:
         """A line of log.txt, with the time."""
         if self.folder is not None:
-            append(self.folder / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+            self._log.add(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def close(self) -> None:
+        self.flush()
         if self._tensorboard:
             self._tensorboard.close()
         if self._wandb:
@@ -82,4 +92,5 @@ def _wandb(folder: epath.Path, name: str, config: Any) -> Any:
     except ImportError as e:
         raise ConfigError("W&B output needs the package wandb: pip install 'jaxemb[log]'") from e
     # The folder's name is the identity: a resumed run goes on under it.
-    return wandb.init(project="jaxemb", name=name, id=absolute(folder).name, dir=str(folder), config=config, resume="allow")
+    here = str(folder) if is_local(folder) else None  # its own files stay on this machine
+    return wandb.init(project="jaxemb", name=name, id=absolute(folder).name, dir=here, config=config, resume="allow")

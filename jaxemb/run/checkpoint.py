@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxemb.files import is_local, is_regular
 from jaxemb.ops.paths import by_path, map_paths
 from jaxemb.run.files import RunError, Where, absolute, read_json
 from jaxemb.run.manifest import UNSEALED, fault, manifest_path, remove, seal
@@ -108,9 +109,14 @@ class Checkpoints:
     def _seal(self, manager: ocp.CheckpointManager, step: int) -> None:
         while manager.is_saving_in_progress():
             time.sleep(0.02)
-        if (self.folder / str(step)).is_dir():  # else the save failed, which the next `_settle` raises
+        if self._committed(step):  # else the save failed, which the next `_settle` raises
             seal(self.folder, step)
             self._make_room(step)
+
+    def _committed(self, step: int) -> bool:
+        """Whether Orbax came to the end of a save. A folder gets its name then; in a bucket, where it cannot be renamed, a mark."""
+        folder = self.folder / str(step)
+        return folder.is_dir() if is_local(folder) else is_regular(folder / "commit_success.txt")
 
     def _make_room(self, newest: int) -> None:
         """Of what was complete before, and of what earlier removals left: the newest `keep` stay, and the best."""
@@ -170,7 +176,7 @@ class Checkpoints:
                 break
             self.say(f"checkpoint {step} is passed over: {reason}")
             passed[step] = reason
-        unsealed = [s for s, reason in passed.items() if reason == UNSEALED]
+        unsealed = [s for s, reason in passed.items() if reason == UNSEALED and self._committed(s)]
         if found is None and unsealed:
             # Killed between Orbax's commit and ours, with no other step left (keep=1): better than to start anew.
             found = unsealed[0]

@@ -22,16 +22,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etils import epath
-
 from jaxemb.config import fields, flatten, from_json, to_json
-from jaxemb.files import is_folder, is_local, is_regular, printable
+from jaxemb.files import is_folder, is_regular, printable, reaching
 from jaxemb.packages import own_packages
 from jaxemb.preprocess.base import DataError, Preprocess
 from jaxemb.preprocess.images import ImagePreprocess
 from jaxemb.run.checkpoint import Checkpoints
+from jaxemb.run.claim import claim
 from jaxemb.run.environment import environment, read_environment
-from jaxemb.run.files import RunError, Where, locked, read_json, write_json
+from jaxemb.run.files import RunError, Where, read_json, run_place, write_json
 from jaxemb.run.metrics import read_rows
 from jaxemb.views.base import Views
 
@@ -55,8 +54,8 @@ class Run:
     def __init__(self, path: Where):
         text = os.fspath(path)
         head, _, tail = text.rpartition("@")
-        with_step = bool(head and re.fullmatch("[0-9]{1,12}", tail)) and not is_folder(epath.Path(text))
-        self.path = epath.Path(head if with_step else text)
+        with_step = bool(head and re.fullmatch("[0-9]{1,12}", tail)) and not is_folder(run_place(text))
+        self.path = run_place(head if with_step else text)
         self.step = int(tail) if with_step else None
         """The step that the path names, if it does."""
 
@@ -137,13 +136,16 @@ class Run:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """No other process of this file system trains here. In a bucket there are no locks."""
+        """No other process trains here."""
         try:
-            with self._written():
+            with self._written(), reaching(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-                lock = locked(self.path / ".lock") if is_local(self.path) else contextlib.nullcontext()
+                lock = claim(self.path)
         except BlockingIOError as e:
-            raise RunError(f"another process is training in {self.path}; wait for it, or name another folder with --run") from e
+            who = f" ({e})" if e.errno is None else ""
+            raise RunError(
+                f"another process is training in {self.path}{who}; wait for it, or name another folder with --run"
+            ) from e
         with lock:
             yield
 

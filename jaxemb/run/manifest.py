@@ -15,7 +15,7 @@ from typing import Any
 from etils import epath
 
 from jaxemb.files import is_local, is_regular, printable
-from jaxemb.run.files import RunError, Where, read_json, size, write_text
+from jaxemb.run.files import RunError, Where, read_json, size, walked, write_text
 
 UNSEALED = "it has no manifest, so its save was cut off"
 
@@ -53,8 +53,7 @@ def fault(folder: Where, step: int, part: tuple[int, int] = (0, 1)) -> str | Non
 
 def entries(folder: epath.Path) -> dict[str, tuple[int, str]]:
     """The manifest of a folder."""
-    found = sorted(epath.Path(root) / name for root, _, names in folder.walk() for name in names)
-    return {str(f.relative_to(folder)): (size(f), digest(f)) for f in found if is_regular(f)}
+    return {str(f.relative_to(folder)): (size(f), digest(f)) for f in walked(folder) if is_regular(f)}
 
 
 def difference(folder: epath.Path, entries: Mapping[str, Any], part: tuple[int, int] = (0, 1)) -> str | None:

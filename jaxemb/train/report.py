@@ -104,6 +104,7 @@ class Report:
         """Figures of evaluations."""
         self._writer.write(step, figures)
         self.say(f"step {step}  {show(figures)}  (evaluated in {seconds:.1f} s)")
+        self._writer.flush()
 
     def spent(self, folder: Run, start: int, stop: int) -> None:
         """Where the time of the steps after `start` up to `stop` went, as a table and in env.json."""

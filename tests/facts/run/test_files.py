@@ -14,7 +14,7 @@ from jaxemb.log.writer import Writer
 from jaxemb.objectives.classify import Classify
 from jaxemb.run.checkpoint import CheckpointError, Checkpoints
 from jaxemb.run.environment import read_environment
-from jaxemb.run.files import RunError, append, read_json, write_json
+from jaxemb.run.files import Growing, RunError, read_json, write_json
 from jaxemb.run.folder import Run
 from jaxemb.run.manifest import fault, seal
 from jaxemb.run.metrics import read_rows
@@ -114,7 +114,7 @@ def test_lines_are_not_appended_to_a_link(tmp_path):
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "log.txt").symlink_to(tmp_path / "precious")
     with pytest.raises(OSError):
-        append(tmp_path / "log.txt", "more")
+        Growing(tmp_path / "log.txt").add("more")
     assert (tmp_path / "precious").read_text() == "precious"
 
 
@@ -128,7 +128,7 @@ def test_names_that_cannot_be_are_not_trained_in(text, experiment, tmp_path, mon
 # ---- buckets ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_in_a_bucket(bucket, experiment):
+def test_a_run_in_a_bucket(cloud, experiment, tmp_path):
     run = Run("gs://bucket/runs/a@7")
     assert (str(run.path), run.step) == ("gs://bucket/runs/a", 7)
     with pytest.raises(RunError, match="gs://bucket/runs/a does not exist"):
@@ -142,8 +142,9 @@ def test_a_run_in_a_bucket(bucket, experiment):
         writer.write(step, {"knn/top1": step / 10})
     writer.resume(2)
     writer.text("a line")
+    writer.close()
     assert [row["step"] for row in run.metrics()] == [1, 2] and run.figures(2)["knn/top1"] == 0.2
-    assert {p.name for p in (bucket / "bucket/runs/a").iterdir()} == {
+    assert {p.name for p in cloud.path_of(run.path).iterdir()} == {
         "assets",
         "config.json",
         "env.json",
@@ -151,23 +152,23 @@ def test_a_run_in_a_bucket(bucket, experiment):
         "metrics.jsonl",
     }
     assert run.restored(experiment) == experiment
-    write_csv(bucket.parent / "out.csv", columns([str(run.path)]))
+    write_csv(tmp_path / "out.csv", columns([str(run.path)]))
     with pytest.raises(files.FileError, match="larger than 0 MiB"):
         files.read_text(run.path / "config.json", 10)
 
 
-def test_a_trace_goes_into_a_bucket(bucket):
+def test_a_trace_goes_into_a_bucket(cloud):
     spent = Spent()
     report = Report(None, Writer(None), Progress(9, 1, shown=False), spent)
     trace = Trace((0, 1), Run("gs://bucket/b").path / "profile", spent, report)
     trace.begin(0)
     trace.close()
-    here = bucket / "bucket/b/profile"
+    here = cloud.path_of("gs://bucket/b/profile")
     assert (here / "steps_0_1_process_0.json.gz").exists()
     assert (here / "plugins/profile/steps_0_1/process_0.xplane.pb").exists()
 
 
-def test_checkpoints_in_a_bucket_are_listed_sealed_and_set_aside(bucket, capsys):
+def test_checkpoints_in_a_bucket_are_listed_sealed_and_set_aside(cloud, capsys):
     """All but the arrays themselves, which Orbax writes there."""
     folder = Run("gs://bucket/a").checkpoints().folder
     assert str(folder) == "gs://bucket/a/checkpoints" and Checkpoints(folder).newest() is None
