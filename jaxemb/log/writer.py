@@ -32,6 +32,7 @@ class Writer:
         """Drops the lines beyond the step that a run goes on from (None: all), so that no step stands there twice."""
         if self.folder is None:
             return
+        self._metrics.flush()
         rows = [r for r in read_rows(self.folder) if step is not None and r["step"] <= step]
         if rows:  # the clock goes on where the rows that stay end
             self._began -= rows[-1].get("seconds") or 0

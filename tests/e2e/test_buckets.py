@@ -11,9 +11,7 @@ from jaxemb.train.loop import train
 RUN = "gs://any/runs/tiny"
 
 
-def test_train_cut_off_go_on_evaluate_encode_plot(
-    experiment, run, cloud, images, model, read_rows, capsys, tmp_path
-):
+def test_train_cut_off_go_on_evaluate_encode_plot(experiment, run, cloud, images, model, read_rows, capsys, tmp_path):
     train(experiment, RUN)
     here = cloud.path_of(RUN)
     assert read_rows(here) == read_rows(run)
