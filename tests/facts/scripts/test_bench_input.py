@@ -32,7 +32,8 @@ def test_it_runs_on_drawn_files(bench, tmp_path):
     out = tmp_path / "input.csv"
     small = ["--images", "24", "--batch", "4", "--batches", "1", "--rounds", "1", "--out", str(out)]
     bench.main([*small, "--tasks", "cifar,records", "--systems", "jaxemb"])
-    rows = list(csv.DictReader(out.open()))
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
     assert [(r["task"], r["system"]) for r in rows] == [("cifar", "jaxemb"), ("records", "jaxemb")]
     assert all(float(r["images_s"]) > 0 for r in rows) and rows[0]["cores_v5e"] == "" and 3e4 < float(rows[1]["bytes"]) < 9e4
     assert float(rows[1]["cores_v5e"]) == pytest.approx(float(rows[1]["needed_v5e"]) / float(rows[1]["images_cpu_s"]), rel=1e-3)
