@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxemb.ops.peaks import PEAKS
+
 GIB = 2**30
 DOCS = "Google Cloud TPU documentation, page"
 
@@ -21,9 +23,7 @@ class Chip:
     kind: str
     """How libtpu calls the chip in the name of a topology."""
     peak: int | float
-    """bfloat16 FLOP/s."""
-    hbm: int | float
-    """Bytes of memory as published."""
+    """bfloat16 FLOP/s, as `jaxemb.ops.peaks` has them of a device."""
     usable: int | float
     """Bytes of memory that a program can have."""
     bandwidth: float
@@ -39,8 +39,6 @@ class Chip:
     """By what the names of slices count: v5p-64 has 64 cores, which are 32 chips."""
     whole: int = 4
     """A dimension of a torus closes into a ring where it is a multiple of this (three dimensions: where all are)."""
-    network: float | None = None
-    """Bytes a second of a host to the data centre, where published."""
     options: tuple[tuple[str, str], ...] = ()
     """What libtpu is told beside the topology."""
 
@@ -54,28 +52,28 @@ _ALL = (
     # v4: 275 TFLOP/s, 32 GiB, 1200 GB/s: page "TPU v4". Links: 6 at 50 GB/s, Jouppi et al., "TPU v4", 2023, table 4. Two cores a
     # chip that JAX shows as one device (megacore). A torus from 4x4x4 on: same page.
     Chip(
-        "v4", "v4", 275e12, 32 * GIB, 30.75 * GIB, 1200e9, 50e9, 3, f"{DOCS} TPU v4; links: Jouppi et al. 2023", cores=2,
+        "v4", "v4", 1e12 * PEAKS["TPU v4"], 30.75 * GIB, 1200e9, 50e9, 3, f"{DOCS} TPU v4; links: Jouppi et al. 2023", cores=2,
         options=(("chip_config_name", "megacore"),),
     ),
-    # v5e: 197 TFLOP/s, 16 GB, 819 GB/s, 400 GB/s both ways over 4 ports, a host of 8 chips 2 x 100 Gb/s: page "TPU v5e". Rings
-    # where a side has 16 chips: "How to scale your model" (Austin et al. 2025), part 2.
+    # v5e: 197 TFLOP/s, 16 GB, 819 GB/s, 400 GB/s both ways over 4 ports: page "TPU v5e". Rings where a side has
+    # 16 chips: "How to scale your model" (Austin et al. 2025), part 2.
     Chip(
-        "v5e", "v5e", 197e12, 16e9, 15.75 * GIB, 819e9, 50e9, 2, f"{DOCS} TPU v5e; rings: How to scale your model, part 2",
-        whole=16, network=25e9,
+        "v5e", "v5e", 1e12 * PEAKS["TPU v5e"], 15.75 * GIB, 819e9, 50e9, 2,
+        f"{DOCS} TPU v5e; rings: How to scale your model, part 2", whole=16,
     ),
-    # v5p: 459 TFLOP/s, 95 GiB, 2765 GB/s, 1200 GB/s both ways over 6 links, 50 Gb/s a chip to the data centre, 4 chips a host: page
-    # "TPU v5p". libtpu allows 95.74 GiB, more than is published.
+    # v5p: 459 TFLOP/s, 95 GiB, 2765 GB/s, 1200 GB/s both ways over 6 links: page "TPU v5p". libtpu allows
+    # 95.74 GiB, more than is published.
     Chip(
-        "v5p", "v5p", 459e12, 95 * GIB, 95.74 * GIB, 2765e9, 100e9, 3, f"{DOCS} TPU v5p", cores=2, network=25e9,
+        "v5p", "v5p", 1e12 * PEAKS["TPU v5p"], 95.74 * GIB, 2765e9, 100e9, 3, f"{DOCS} TPU v5p", cores=2,
         options=(("chip_config_name", "megacore"),),
     ),
     # v6e: 918 TFLOP/s, 32 GB, 1638 GB/s, 800 GB/s both ways over 4 ports: page "TPU v6e". Rings as v5e.
-    Chip("v6e", "v6e", 918e12, 32e9, 31.25 * GIB, 1638e9, 100e9, 2, f"{DOCS} TPU v6e; rings: as v5e", whole=16),
+    Chip("v6e", "v6e", 1e12 * PEAKS["TPU v6e"], 31.25 * GIB, 1638e9, 100e9, 2, f"{DOCS} TPU v6e; rings: as v5e", whole=16),
     # tpu7x: 2307 TFLOP/s, 192 GiB: page "TPU7x (Ironwood)". *Unverified*, from memory of that page: 7380 GB/s, 1200 GB/s both ways
-    # over 6 links, 100 Gb/s a chip to the data centre. A chip is two devices, with 94.75 GiB each.
+    # over 6 links. A chip is two devices, with 94.75 GiB each.
     Chip(
-        "tpu7x", "tpu7x", 2307e12, 192 * GIB, 189.5 * GIB, 7380e9, 100e9, 3,
-        f"{DOCS} TPU7x (Ironwood); bandwidths and links unverified", devices=2, cores=2, network=50e9,
+        "tpu7x", "tpu7x", 2e12 * PEAKS["TPU7x"], 189.5 * GIB, 7380e9, 100e9, 3,
+        f"{DOCS} TPU7x (Ironwood); bandwidths and links unverified", devices=2, cores=2,
     ),
 )  # fmt: skip
 CHIPS = {chip.name: chip for chip in _ALL}

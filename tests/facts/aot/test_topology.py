@@ -74,6 +74,5 @@ def test_rings_are_where_the_torus_closes():
 
 def test_every_figure_of_a_chip_is_one_and_has_a_source():
     for chip in CHIPS.values():
-        assert min(chip.peak, chip.hbm, chip.usable, chip.bandwidth, chip.link) > 0 and chip.source
-        assert 0.9 < chip.usable / chip.hbm < 1.1
+        assert min(chip.peak, chip.usable, chip.bandwidth, chip.link) > 0 and chip.source
         assert chip.peak / chip.bandwidth < 600  # FLOP a byte: of the published chips 200 to 560

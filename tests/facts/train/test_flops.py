@@ -25,8 +25,10 @@ def test_peaks_are_those_of_the_table_of_chips(kind, chip):
     assert peaks.peak(kind) == CHIPS[chip].peak / CHIPS[chip].devices
 
 
-def test_the_first_name_that_fits_counts():
+def test_the_longest_name_of_whole_words_counts():
     assert peaks.peak("NVIDIA H100 PCIe") == 756e12 and peaks.peak("NVIDIA H100 80GB HBM3") == 989e12
+    assert [peaks.peak(f"NVIDIA {name}") for name in ("L4", "L40", "L40S", "L400")] == [121e12, 181e12, 362e12, None]
+    assert peaks.peak("NVIDIA A100-SXM4-80GB") == 312e12 and peaks.peak("NVIDIA GH200 480GB") == 989e12
     assert peaks.peak("cpu") is None
 
 
