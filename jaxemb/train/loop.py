@@ -80,8 +80,9 @@ def train(
         start = find_start(experiment, mesh, checkpoints, report.say)
         if lines := changed(folder.path, start.step, start.written):
             report.say(lines)
-        if profile:
-            check(profile, experiment.steps, done=start.step)
+        if profile and profile[0] < start.step:
+            report.say(f"no trace: the run goes on from step {start.step}, and profile={profile[0]}:{profile[1]} began before it")
+            profile = None
         if start.step >= experiment.steps:
             report.say(f"nothing is left to do: {folder.path} has reached step {start.step} of {experiment.steps}")
             return folder.figures(start.step)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 from etils import epath
@@ -25,15 +25,14 @@ def parse(text: str) -> tuple[int, int]:
     return int(start), int(stop)
 
 
-def check(profile: tuple[int, int], steps: int, done: int = 0) -> None:
-    """Refuses a range that a run of `steps`, of which some are `done`, does not pass."""
+def check(profile: tuple[int, int], steps: int) -> None:
+    """Refuses a range that a run of `steps` does not pass. One that is behind a run which goes on is no mistake: the same command
+    goes on."""
     start, stop = profile
     if not 0 <= start < stop:
         raise ConfigError(f"profile={start}:{stop}: the trace stops before it starts; START must be at least 0 and less than STOP")
     if stop > steps:
         raise ConfigError(f"profile={start}:{stop} is beyond the run, which has {steps} steps")
-    if start < done:
-        raise ConfigError(f"profile={start}:{stop}: the run goes on from step {done}; START must be at least {done}")
 
 
 class Trace:
@@ -43,12 +42,14 @@ class Trace:
     `plugins/profile/steps_<start>_<stop>/process_<i>.xplane.pb`    for XProf and TensorBoard, all processes side by side
 
     Python itself is not traced: steps would take several times as long. What the loop does has the names of its accounts (`Spent`).
+    A trace that is cut off, as by SIGTERM, has the last update that is in it as its stop.
     """
 
     def __init__(self, profile: tuple[int, int] | None, folder: epath.Path, spent: Spent, report: Report):
         self._profile, self._folder, self._spent, self._report = profile, folder, spent, report
         self._written: tempfile.TemporaryDirectory | None = None
         """On the disk of this machine first: the folder may be in a bucket."""
+        self._done = 0
 
     def begin(self, done: int) -> None:
         """Starts the trace if so many updates are done."""
@@ -64,11 +65,14 @@ class Trace:
                 self._written.cleanup()
                 self._written = None
                 raise TrainError(f"profile={done}:{self._profile[1]}: another trace is being made in this process ({e})") from e
-        self._spent.traced = True
+        self._spent.traced, self._done = True, done
 
-    def step(self, i: int) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def step(self, i: int) -> Iterator[None]:
         """Update i = 1, 2, ... as a step of the trace."""
-        return jax.profiler.StepTraceAnnotation("train", step_num=i) if self._written else contextlib.nullcontext()
+        with jax.profiler.StepTraceAnnotation("train", step_num=i) if self._written else contextlib.nullcontext():
+            yield
+        self._done = i
 
     def ends(self, done: int) -> bool:
         """Whether the trace ends after so many updates."""
@@ -82,7 +86,7 @@ class Trace:
         written, self._written = self._written, None
         with self._report.aside("profiling"), written as folder:
             jax.profiler.stop_trace()
-            self._keep(Path(folder), "steps_{}_{}".format(*self._profile), f"process_{jax.process_index()}")
+            self._keep(Path(folder), f"steps_{self._profile[0]}_{self._done}", f"process_{jax.process_index()}")
 
     def _keep(self, written: Path, name: str, process: str) -> None:
         """Copies the files of this process under names that those of others have not."""
