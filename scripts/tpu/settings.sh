@@ -16,4 +16,4 @@
 : "${TPU_PYTHON:=3.12}"         # of the hosts; images bring 3.10, which is too old
 
 : "${TPU_POLL:=30}"             # seconds between two looks at the slice
-: "${TPU_RETRIES:=5}"           # failures in a row after which `watch` gives up
+: "${TPU_RETRIES:=5}"           # failures after which `watch` gives up; forgotten once a job has run for 20 looks

@@ -30,11 +30,15 @@ await() { # 1: it is not coming
 
 pack() { # the files that git knows in TPU_CODE, with what was changed in them
     known=$(git -C "$TPU_CODE" status --porcelain 2>"$scratch/errors") || fail "TPU_CODE: $TPU_CODE is no git checkout: $(cat "$scratch/errors")"
-    commit=$(git -C "$TPU_CODE" stash create)
     left=$(printf '%s\n' "$known" | sed -n 's/^?? //p' | head -n 5 | tr '\n' ' ')
     if [ -n "$left" ]; then say "not copied, since git does not know them (git add): $left"; fi
-    mkdir -p "${archive%/*}"
-    call git -C "$TPU_CODE" archive --format=tar.gz -o "$archive" "${commit:-HEAD}"
+    call mkdir -p "${archive%/*}"
+    if [ "$dry" = 1 ]; then # a stash writes objects
+        printf '%s "$(%s | grep . || echo HEAD)"\n' "$(quote git -C "$TPU_CODE" archive --format=tar.gz -o "$archive")" "$(quote git -C "$TPU_CODE" stash create)" >&3
+        return
+    fi
+    commit=$(git -C "$TPU_CODE" stash create)
+    git -C "$TPU_CODE" archive --format=tar.gz -o "$archive" "${commit:-HEAD}" 3>&-
 }
 
 reach() { # a new host takes a moment until it knows the key
@@ -117,6 +121,8 @@ job() { # what the hosts do together: running, partly, lost, failed, stopped, en
         }' "$scratch/answers"
 }
 
+steady=20 # looks in a row at a running job after which earlier failures are forgotten: one that soon dies again is not well
+
 again() { # WHAT: a failure; gives up after too many in a row
     failures=$((failures + 1))
     if [ "$failures" -ge "$TPU_RETRIES" ]; then
@@ -141,7 +147,7 @@ rehearse() { # ARGS...: what `watch` runs where all goes well
 watch() { # ARGS...
     if [ "$dry" = 1 ]; then rehearse "$@"; return; fi
     trap 'say "left; the slice and its job go on, and are billed. The same command watches again; scripts/tpu/tpu delete ends it"; exit 130' INT
-    failures=0 had=0 seen=
+    failures=0 had=0 seen='' looks=0
     while :; do
         now=$(state) || { again 'gcloud does not answer'; now=unknown; }
         if [ "$now" = ACTIVE ]; then now=$(job); fi
@@ -151,8 +157,12 @@ watch() { # ARGS...
         esac
         if [ "$now" != "$seen" ]; then say "$TPU_NAME: $now"; fi
         seen=$now
+        if [ "$now" = running ]; then looks=$((looks + 1)); else looks=0; fi
         case $now in
-        running) failures=0 had=1 ;;
+        running)
+            had=1
+            if [ "$looks" -ge "$steady" ]; then failures=0; fi
+            ;;
         NONE) if ! create; then
             if [ "$had" = 0 ]; then fail "the slice cannot be created"; fi
             again 'cannot be created anew'
@@ -164,7 +174,7 @@ watch() { # ARGS...
         absent | 'not started') if setup && start "$@"; then had=1; else again 'the job could not be started on every host'; fi ;;
         lost)
             cat "$scratch/answers"
-            again 'a host was lost'
+            again 'a host was lost, or its job was killed'
             if on all 'sh worker.sh stop 30' </dev/null; then start "$@" || true; fi
             ;;
         stopped) fail 'the job was stopped, and the slice is still there' ;;

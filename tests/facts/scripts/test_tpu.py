@@ -139,7 +139,7 @@ def test_what_a_dry_run_prints_is_what_is_run(cloud):
     dry = ""
     for words in verbs:
         dry += c.tpu("--dry-run", *words).stdout
-    assert c.calls() == [] and not (c.folder / "states").exists()
+    assert c.calls() == [] and not (c.folder / "states").exists() and not (c.folder / ".cache").exists()
     for words in verbs[:5]:
         c.tpu(*words)
     (c.folder / "worker-0/code/runs/a b").mkdir(parents=True)
@@ -171,7 +171,6 @@ def shell_lines(text):
 def test_the_dry_run_of_a_watch_can_be_pasted(cloud):
     """The whole of it, by a shell, with the stand-in as gcloud: the job then runs with its words."""
     c = cloud()
-    (c.folder / ".cache/jaxemb/tpu/slice").mkdir(parents=True)
     dry = c.tpu("--dry-run", "watch", *JOB, *RUN).stdout
     subprocess.run(["sh", "-e"], input=dry, text=True, env=c.env, check=True, capture_output=True, cwd=c.folder)
     assert c.words() == [*JOB, *RUN]
@@ -237,6 +236,7 @@ def test_a_preempted_slice_is_made_anew_and_the_same_command_goes_on(cloud):
         ("exit 2", 1, "the job failed", 1),
         ('[ -e "$CLOUD/once" ] && exit 0; : >"$CLOUD/once"; exit 70', 0, "a host was lost", 2),
         ("exit 70", 1, "3 times in a row (TPU_RETRIES)", 3),
+        ("sleep 1; exit 139", 1, "or its job was killed, 3 times in a row", 3),  # it runs for some looks each time
     ],
 )
 def test_a_job_that_ends_badly(cloud, job, status, said, starts):
