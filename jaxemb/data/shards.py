@@ -112,9 +112,14 @@ def kind_of(name: str) -> str | None:
 
 
 def split_of(name: str) -> str | None:
-    """The split that the name of a file speaks of."""
+    """The split that the name of a file speaks of; a name that speaks of two is refused."""
     words = re.split(r"[-_.]", os.path.basename(name).lower())
-    return next((split for split, names in NAMES.items() if any(n in words for n in names)), None)
+    found = [split for split, names in NAMES.items() if any(n in words for n in names)]
+    if len(found) > 1:
+        raise DataError(
+            f"{printable(name)}: is it a shard of {' or of '.join(found)}? Name it by one of them, or set patterns instead"
+        )
+    return next(iter(found), None)
 
 
 def _shown(folder: Any) -> str:

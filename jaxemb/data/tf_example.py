@@ -24,7 +24,7 @@ def decode(record: bytes) -> dict[str, list[Any]]:
         for entry_number, entry in _fields(features) if number == 1 else ():
             if entry_number == 1:
                 pair = dict(_fields(entry))
-                found[bytes(pair.get(1, b"")).decode()] = _values(pair.get(2, b""))
+                found[_bytes(pair.get(1, b"")).decode()] = _values(pair.get(2, b""))
     return found
 
 
@@ -60,14 +60,25 @@ def _values(feature: Any) -> list[Any]:
             if number != 1:
                 continue
             if kind == 1:
-                found.append(bytes(value))
+                found.append(_bytes(value))
             elif kind == 2:
-                found += np.frombuffer(value, "<f4").tolist()
+                found += np.frombuffer(_held(value), "<f4").tolist()
             elif isinstance(value, int):
                 found.append(_signed(value))
             else:
                 found += _packed(value)
     return found
+
+
+def _held(value: Any) -> Any:
+    """What must be bytes: of a number, `bytes` would make as many zeros."""
+    if isinstance(value, int):
+        raise ValueError("a number where bytes must be")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    return bytes(_held(value))
 
 
 def _packed(content: Any) -> list[int]:
@@ -84,7 +95,7 @@ def _signed(n: int) -> int:
 
 def _fields(content: Any) -> Iterator[tuple[int, Any]]:
     """(number, content) of each field; what a field holds is not copied."""
-    content, at = memoryview(content), 0
+    content, at = memoryview(_held(content)), 0
     while at < len(content):
         tag, at = _read_varint(content, at)
         wire = tag & 7

@@ -14,7 +14,7 @@ from jaxemb.data.base import DataError
 from jaxemb.data.folder import ImageFolder
 from jaxemb.data.image_shards import ImageShards
 from jaxemb.data.parquet import ParquetFile
-from jaxemb.data.tf_example import decode, encode
+from jaxemb.data.tf_example import _field, decode, encode
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)
 
@@ -106,6 +106,9 @@ def test_files_of_a_folder_are_split_by_their_names(tmp_path):
     assert [len(own.split(s)) for s in ("train", "valid", "test")] == [9, 1, 2]
     with pytest.raises(DataError, match=r"test-0.parquet is a shard of train and of test"):
         ImageShards(str(tmp_path / "*.parquet"), test_path=str(tmp_path / "test-*"), size=8).split("train")
+    write_parquet(tmp_path / "train-corpus-test-000.parquet", row)
+    with pytest.raises(DataError, match=r"train-corpus-test-000.parquet: is it a shard of train or of test\? Name it"):
+        data.split("train")
 
 
 def test_large_jpegs_are_decoded_smaller_as_those_of_a_folder(tmp_path):
@@ -126,7 +129,10 @@ def test_records_go_there_and_back():
     values = {"b": b"\x00\xff" * 100, "s": "ä", "i": -(2**63), "big": 2**63 - 1, "f": 1.5}
     found = decode(encode(values))
     assert found == {"b": [values["b"]], "s": ["ä".encode()], "i": [-(2**63)], "big": [2**63 - 1], "f": [1.5]}
-    for broken in (b"\x0a\x05\x0a", b"\x0b", encode(values)[:-3], b"\xff" * 12):
+    number = b"\x08\xff\xff\xff\xff\xff\x7f"  # field 1 is 2^42 - 1, where bytes must be: so many zeros would be asked for
+    numbers = [b"\x0a" + bytes([len(number)]) + number]  # in the place of an entry, of a name, of a value
+    numbers += [_field(1, _field(1, number)), _field(1, _field(1, _field(2, _field(1, number))))]
+    for broken in (b"\x0a\x05\x0a", b"\x0b", encode(values)[:-3], b"\xff" * 12, *numbers):
         with pytest.raises(ValueError):
             decode(broken)
 
