@@ -243,8 +243,8 @@ def missing(cluster: Cluster, timeout: int) -> str:
 
 def lost(cluster: Cluster) -> str:
     return (
-        f"process {cluster.process} of {cluster.processes} leaves: another one was lost, or was started a second time; above is "
-        "what the runtime saw; the same command goes on from the last checkpoint"
+        f"process {cluster.process} of {cluster.processes} leaves, since the runtime ended it: another process was lost or "
+        "started a second time, or it failed itself (see above); the same command goes on from the last checkpoint"
     )
 
 

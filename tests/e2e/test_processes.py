@@ -74,7 +74,7 @@ def test_one_that_vanishes_ends_the_other_with_a_message(experiment, pair, tmp_p
     processes[victim].send_signal(how)
     said, _ = processes[1 - victim].communicate(timeout=30)
     assert processes[1 - victim].returncode == LOST, said
-    message = f"process {1 - victim} of 2 leaves: another one was lost"
+    message = f"process {1 - victim} of 2 leaves, since the runtime ended it: another process was lost"
     assert message in said, said
 
 
