@@ -20,7 +20,7 @@ PATIENCE = 30
 
 def run_processes(count: int, argv: Sequence[str]) -> int:
     """Runs `jaxemb argv` in so many processes, which meet at a port of this machine, and shows what they say. SIGTERM and Ctrl-C
-    are handed to all; the exit status is that of the first one that failed."""
+    are handed to all, a second Ctrl-C kills them; the exit status is that of the first one that failed."""
     if count < 1:
         raise ConfigError(f"--processes must be at least 1, not {count}")
     if any(a.partition("=")[0] == "--distributed" for a in argv):
@@ -48,7 +48,7 @@ def run_processes(count: int, argv: Sequence[str]) -> int:
     shown = [threading.Thread(target=show, args=(i, p)) for i, p in enumerate(running)]
     for thread in shown:
         thread.start()
-    before = {s: signal.signal(s, lambda *_: stop(running)) for s in (signal.SIGTERM, signal.SIGINT)}
+    before = {s: signal.signal(s, lambda number, frame: stop(running, number)) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         return wait(running)
     finally:
@@ -74,9 +74,12 @@ def show(index: int, process: subprocess.Popen) -> None:
             sys.stdout.flush()
 
 
-def stop(running: Sequence[subprocess.Popen]) -> None:
+def stop(running: Sequence[subprocess.Popen], number: int) -> None:
+    """SIGTERM, on which a training saves and leaves; SIGKILL at a second Ctrl-C."""
     for p in running:
         p.send_signal(signal.SIGTERM)
+    if number == signal.SIGINT:  # the next one
+        signal.signal(signal.SIGINT, lambda *_: [p.kill() for p in running])
 
 
 def wait(running: Sequence[subprocess.Popen]) -> int:

@@ -150,13 +150,13 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser("jaxemb", description=OVERVIEW, formatter_class=argparse.RawDescriptionHelpFormatter)
+    # No abbreviations: `run_processes` must know --processes by its name, or its children would start children.
+    how: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    top = argparse.ArgumentParser("jaxemb", description=OVERVIEW, **how)
     verbs = top.add_subparsers(metavar="VERB", required=True)
 
     def verb(name: str, run: Callable, summary: str, examples: str, *, computes: bool = False) -> Any:
-        p = verbs.add_parser(
-            name, help=summary, description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        p = verbs.add_parser(name, help=summary, description=summary, epilog=examples, **how)
         p.set_defaults(verb=run)
         p.add_argument("--debug", action="store_true", help="show the traceback of an error")
         p.add_argument("--project", metavar="DIR", help="the folder of your own experiments/ and packages (or JAXEMB_PROJECT)")

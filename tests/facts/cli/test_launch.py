@@ -76,3 +76,25 @@ def test_a_signal_reaches_all(echo, tmp_path):
     threading.Thread(target=interrupt, daemon=True).start()
     began = time.monotonic()
     assert run_processes(2, ["train"]) == 143 and time.monotonic() - began < 30
+
+
+def test_a_second_interrupt_kills(echo, tmp_path):
+    code = "import signal, time; signal.signal(15, lambda *_: open({!r} + str(time.time_ns()), 'w'))"
+    echo(f"{code.format(str(tmp_path / 'asked'))}; open({str(tmp_path / 'ready')!r}, 'w'); [time.sleep(1) for _ in range(60)]")
+
+    def interrupt():
+        for file in ("ready", "asked"):  # the second one once the first has been heard
+            while not list(tmp_path.glob(f"{file}*")):
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    began = time.monotonic()
+    assert run_processes(1, ["train"]) == 137 and time.monotonic() - began < 30
+
+
+def test_an_abbreviated_option_is_refused(capsys):
+    """Each child would start children of its own."""
+    with pytest.raises(SystemExit):
+        main(["train", "a.py", "--proc", "2"])
+    assert "unrecognized arguments: --proc 2" in capsys.readouterr().err
