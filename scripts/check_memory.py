@@ -37,26 +37,51 @@ MESHES = {"fsdp": lambda n: {"fsdp": n}, "fsdp+tensor": lambda n: {"fsdp": max(n
 """By preset, of n devices."""
 
 
+def numbers(text: str) -> list[int]:
+    words = text.split(",")
+    if wrong := [w for w in words if not (w.isdecimal() and 1 <= int(w) <= 4096)]:
+        raise argparse.ArgumentTypeError(f"numbers of devices from 1 to 4096 are needed, as in 2,8, not {wrong[0]!r}")
+    return [int(w) for w in words]
+
+
+def presets(text: str) -> list[str]:
+    words = text.split(",")
+    if wrong := [w for w in words if w not in MESHES]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not one of {', '.join(MESHES)}")
+    return words
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", default=[f"experiments/scale/{m}" for m in MODELS], help="FILE[:NAME], several")
-    parser.add_argument("--devices", default="1,2,4,8,32,64,128,256", help="how many of the CPU (default %(default)s)")
+    parser.add_argument(
+        "--devices", type=numbers, default="1,2,4,8,32,64,128,256", help="how many of the CPU (default %(default)s)"
+    )
     parser.add_argument("--topology", help="slices instead of --devices: v5e:2x2,v5e:2x4")
-    parser.add_argument("--sharding", default="fsdp,fsdp+tensor", help="presets (default %(default)s)")
+    parser.add_argument("--sharding", type=presets, default="fsdp,fsdp+tensor", help="presets (default %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="a change to every experiment")
     parser.add_argument("--compile", action="store_true", help="ask XLA too")
     parser.add_argument("--csv", help="where to write the rows")
     args = parser.parse_args()
+    from jaxemb.config import ConfigError
+
+    try:
+        measure(args)
+    except ConfigError as e:
+        parser.exit(2, f"error: {e}\n")
+
+
+def measure(args: argparse.Namespace) -> None:
     from jaxemb.aot.topology import prepare, topology
     from jaxemb.config import override
     from jaxemb.experiment import find
 
-    names = args.topology.split(",") if args.topology else [f"cpu:{n}" for n in args.devices.split(",")]
+    names = args.topology.split(",") if args.topology else [f"cpu:{n}" for n in args.devices]
     prepare(names)
     rows: list[dict[str, Any]] = []
     print("  ".join(COLUMNS[:-1]))
     for target in args.targets:
-        for preset in args.sharding.split(","):
+        for preset in args.sharding:
             x = override(find(target), [*args.set, f"sharding={preset}"])
             for there in map(topology, names):
                 rows.append(measured(x, there, MESHES[preset](len(there.devices)), args.compile))

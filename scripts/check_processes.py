@@ -75,6 +75,10 @@ class Figure(NamedTuple):
     """The value may not be above this."""
 
 
+KNOWN = ("jepa", "views", "drawn", "packed")
+"""What can be trained."""
+
+
 def experiments(folder: Path, names: Sequence[str]) -> dict[str, Experiment]:
     """Tiny ones: images with masks, drawn scenes with two views, drawn tokens, packed text."""
     text = folder / "text.txt"
@@ -331,7 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--processes", default="1,2,4", metavar="N,N", help="numbers of processes (1,2,4)")
     p.add_argument("--devices", type=int, default=4, metavar="N", help="devices of all processes together (4)")
-    p.add_argument("--experiments", default="jepa,views,drawn,packed", metavar="A,B")
+    p.add_argument("--experiments", default=",".join(KNOWN), metavar="A,B", help="some of %(default)s")
     p.add_argument("--only", choices=("equality", "changing", "kills"))
     p.add_argument("--kills", type=int, default=0, metavar="N")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the kills")
@@ -341,10 +345,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.worker:
         work(Path(args.worker[0]), (args.worker[1:] or [""])[0])
         return 0
+    names = args.experiments.split(",")
+    if unknown := [name for name in names if name not in KNOWN]:
+        p.error(f"argument --experiments: {unknown[0]!r} is not one of {', '.join(KNOWN)}")
     counts = [int(n) for n in args.processes.split(",")]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        found = experiments(folder, args.experiments.split(","))
+        found = experiments(folder, names)
         main = next(iter(found.values()))
         parts: dict[str, Iterator[Figure]] = {
             "equality": equality(folder, found, counts, args.devices),

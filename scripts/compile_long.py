@@ -177,6 +177,13 @@ def main(argv: list[str] | None = None) -> None:
     for name, valid in (("kinds", KINDS), ("tasks", TASKS), ("positions", ("all", *(x.name for x in members("posemb"))))):
         if unknown := set(getattr(args, name)) - set(valid):
             parser.error(f"--{name}: {', '.join(sorted(unknown))} is not one of {', '.join(valid)}")
+    try:
+        write(args)
+    except ConfigError as e:
+        parser.exit(2, f"error: {e}\n")
+
+
+def write(args: argparse.Namespace) -> None:
     prepare([args.topology])
     about = provenance()
     known = {"jax": jax.__version__, "commit": about["commit"], "command": about["command"]}

@@ -28,6 +28,21 @@ def test_it_counts_an_even_share_and_little_more(tmp_path, monkeypatch, capsys):
         assert int(row["device_bytes"]) * int(row["devices"]) >= int(row["state_bytes"])
 
 
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["--devices", "8x"], "argument --devices: numbers of devices from 1 to 4096 are needed, as in 2,8, not '8x'"),
+        (["--sharding", "fdsp"], "argument --sharding: 'fdsp' is not one of fsdp, fsdp+tensor"),
+        (["--topology", "v9:2x2"], "error: --topology v9:2x2: there is no chip 'v9'"),
+    ],
+)
+def test_what_cannot_be_is_named(given, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(FILE), "experiments/jepa/shapes.py", *given])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(FILE), run_name="__main__")
+    assert left.value.code == 2 and said in capsys.readouterr().err
+
+
 def table(name):
     return list(csv.DictReader((ROOT / "results" / name).read_text().splitlines()))
 

@@ -38,3 +38,9 @@ def test_what_is_too_far_off_is_an_error(check, monkeypatch, capsys):
     monkeypatch.setattr(check, "equality", lambda *_: [figure])
     assert check.main(["--only", "equality"]) == 1
     assert "NOT AS IT SHOULD BE: equality of jepa on 2 processes: rows of batches that differ 1.0 > 0" in capsys.readouterr().out
+
+
+def test_an_experiment_that_there_is_not_is_named(check, capsys):
+    with pytest.raises(SystemExit):
+        check.main(["--experiments", "jepaa"])
+    assert "argument --experiments: 'jepaa' is not one of jepa, views, drawn, packed" in capsys.readouterr().err

@@ -30,6 +30,13 @@ def test_what_is_unknown_is_named(long, capsys):
         with pytest.raises(SystemExit):
             long.main([option, given])
         assert f"{option}: {given.split(',')[-1]} is not one of" in capsys.readouterr().err
+    for given, said in (("v9:2x2", "there is no chip 'v9'"), ("v5e-1", "mesh")):
+        if given == "v5e-1" and importlib.util.find_spec("libtpu") is None:
+            continue
+        with pytest.raises(SystemExit) as left:
+            long.main(["--topology", given])
+        shown = capsys.readouterr().err
+        assert left.value.code == 2 and shown.startswith("error: ") and said in shown and shown.count("\n") == 1
 
 
 @needs_libtpu
