@@ -4,7 +4,8 @@
     compute = FLOPs / (chips peak),   memory = bytes moved / bandwidth,   communication = bytes sent / bandwidth of the links
     MFU <= model FLOPs / (chips peak time)
 
-All of it is assumed to overlap, and each part to run at its published peak: no step is faster, most are slower.
+All of it is assumed to overlap, and each part to run at its published peak: no step is faster, most are slower, where
+the counts are right. Causal and windowed attention is counted too high (`ops/flops.py`): with it the line of compute is no bound.
 """
 
 from __future__ import annotations

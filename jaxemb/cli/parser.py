@@ -134,7 +134,8 @@ examples:
   jaxemb compile experiments/jepa/shapes.py --topology cpu:8            simulated devices of this machine
 
 Compiles the train step and `encode` with the TPU's compiler on any Linux machine (pip install 'jaxemb[tpu-aot]'); nothing runs.
-Chips: v4, v5e, v5p, v6e, tpu7x. The time is a lower bound from published peaks: what a step cannot beat, not what it takes.
+Chips: v4, v5e, v5p, v6e, tpu7x. The time is a bound from published peaks, not what a step takes;
+for causal and windowed attention it may be too high (docs/scale.md).
 """
 
 PLOT = """\

@@ -5,6 +5,10 @@
 times the length of each scan that it stands in. XLA's own count sees the body of a loop once, so that a scan over 12 layers counts
 as one of them. Products, convolutions and factorisations alone are counted: those are what the peak of a chip is stated for, and
 what a utilisation divides by. One multiply-add is two FLOPs.
+
+Attention is counted with all n x m pairs of queries and keys where it is a product and a mask, also causal or in a window; of a
+kernel every block of its grid counts, also those that it skips. Of causal and windowed attention both are more than what has to be
+computed: a time from them is no lower bound, and a utilisation may be too high.
 """
 
 from __future__ import annotations
