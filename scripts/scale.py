@@ -58,22 +58,28 @@ def done(table: Path) -> set[str]:
     return {row["command"] for row in rows(table)}
 
 
+def typed(command: str) -> str:
+    """Without the table that it writes."""
+    words = shlex.split(command)
+    return shlex.join(word for word, before in zip(words, ["", *words]) if "--csv" not in (word, before))
+
+
 def markdown(table: Path) -> str:
-    """A line a row, the command beneath the figures as it was typed."""
+    """A line a row, the command beside the figures; what is none of `commands` comes last."""
     names = {target: model for model, target in MODELS.items()}
     lines = [
         "| model | slice | batch | fits | GB a chip (of) | roofline ms, bound by | MFU at most | command |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    order = [shlex.join(words[:-2]) for words in commands(table)]
-    for row in sorted(rows(table), key=lambda row: order.index(row["command"].rpartition(" --csv ")[0])):
-        words = shlex.split(row["command"])
-        model = names.get(words[2], row["experiment"])
+    order = {typed(shlex.join(words)): i for i, words in enumerate(commands(table))}
+    for row in sorted(rows(table), key=lambda row: order.get(typed(row["command"]), len(order))):
+        model = next((names[word] for word in shlex.split(row["command"]) if word in names), row["experiment"])
         batch = row["batch"] + (f" in {row['accumulate']} pieces" if row["accumulate"] != "1" else "")
         needed = f"{row['gb_a_chip'] or '?'} ({row['gb_available']})"
-        line = f"{float(row['roofline_ms']):,.0f}, " + ("FLOPs alone" if row["arithmetic"] else row["bound"])
-        mfu = "" if row["arithmetic"] else f"{100 * float(row['mfu_bound']):.0f} %"
-        cells = (model, row["topology"], batch, row["fits"], needed, line, mfu, f"`{shlex.join(words[:-2])}`")
+        bound = "FLOPs alone" if row["arithmetic"] else row["bound"]
+        line = f"{float(row['roofline_ms']):,.0f}, {bound}" if row["roofline_ms"] else ""
+        mfu = "" if row["arithmetic"] or not row["mfu_bound"] else f"{100 * float(row['mfu_bound']):.0f} %"
+        cells = (model, row["topology"], batch, row["fits"], needed, line, mfu, f"`{typed(row['command'])}`")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

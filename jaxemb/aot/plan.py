@@ -52,6 +52,8 @@ class Plan:
     roofline: Roofline | None
     mfu: float | None
     """The bound of the model FLOPs utilisation. Of a program that does not fit, as its `roofline`, from FLOPs alone."""
+    remat: str | None = None
+    """Of the encoder that was compiled, which in a sweep is not the experiment's own."""
 
     def to_json(self) -> dict[str, Any]:
         doc = dataclasses.asdict(self)
@@ -74,7 +76,11 @@ def plan(experiment: Experiment, topology: Topology, *, encodes: bool = True, sa
     programs = [train_step(experiment, mesh)]
     if encodes and type(experiment.objective).encode is not Objective.encode:
         programs.append(encode(experiment, mesh, experiment.batch))
-    return [plan_one(program, mesh, topology, say) for program in programs]
+    return [dataclasses.replace(plan_one(program, mesh, topology, say), remat=remat_of(experiment)) for program in programs]
+
+
+def remat_of(experiment: Experiment) -> str | None:
+    return getattr(getattr(experiment.objective, "encoder", None), "remat", None)
 
 
 def plan_one(program: Program, mesh: Mesh, topology: Topology, say: Callable[[str], object] = print) -> Plan:

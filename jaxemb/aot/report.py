@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from jaxemb.aot.chips import CHIPS
 from jaxemb.aot.plan import Plan
 from jaxemb.aot.sweep import Tried, shown
+from jaxemb.aot.topology import Topology, named
 from jaxemb.config import ConfigError, to_json
 from jaxemb.log.table import number, say, size, table
 from jaxemb.run.environment import environment
@@ -80,28 +80,42 @@ def show_sweep(tried: Sequence[Tried]) -> None:
             return (mesh, t.remat or "none", t.batch, "no", "", "", "", t.why)
         fits = {True: "yes", False: "no", None: "unknown"}[p.fits]
         if p.roofline is None or p.fits is False:
-            return (mesh, t.remat or "none", t.batch, fits, gigabytes(p.needed), "", "", p.failure[:60])
+            return (mesh, t.remat or "none", t.batch, fits, gigabytes(p.needed), "", "", refusal(p))
         per = f"{1e6 * t.seconds:.4g}"
         return (mesh, t.remat or "none", t.batch, fits, gigabytes(p.needed), per, f"{100 * (p.mfu or 0):.1f} %", p.roofline.bound)
 
     table(("mesh", "remat", ">batch", "fits", ">GB a chip", ">us an example", ">MFU at most", "bound by"), map(cells, tried))
     best = next((t for t in tried if math.isfinite(t.seconds)), None)
     if best is None:
-        say("none of them fits" if any(t.plan for t in tried) else "none of them could be compiled", "bold red")
+        if any(t.plan and t.plan.fits is None for t in tried):
+            say("no published memory and peak to hold them against: none is called the best", "bold")
+        else:
+            say("none of them fits" if any(t.plan for t in tried) else "none of them could be compiled", "bold red")
         return
     mesh = ", ".join(f'"{axis}": {n}' for axis, n in best.mesh.items())
     say(f"lowest roofline an example: --set 'mesh={{{mesh}}}' --set batch={best.batch}, remat {best.remat or 'none'}", "bold")
 
 
+def refusal(p: Plan) -> str:
+    """Why a plan does not fit; nothing where that is not known."""
+    return p.failure[:60] if p.failure or p.fits is not False else f"needs {gigabytes(p.needed)} of {gigabytes(p.available)} GB"
+
+
 def sources(plans: Iterable[Plan]) -> list[str]:
     """Where the figures of the chips come from."""
-    names = {p.topology.partition(":")[0].partition("-")[0] for p in plans}
-    return [f"{c.name}: {c.source}; memory for a program: libtpu's own limit" for c in CHIPS.values() if c.name in names]
+    chips = {c.name: c for p in plans if (c := named(p.topology)[0]) is not None}
+    return [f"{name}: {c.source}; memory for a program: libtpu's own limit" for name, c in sorted(chips.items())]
 
 
-def record(experiment: Experiment, plans: Sequence[Plan]) -> dict[str, Any]:
-    """What the JSON file says."""
-    return {"experiment": experiment.name, "plans": [p.to_json() for p in plans], "config": to_json(experiment)} | environment()
+def record(experiment: Experiment, plans: Sequence[Plan], refused: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What the JSON file says; `refused`: the candidates of sweeps that have no plan, by `without_plan`."""
+    found = {"experiment": experiment.name, "plans": [p.to_json() for p in plans], "refused": list(refused)}
+    return found | {"config": to_json(experiment)} | environment()
+
+
+def without_plan(there: Topology, t: Tried) -> dict[str, Any]:
+    """A candidate of a sweep, and why it has no plan."""
+    return {"topology": there.name, "chips": there.chips, "mesh": t.mesh, "remat": t.remat, "batch": t.batch, "why": t.why}
 
 
 def default_file(experiment: Experiment, topologies: Sequence[str]) -> str:
@@ -129,17 +143,13 @@ def row(experiment: Experiment, p: Plan, about: Mapping[str, Any]) -> dict[str, 
     known = r is not None and not p.failure
     links = max(r.axes.values(), default=0.0) if r is not None and known else None
     return {
-        "experiment": experiment.name,
         "topology": p.topology,
         "chips": p.chips,
         "program": p.program,
         "batch": p.rows,
-        "mesh": " ".join(f"{axis}={n}" for axis, n in p.mesh.items() if n > 1),
-        "sharding": experiment.sharding
-        if isinstance(experiment.sharding, str)
-        else " ".join(":".join(x) for x in experiment.sharding),
-        "remat": getattr(getattr(experiment.objective, "encoder", None), "remat", None) or "none",
-        "accumulate": experiment.accumulate,
+        "mesh": axes(p.mesh),
+        "remat": p.remat or "none",
+        **fixed(experiment, about),
         "fits": {True: "yes", False: "no", None: ""}[p.fits],
         "gb_a_chip": gigabytes(p.needed),
         "gb_available": gigabytes(p.available),
@@ -157,19 +167,49 @@ def row(experiment: Experiment, p: Plan, about: Mapping[str, Any]) -> dict[str, 
         "mfu_bound": rounded(p.mfu),
         "compile_s": rounded(p.compile_seconds),
         "arithmetic": "state and compute alone: no program" if p.failure else "",
+    }
+
+
+def row_refused(experiment: Experiment, candidate: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the CSV for what `without_plan` says."""
+    known = {name: candidate[name] for name in ("topology", "chips", "batch")} | {"program": "train step", "fits": "no"}
+    tried = {"mesh": axes(candidate["mesh"]), "remat": candidate["remat"] or "none", "arithmetic": f"none: {candidate['why']}"}
+    return dict.fromkeys(COLUMNS, "") | known | tried | fixed(experiment, about)
+
+
+def fixed(experiment: Experiment, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What all rows of a command share."""
+    rules = experiment.sharding
+    return {
+        "experiment": experiment.name,
+        "sharding": rules if isinstance(rules, str) else " ".join(":".join(x) for x in rules),
+        "accumulate": experiment.accumulate,
         "commit": (about.get("commit") or "")[:12],
         "machine": about.get("machine", ""),
         "command": about.get("command", ""),
     }
 
 
+def axes(mesh: Mapping[str, int]) -> str:
+    return " ".join(f"{axis}={n}" for axis, n in mesh.items() if n != 1)
+
+
+def is_new(file: str) -> bool:
+    """Whether a table has no header yet; refuses one of another kind."""
+    path = Path(file)
+    if not path.exists() or not path.stat().st_size:
+        return True
+    with path.open(encoding="utf-8", errors="replace") as f:
+        if f.readline().rstrip("\n") != ",".join(COLUMNS):
+            raise ConfigError(f"--csv {file}: that is another table; name a new file")
+    return False
+
+
 def append_csv(file: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """At the end of a table; the header where there is none."""
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists() or not path.stat().st_size
-    if not new and path.read_text(encoding="utf-8").partition("\n")[0] != ",".join(COLUMNS):
-        raise ConfigError(f"--csv {file}: that is another table; name a new file")
+    new = is_new(file)
     with path.open("a", newline="", encoding="utf-8") as f:
         out = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         if new:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from jaxemb.aot.plan import Plan, plan
+from jaxemb.aot.plan import Plan, plan, remat_of
 from jaxemb.aot.program import sizes
 from jaxemb.aot.topology import Topology
 from jaxemb.config import ConfigError, override, suggest
@@ -94,10 +94,6 @@ def meshes(experiment: Experiment, topology: Topology) -> list[dict[str, int]]:
     return [m for i, m in enumerate(found) if m not in found[:i]]
 
 
-def remat_of(experiment: Experiment) -> str | None:
-    return getattr(getattr(experiment.objective, "encoder", None), "remat", None)
-
-
 def remats(experiment: Experiment) -> list[str | None]:
     """With and without, where the encoder knows it."""
     if not hasattr(getattr(experiment.objective, "encoder", None), "remat"):
@@ -116,7 +112,7 @@ def attempt(experiment: Experiment, topology: Topology, say: Callable[[str], obj
         if topology.chip is not None and held > topology.chip.usable:
             return Tried(mesh, remat, batch, None, f"parameters, average and moments alone are {held / 1e9:.1f} GB a chip")
         return Tried(mesh, remat, batch, plan(experiment, topology, encodes=False, say=say)[0], "")
-    except (ConfigError, ValueError, jax.errors.JaxRuntimeError) as e:
+    except (ConfigError, jax.errors.JaxRuntimeError) as e:  # anything else is a fault of the code, and no answer
         return Tried(mesh, remat, batch, None, next(iter(str(e).splitlines()), type(e).__name__)[:200])
 
 

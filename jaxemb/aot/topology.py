@@ -48,6 +48,7 @@ class Topology:
 
 def named(text: str) -> tuple[Chip | None, tuple[int, ...]]:
     """(chip, shape) of a name; nothing is loaded."""
+    text = text.lower()
     kind, _, rest = text.partition(":")
     if not rest and text.partition("-")[1]:
         kind, _, count = text.rpartition("-")
@@ -96,6 +97,7 @@ def prepare(names: Sequence[str]) -> None:
 
 def topology(text: str) -> Topology:
     """The slice of this name, to compile for."""
+    text = text.lower()
     chip, shape = named(text)
     if chip is None:
         devices = jax.devices("cpu")

@@ -12,9 +12,9 @@ import pytest
 from home import EXPERIMENT, FILE, at_home_in, forget, refused
 
 from jaxemb.aot.chips import CHIPS
-from jaxemb.aot.plan import Plan, plan, plan_one
+from jaxemb.aot.plan import Plan, plan, plan_one, remat_of
 from jaxemb.aot.program import Program, build
-from jaxemb.aot.report import COLUMNS, verdict
+from jaxemb.aot.report import COLUMNS, show_sweep, sources, verdict
 from jaxemb.aot.roofline import Roofline
 from jaxemb.aot.sweep import Tried, candidates, estimate, largest, sweep
 from jaxemb.aot.topology import ENVIRONMENT, topology
@@ -145,7 +145,7 @@ def test_mistakes(here, capsys, options, answer):
 
 
 def test_another_table_is_not_written_into(here, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxemb.aot.plan.plan", lambda *args, **options: [])
+    monkeypatch.setattr("jaxemb.aot.plan.plan", lambda *args, **options: pytest.fail("minutes of compiling"))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     said = refused(capsys, "compile", FILE, "--topology", "cpu:8", "--csv", str(tmp_path / "other.csv"))
     assert "that is another table; name a new file" in said
@@ -166,7 +166,7 @@ def pretended(fixed, example, limit=16e9):
                 program="train step", topology="v5e:2x4", chips=8, mesh=dict(experiment.mesh), rows=experiment.batch,
                 compile_seconds=1.0, memory={"parameters": fixed}, available=limit, needed=needed, fits=fits,
                 failure="" if fits else "no", model_flops=1.0, executed_flops=1.0, moved=1.0, collectives=(), guessed=(),
-                roofline=roof, mfu=0.5,
+                roofline=roof, mfu=0.5, remat=remat_of(experiment),
             )
         ]  # fmt: skip
 
@@ -184,11 +184,53 @@ def slice_of_eight(monkeypatch):
 def test_a_sweep_from_the_command_line(here, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("jaxemb.aot.sweep.plan", pretended(2e9, 1e6))
     file = tmp_path / "sweep.json"
-    command = ["compile", FILE, "--topology", "cpu:8", "--sweep", "mesh", "--set", "sharding=fsdp", "--out", str(file)]
+    command = ["compile", FILE, "--topology", "cpu:8", "--sweep", " mesh, mesh", "--set", "sharding=fsdp", "--out", str(file)]
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "1 of 3: mesh fsdp 8, remat none" in said and "lowest roofline an example: --set 'mesh={" in said
     assert [p["mesh"]["fsdp"] for p in json.loads(file.read_text())["plans"]] == [8, 4, 1]
+
+
+def test_rows_of_a_sweep_have_their_own_rematerialisation_and_what_failed_is_one(here, monkeypatch, tmp_path):
+    tried = pretended(2e9, 1e6)
+
+    def plan(experiment, topology, **options):
+        if experiment.mesh["fsdp"] == 4:
+            raise ConfigError("no such mesh")
+        return tried(experiment, topology, **options)
+
+    monkeypatch.setattr("jaxemb.aot.sweep.plan", plan)
+    monkeypatch.setattr("jaxemb.aot.sweep.state_bytes", lambda *args: 0.0)
+    file, table = tmp_path / "sweep.json", tmp_path / "sweep.csv"
+    command = ["compile", FILE, "--topology", "cpu:8", "--sweep", "mesh, remat", "--set", "sharding=fsdp"]
+    assert main([*command, "--out", str(file), "--csv", str(table)]) == 0
+    doc = json.loads(file.read_text())
+    assert sorted((p["mesh"]["fsdp"], p["remat"] or "none") for p in doc["plans"]) == [
+        (f, r) for f in (1, 8) for r in ("full", "none")
+    ]
+    assert {(t["mesh"]["fsdp"], t["remat"], t["why"]) for t in doc["refused"]} == {(4, r, "no such mesh") for r in (None, "full")}
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [r["remat"] for r in rows] == [p["remat"] or "none" for p in doc["plans"]] + [
+        t["remat"] or "none" for t in doc["refused"]
+    ]
+    assert {(r["fits"], r["mesh"], r["arithmetic"]) for r in rows[4:]} == {("no", "data=2 fsdp=4", "none: no such mesh")}
+
+
+def test_a_fault_of_the_code_is_no_line_of_the_table(monkeypatch, slice_of_eight):
+    monkeypatch.setattr("jaxemb.aot.sweep.state_bytes", lambda *args: int("fault"))
+    with pytest.raises(ValueError, match="fault"):
+        sweep(TINY, slice_of_eight, ["remat"], say=lambda text: None)
+
+
+def test_a_sweep_says_what_is_missing_and_what_nothing_is_known_of(slice_of_eight, capsys):
+    (p,) = pretended(2e10, 1e6)(TINY, slice_of_eight, encodes=False, say=print)
+    show_sweep([Tried({"data": 8}, None, 8, dataclasses.replace(p, failure=""), "")])
+    said = capsys.readouterr().out
+    assert "needs 20.01 of 16 GB" in said and "none of them fits" in said
+    show_sweep([Tried({"data": 8}, None, 8, dataclasses.replace(p, fits=None, failure="", roofline=None, available=None), "")])
+    said = capsys.readouterr().out
+    assert "unknown" in said and "none is called the best" in said and "none of them fits" not in said
+    assert [line.partition(":")[0] for line in sources([dataclasses.replace(p, topology="v5litepod-8")])] == ["v5e"]
 
 
 @pytest.mark.parametrize("example, best", [(1e9, 8), (0.4e9, 32), (2.5e8, 32), (1.7e9, 8), (5e9, 2)])
@@ -216,8 +258,6 @@ def test_tensor_parallel_meshes_are_tried_where_the_rules_have_them(slice_of_eig
 
 
 def test_a_candidate_that_fails_is_a_line_of_the_table(monkeypatch, slice_of_eight, capsys):
-    from jaxemb.aot.report import show_sweep
-
     def broken(*args, **options):
         raise ConfigError("batch=8 cannot be divided\nby nine")
 

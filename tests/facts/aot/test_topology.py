@@ -15,6 +15,7 @@ from jaxemb.config import ConfigError
         ("v5e:4x8", "v5e", (4, 8)),
         ("v5e-8", "v5e", (2, 4)),
         ("v5e-64", "v5e", (8, 8)),
+        ("V5E-8", "v5e", (2, 4)),
         ("v5litepod-256", "v5e", (16, 16)),
         ("v5p-64", "v5p", (2, 4, 4)),  # cores
         ("v6e:2x2", "v6e", (2, 2)),

@@ -51,3 +51,16 @@ def test_the_page_shows_the_table_of_the_results(scale):
     page = (ROOT / "docs" / "scale.md").read_text()
     shown = page.partition("<!-- scripts/scale.py --markdown -->\n")[2].partition("<!-- end -->")[0]
     assert shown == scale.markdown(scale.TABLE) + "\n"
+
+
+def test_rows_typed_by_hand_come_last(scale, tmp_path):
+    table = tmp_path / "t.csv"
+    known = scale.commands(scale.TABLE)[0]
+    with table.open("w", newline="") as f:
+        out = csv.DictWriter(f, COLUMNS)
+        out.writeheader()
+        for words in (["jaxemb", "compile", "--csv", "it.csv", "mine.py", "--topology", "cpu:8"], known):
+            out.writerow({"experiment": "mine", "accumulate": "1", "command": " ".join(words)})
+    first, last = scale.markdown(table).splitlines()[2:]
+    assert first.startswith("| ViT-B/16 I-JEPA |") and last.startswith("| mine |")
+    assert last.endswith("| `jaxemb compile mine.py --topology cpu:8` |")
