@@ -5,7 +5,8 @@
 
 Step and source sleep, so that what is measured is the queue of `train/feed.py` and its copy to the devices. The time of a batch of
 the source is log-normal with mean --source; --jitter is the deviation of its logarithm. `wait` is the share of the time that the
-training thread waits in `next(feed)`. `copy` is the milliseconds of `to_devices`, which the feed's thread alone spends, and
+training thread waits in `next(feed)`, and `queue` what it would be if nothing but the queue took time: 100 000 steps are
+computed, so that a busy machine does not disturb it. `copy` is the milliseconds of `to_devices`, which the feed's thread alone spends, and
 `arrives` those until all devices hold the batch.
 """
 
@@ -61,6 +62,19 @@ def waits(mesh: Any, ahead: int, args: argparse.Namespace) -> float:
     return waited / (time.perf_counter() - (start or 0))
 
 
+def queue_waits(ahead: int, args: argparse.Namespace, steps: int = 100_000) -> float:
+    """`waits` of a queue alone: batch i is put when it is made and batch i - ahead was taken, and taken when a step asks."""
+    times = args.source * np.random.default_rng(0).lognormal(-(args.jitter**2) / 2, args.jitter, steps)
+    put, taken, waited = np.zeros(steps), np.zeros(steps), 0.0
+    for i in range(steps):
+        made = times[i] + (put[i - 1] if i else 0)
+        put[i] = max(made, taken[i - ahead] if i >= ahead else 0)
+        asked = taken[i - 1] + args.step if i else 0
+        taken[i] = max(asked, put[i])
+        waited += taken[i] - asked
+    return waited / (taken[-1] + args.step)
+
+
 def copies(mesh: Any, args: argparse.Namespace) -> tuple[float, float]:
     """Milliseconds, medians: of the call, and until the batch is there."""
     import jax
@@ -96,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     call, arrives = copies(mesh, args)
     print(f"{mesh.size} devices, {args.batch} x {args.image} px: copy {call:.1f} ms, arrives {arrives:.1f} ms")
     for ahead in args.ahead:
-        print(f"ahead {ahead}: wait {waits(mesh, ahead, args):.1%}")
+        print(f"ahead {ahead}: wait {waits(mesh, ahead, args):.1%}, queue {queue_waits(ahead, args):.1%}")
 
 
 if __name__ == "__main__":
