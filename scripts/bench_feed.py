@@ -6,8 +6,8 @@
 Step and source sleep, so that what is measured is the queue of `train/feed.py` and its copy to the devices. The time of a batch of
 the source is log-normal with mean --source; --jitter is the deviation of its logarithm. `wait` is the share of the time that the
 training thread waits in `next(feed)`, and `queue` what it would be if nothing but the queue took time: 100 000 steps are
-computed, so that a busy machine does not disturb it. `copy` is the milliseconds of `to_devices`, which the feed's thread alone spends, and
-`arrives` those until all devices hold the batch.
+computed, so that a busy machine does not disturb it. `copy` is the milliseconds of `to_devices`, which the feed's thread alone
+spends, and `arrives` those until all devices hold the batch.
 """
 
 from __future__ import annotations
