@@ -68,12 +68,8 @@ def test_two_processes_equal_two_devices(experiment, launch, tmp_path, losses, r
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    processes = [
-        launch(
-            experiment, tmp_path / "two", "both", port, index, XLA_FLAGS=re.sub(r"\S*device_count=\d+", "", os.environ["XLA_FLAGS"])
-        )
-        for index in (0, 1)
-    ]
+    one_device = re.sub(r"\S*device_count=\d+", "", os.environ["XLA_FLAGS"])
+    processes = [launch(experiment, tmp_path / "two", "both", port, index, 2, 10, XLA_FLAGS=one_device) for index in (0, 1)]
     said = [p.communicate(timeout=100)[0] for p in processes]
     assert [p.returncode for p in processes] == [0, 0], said
     train(experiment, tmp_path / "one")

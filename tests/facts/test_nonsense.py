@@ -76,7 +76,7 @@ def build(assignment):
         ("data.std=[NaN]", "data.std.0: nan is no value"),
         ("data.std=[0.0]", "std must be above 0 and finite"),
         ("data.size=10000000", "Digits.size=10000000: valid: 1 to 8,192"),
-        ("data.channels=0", "size and channels must be at least 1"),
+        ("data.channels=0", "size, channels and threads must be at least 1"),
         ("evals.knn.every=0", "evals.knn.every must be at least 1, or -1 for the end alone, not 0"),
         ("evals.knn.k=0", "k must be at least 1"),
         ("evals.knn.temperature=0.0", "temperature above 0"),

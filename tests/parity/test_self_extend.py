@@ -38,7 +38,6 @@ def test_output(load, precision):
     for chunk in (0, *chunks):
         posemb = scheme(r, chunk=chunk)
         shared = apply(posemb, {}, Places(jnp.arange(n)[None, :, None]), heads=q.shape[2], width=q.shape[3], method="prepare")
-        np.testing.assert_array_equal(shared.angles.near[0], r["near"])
         out = apply(posemb, {}, scaled, k, v, shared, Allow(mask), method="attend")
         precision.check(np.asarray(out).swapaxes(1, 2), r["output"], f"chunk={chunk}")
 
@@ -54,12 +53,14 @@ def test_logits_of_each_kind_and_the_weights_of_all(load, precision):
     for name, (of_queries, of_keys) in kinds.items():
         both = jnp.einsum("bnhe,bmhe->bhnm", turn(q, *of_queries, layout), turn(k, *of_keys, layout))
         logits[name] = np.asarray(both * q.shape[-1] ** -0.5)
-    before = np.asarray(a.before[0])  # the file says where each of the two is used
+    apart = np.subtract.outer(np.arange(n), np.arange(n))
+    before, near = apart >= 0, np.abs(apart) < posemb.window
+    np.testing.assert_array_equal(near, r["near"])  # the file says where each of the three is used
     precision.check(logits["neighbour"], r["logits_neighbour"], "neighbour")
     precision.check(logits["group_lower"][..., before], r["logits_group_lower"][..., before], "group_lower")
     precision.check(logits["group_upper"][..., ~before], r["logits_group_upper"][..., ~before], "group_upper")
     far = np.where(before, logits["group_lower"], logits["group_upper"])
-    precision.check(np.where(a.near[0], logits["neighbour"], far), r["logits_merged_unscaled"], "merged")
+    precision.check(np.where(near, logits["neighbour"], far), r["logits_merged_unscaled"], "merged")
     factor = logit_scale(jnp.asarray([n]), int(r["orig_len"]), q.dtype)
     precision.check(factor[0], r["attn_factor"], "attn_factor")
     weights = _weights(posemb, q * factor[:, None, None, None], k, shared, Allow(jnp.asarray(r["mask"])), {})

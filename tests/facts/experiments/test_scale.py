@@ -36,7 +36,8 @@ SMALL = (
 @pytest.mark.parametrize("name", EVERY)
 def test_they_are_what_their_config_says_and_need_no_files(name):
     x = EVERY[name]
-    assert from_json(json.loads(json.dumps(to_json(x)))) == x
+    doc = json.loads(json.dumps(to_json(x)))
+    assert to_json(from_json(doc)) == doc  # not the objects: other tests of this process import the file's class anew
     assert x.data.spec and x.sharding == "fsdp" and x.objective.encoder.scan and x.objective.encoder.dtype == "bfloat16"
     if isinstance(x.objective, ijepa.IJEPA):
         heads = [part.blocks[0].attention.heads for part in (x.objective.encoder, x.objective.predictor)]

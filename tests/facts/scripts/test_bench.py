@@ -156,7 +156,7 @@ def test_a_parameter_without_a_partner_is_refused(systems):
 @pytest.mark.parametrize(
     ("argv", "answer"),
     [
-        (["--models", "micro,vit_x"], "--models: 'vit_x' is not one of micro, vit_ti, vit_s, vit_b, vit_l, vit_h"),
+        (["--models", "micro,vit_x"], "--models: 'vit_x' is not one of micro, vit_ti, vit_s, vit_b, vit_l, vit_h, vit_g"),
         (["--systems", "jaxemb,flax"], "--systems: 'flax' is not one of jaxemb, eager, compile"),
     ],
 )
