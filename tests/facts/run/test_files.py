@@ -162,6 +162,8 @@ def test_a_trace_goes_into_a_bucket(cloud):
     report = Report(None, Writer(None), Progress(9, 1, shown=False), spent)
     trace = Trace((0, 1), Run("gs://bucket/b").path / "profile", spent, report)
     trace.begin(0)
+    with trace.step(1):
+        pass
     trace.close()
     here = cloud.path_of("gs://bucket/b/profile")
     assert (here / "steps_0_1_process_0.json.gz").exists()

@@ -23,7 +23,7 @@ def test_a_dry_run_prints_commands_that_are_understood(scale, monkeypatch, capsy
     monkeypatch.setattr("sys.argv", ["scale.py", "--dry-run"])
     assert scale.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 17
+    assert len(lines) == 19
     for words in scale.commands(scale.TABLE):
         args = parser().parse_args(words[1:])
         override(find(str(ROOT / args.experiment)), args.set)
@@ -38,13 +38,13 @@ def test_what_has_a_row_is_not_compiled_again(scale, monkeypatch, tmp_path, caps
 
     monkeypatch.setattr(scale.subprocess, "run", lambda command, cwd: ran.append(command) or Done)
     monkeypatch.setattr("sys.argv", ["scale.py", "--csv", str(tmp_path / "t.csv"), "--only", "text_7b"])
-    assert scale.main() == 0 and len(ran) == 5
+    assert scale.main() == 0 and len(ran) == 7
     first = capsys.readouterr().out.splitlines()[0]
     with (tmp_path / "t.csv").open("w", newline="") as f:
         out = csv.DictWriter(f, COLUMNS)
         out.writeheader()
         out.writerow({"command": first})
-    assert scale.main() == 0 and len(ran) == 9
+    assert scale.main() == 0 and len(ran) == 13
 
 
 def test_the_page_shows_the_table_of_the_results(scale):
