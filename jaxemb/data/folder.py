@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
 from jaxemb.data.image_data import ImageData
 from jaxemb.data.pipeline import Example, Kept
@@ -55,9 +54,7 @@ class ImageFolder(ImageData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.test_share < 1:
-            raise ConfigError(f"test_share must lie between 0 and 1, not {self.test_share}")
-        check_share(self.valid_share)
+        check_share(self.valid_share, self.test_share)
 
     def examples(self, split: str) -> Kept:
         listing = self._listing

@@ -61,9 +61,7 @@ class ImageShards(ImageData):
             raise ConfigError(
                 f"encoded images give 1 or 3 channels, not channels={self.channels}; for others use an .npz (data/arrays.py)"
             )
-        if not 0 < self.test_share < 1:
-            raise ConfigError(f"test_share must lie between 0 and 1, not {self.test_share}")
-        check_share(self.valid_share)
+        check_share(self.valid_share, self.test_share)
 
     def examples(self, split: str) -> Examples:
         files = split_files(self.path, self.test_path, self.valid_path)

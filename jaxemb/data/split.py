@@ -113,8 +113,10 @@ def place_of(state: Mapping[str, Any], facts: Mapping[str, int]) -> int:
     return state["place"]
 
 
-def check_share(share: float) -> None:
-    """`valid_share` of a data set."""
+def check_share(share: float, test: float | None = None) -> None:
+    """`valid_share` of a data set, and `test_share` where it has one."""
+    if test is not None and not 0 < test < 1:
+        raise ConfigError(f"test_share must lie between 0 and 1, not {test}")
     if not 0 <= share < 1:
         raise ConfigError(f"valid_share must lie in [0, 1), not {share}")
 

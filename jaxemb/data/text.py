@@ -57,9 +57,7 @@ class Text(Data):
     def __post_init__(self) -> None:
         if self.length < 2:
             raise ConfigError(f"length must be at least 2, a token and the next, not {self.length}")
-        if not 0 < self.test_share < 1:
-            raise ConfigError(f"test_share must lie between 0 and 1, not {self.test_share}")
-        check_share(self.valid_share)
+        check_share(self.valid_share, self.test_share)
         if self.path and self.test_path and _real(self.path) == _real(self.test_path):
             raise ConfigError(
                 f"test_path={self.test_path!r} is the file of path={self.path!r}: a model would be tested on the text it was "

@@ -74,9 +74,7 @@ class TextShards(Data):
     def __post_init__(self) -> None:
         if self.length < 2:
             raise ConfigError(f"length must be at least 2, a token and the next, not {self.length}")
-        if not 0 < self.test_share < 1:
-            raise ConfigError(f"test_share must lie between 0 and 1, not {self.test_share}")
-        check_share(self.valid_share)
+        check_share(self.valid_share, self.test_share)
         choices(self, rows=ROWS)
         within(self, groups=(1, 4096), workers=(0, 1024), threads=(1, 1024))
 
