@@ -38,6 +38,7 @@ import numpy as np
 from jaxemb import Experiment, Optim
 from jaxemb.config import ConfigError, from_json, override, to_json
 from jaxemb.data import Digits, Flip, KeyValue, Shapes, Text
+from jaxemb.evals import KNN
 from jaxemb.layers import Projector
 from jaxemb.log.table import table
 from jaxemb.masks import FixedBlocks
@@ -52,8 +53,9 @@ from jaxemb.train.leaving import LOST
 from jaxemb.views import CropViews
 
 STEPS = 6
-LOSS, PARAMETERS = 1e-5, 1e-4
-"""How far losses (relative) and parameters (absolute, after updates of 1e-3) may differ from those of one device."""
+LOSS, PARAMETERS, SHARES = 1e-5, 1e-4, 0.01
+"""How far losses (relative), parameters (absolute, after updates of 1e-3) and figures of evaluations may differ from those of one
+device: a vote that is nearly a tie may fall to the other side."""
 PATIENCE = 600
 """Seconds for a job: on a busy machine it compiles for minutes."""
 COMPILED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
@@ -101,11 +103,9 @@ def experiments(folder: Path, names: Sequence[str]) -> dict[str, Experiment]:
     # all others by about 1e-5 at most.
     optim = Optim(lr=1e-3, clip=1.0, options={"eps": 1e-6})
     common: dict[str, Any] = {"optim": optim, "steps": STEPS, "batch": 16, "log_every": 1, "save_every": 1000}
+    more: dict[str, Any] = {"jepa": {"ema": (0.9, 1.0), "evals": {"knn": KNN(every=STEPS)}}}
     return {
-        name: Experiment(
-            name=name, objective=objectives[name](), data=data[name], ema=(0.9, 1.0) if name == "jepa" else None, **common
-        )
-        for name in names
+        name: Experiment(name=name, objective=objectives[name](), data=data[name], **more.get(name, {}), **common) for name in names
     }
 
 
@@ -219,6 +219,11 @@ def losses(run: Path) -> np.ndarray:
     return np.asarray([row["loss"] for row in read_rows(run) if "loss" in row])
 
 
+def neighbours(run: Path) -> np.ndarray:
+    """What evaluations by nearest neighbours found, which every process encodes a share of the images for."""
+    return np.asarray([row["knn/top1"] for row in read_rows(run) if "knn/top1" in row])
+
+
 def parameters(experiment: Experiment, run: Path) -> list[np.ndarray]:
     """Of the newest checkpoint: parameters and average."""
     import jax
@@ -259,6 +264,8 @@ def equality(folder: Path, found: Mapping[str, Experiment], counts: Sequence[int
             yield Figure(*line, "loss, largest relative difference", float(np.abs(losses(run) / losses(one) - 1).max()), LOSS)
             difference = furthest(parameters(experiment, one), parameters(experiment, run))
             yield Figure(*line, "parameters, largest difference", difference, PARAMETERS)
+            if len(seen := neighbours(one)):
+                yield Figure(*line, "k-NN accuracy, largest difference", float(np.abs(neighbours(run) - seen).max()), SHARES)
 
 
 def changing(folder: Path, experiment: Experiment) -> Iterator[Figure]:

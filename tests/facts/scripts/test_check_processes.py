@@ -10,13 +10,17 @@ def check(script):
 
 
 def test_two_processes_see_and_learn_what_one_does(check, tmp_path, capsys):
-    """Masks, flips and images row by row, losses and parameters: real processes."""
+    """Masks, flips and images row by row, losses, parameters and what is evaluated: real processes."""
     file = tmp_path / "processes.csv"
     given = ["--only", "equality", "--experiments", "jepa", "--processes", "2", "--devices", "2", "--csv", str(file)]
     assert check.main(given) == 0, capsys.readouterr().out
     rows = list(csv.DictReader(file.read_text().splitlines()))
-    assert [(r["experiment"], r["processes"], r["devices"]) for r in rows] == [("jepa", "2", "1")] * 3
-    assert float(rows[0]["value"]) == 0 and all(r["command"] and r["machine"] and r["jax"] for r in rows)
+    assert [(r["experiment"], r["processes"], r["devices"]) for r in rows] == [("jepa", "2", "1")] * 4
+    assert (
+        rows[-1]["figure"].startswith("k-NN")
+        and float(rows[0]["value"]) == 0
+        and all(r["command"] and r["machine"] and r["jax"] for r in rows)
+    )
 
 
 def test_rows_are_compared_at_their_places(check, tmp_path):
