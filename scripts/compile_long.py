@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tasks", type=words, default=list(TASKS))
     parser.add_argument("--tokens", type=lambda text: [int(x) for x in text.split(",")], default=[2048, 4096, 8192, 16_384, 32_768])
     parser.add_argument("--tiny", action="store_true", help="a small encoder")
-    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--csv", type=Path, help="rows are appended here, as they come")
     args = parser.parse_args(argv)
     for name, valid in (("kinds", KINDS), ("tasks", TASKS), ("positions", ("all", *(x.name for x in members("posemb"))))):
         if unknown := set(getattr(args, name)) - set(valid):
@@ -191,9 +191,10 @@ def write(args: argparse.Namespace) -> None:
         table = None
         if args.csv:
             args.csv.parent.mkdir(parents=True, exist_ok=True)
-            file = files.enter_context(args.csv.open("w", newline=""))
+            file = files.enter_context(args.csv.open("a", newline=""))
             table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            table.writeheader()
+            if not file.tell():
+                table.writeheader()
         for row in measured(args, TINY if args.tiny else Size()):
             if table:
                 table.writerow(row | known)

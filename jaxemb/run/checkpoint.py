@@ -95,7 +95,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,  # what a killed process left half-written
             save_root_metadata=False,
         )
-        # zstd takes a tenth off trained weights, and half of the time of the threads that write them.
+        # zstd takes 7 % off float32 weights, for a third more CPU time of the threads that write them (354 MB: 1.2 s without).
         handlers = {name: ocp.PyTreeCheckpointHandler(use_compression=False) for name in names}
         return ocp.CheckpointManager(self.folder, options=options, item_handlers={**handlers, "meta": ocp.JsonCheckpointHandler()})
 
