@@ -1,10 +1,11 @@
-"""The family of contrastive losses: they compare rows with rows, have no parameters and know nothing of what made the rows."""
+"""The family of contrastive losses: they compare rows with rows, hold no parameters and know nothing of what made the rows."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,23 +18,82 @@ from jaxemb.ops.dtypes import wide
 from jaxemb.types import Loss, Paper
 
 
+class Known(NamedTuple):
+    """What a batch knows of its rows besides their embeddings; what is None is not known.
+
+    A pytree. No gradient flows into any of it but `learned`.
+    """
+
+    scores: Array | None = None
+    """b: graded similarity of query i and its positive."""
+    labels: Array | None = None
+    """b, int: the group of query i, and of its positive."""
+    candidate_labels: Array | None = None
+    """m, int: the group of candidate j; -1: of none."""
+    own: Array | None = None
+    """b k, int: places among the candidates of query i's own hard negatives; -1 where there is none."""
+    teacher: Array | None = None
+    """b 1+k: a teacher's scores of the positive and of the own hard negatives; what stands for an absent one is not read."""
+    guide: tuple[Array, Array] | None = None
+    """(b g, m g): another model's embeddings of the queries and of the candidates."""
+    also: Array | None = None
+    """b m, bool: True where candidate j is a positive of query i as well, for losses that take several."""
+    learned: Mapping[str, Any] = {}
+    """The learned scalars of the loss by name, those of `learned()`."""
+    key: Array | None = None
+    """A random key of this step, for losses that draw."""
+
+
+NOTHING = Known()
+
+GIVEN_BY = {
+    "scores": "data of scored pairs (`scores`)",
+    "labels": "data with groups (`labels`)",
+    "candidate_labels": "data with groups of the candidates too (`labels`)",
+    "own": "data with hard negatives (`negatives`)",
+    "teacher": "data with a teacher's scores of the positive and the negatives (`teacher`)",
+    "guide": "a guide model",
+    "also": "data with ids of the positives (`positive_id`), or a mask of your own",
+    "learned": "an objective that has them as parameters, or `Known(learned=loss.learned())`, if they are to stay as they are",
+    "key": "an objective in training (`Now.key`)",
+}
+"""Which data give what a loss may need."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ContrastiveLoss(abc.ABC):
-    """(queries, candidates, positives, weights, keep) -> Loss; members define `compare`.
+    """(queries, candidates, positives, weights, keep, known) -> Loss; members define `compare`.
 
     Query i and its positive, the candidate p_i, are pair i; every other candidate is a negative, or is looked at in the way of the
-    member. Computed in float32 or better. The order of the pairs does not matter.
+    member. Computed in float32 or better. The order of the pairs does not matter. Every matrix has the queries as its rows and is
+    never turned: with the rows of a batch spread over devices, no device holds more of it than its own rows.
     """
 
     paper: ClassVar[Paper | None] = None
 
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The fields of `known` without which it cannot be computed; a member whose fields decide makes this a property."""
+    alone: ClassVar[bool] = False
+    """Whether a single pair without any negative teaches something; where not, the loss is a constant then."""
+
+    def learned(self) -> Mapping[str, float]:
+        """The first values of its learned scalars, by name: whoever calls it makes them parameters, and passes `known.learned`."""
+        return {}
+
+    def layers(self) -> tuple[int, ...] | None:
+        """None: it compares the rows of the last layer. Else the layers whose pooled rows it compares: it is given queries
+        (l b d) and candidates (l m d), in this order. 0 is what enters the first layer, i what the i-th one gives, -1 what the
+        encoder gives, always the last of them."""
+        return None
+
     def __call__(
         self,
-        queries: Float[Array, "b d"],
-        candidates: Float[Array, "m d"],
+        queries: Float[Array, "*l b d"],
+        candidates: Float[Array, "*l m d"],
         positives: Int[Array, " b"] | None = None,
         weights: Float[Array, " b"] | None = None,
         keep: Bool[Array, "b m"] | None = None,
+        known: Known = NOTHING,
     ) -> Loss:
         """The mean over the pairs.
 
@@ -43,22 +103,60 @@ class ContrastiveLoss(abc.ABC):
         `weights`: how often a pair counts, 0 where it is padding; the loss is a mean by them, and where all are 0, it is 0.
         `keep`: False where candidate j, and the query whose positive it is, must not be a negative for pair i: a false one, or
         padding. Positives always count. A loss without negatives does not look at it.
+        `known`: what else the batch knows, such as what `needs` names.
         """
-        b, m = len(queries), len(candidates)
+        name, (b, m) = type(self).__name__, (queries.shape[-2], candidates.shape[-2])
         if not b:
-            raise ConfigError(f"{type(self).__name__}: there are no queries to compare")
+            raise ConfigError(f"{name}: there are no queries to compare")
         if positives is None and m < b:
-            raise ConfigError(
-                f"{type(self).__name__}: {b} queries have {m} candidates; each needs one, or `positives` that say which"
-            )
+            raise ConfigError(f"{name}: {b} queries have {m} candidates; each needs one, or `positives` that say which")
+        self._refuse_layers(queries.shape[:-2])
+        self._refuse_unknown(known, b, m)
         queries, candidates = queries.astype(wide(queries)), candidates.astype(wide(candidates))
         weights = jnp.ones(b, queries.dtype) if weights is None else weights.astype(queries.dtype)
         keep = jnp.ones((b, m), bool) if keep is None else keep
         if positives is None:
-            return self.compare(queries, candidates, None, weights, keep)
+            return self.compare(queries, candidates, None, weights, keep, known)
         lost = self._lost(positives, weights, m)
-        loss = self.compare(queries, candidates, jnp.clip(positives, 0, m - 1), weights, keep)
+        loss = self.compare(queries, candidates, jnp.clip(positives, 0, m - 1), weights, keep, known)
         return loss._replace(value=loss.value * jnp.where(lost, jnp.nan, jnp.ones_like(loss.value)))
+
+    def refuse_alone(self, b: int, m: int) -> None:
+        """Raises ConfigError where the loss of b queries and m candidates is a constant, whatever the rows: nothing to train on."""
+        if b < 2 and m < 2 and not self.alone:
+            raise ConfigError(
+                f"{type(self).__name__}: one pair and no negative give the same loss whatever the embeddings; use a batch of at "
+                "least 2 rows, or data with hard negatives"
+            )
+
+    def _refuse_layers(self, given: tuple[int, ...]) -> None:
+        """Raises ConfigError where the rows are not those of as many layers as are compared."""
+        layers = self.layers()
+        if given != (() if layers is None else (len(layers),)):
+            found = f"those of {given[0]} layers (l b d)" if given else "those of one (b d)"
+            wanted = "rows of the last layer (b d)" if layers is None else f"rows of {len(layers)} layers, {layers} (l b d)"
+            raise ConfigError(f"{type(self).__name__} compares {wanted}, and was given {found}")
+
+    def _refuse_unknown(self, known: Known, b: int, m: int) -> None:
+        """Raises ConfigError for what is missing, or is not of these rows."""
+        name = type(self).__name__
+        for field in self.needs:
+            if getattr(known, field) is None:
+                raise ConfigError(f"{name} needs known.{field}, which is not given; it comes from {GIVEN_BY[field]}")
+        if missing := [x for x in self.learned() if x not in known.learned]:
+            raise ConfigError(
+                f"{name} needs known.learned[{missing[0]!r}], which is not given; it comes from {GIVEN_BY['learned']}"
+            )
+        sizes = {"scores": b, "labels": b, "candidate_labels": m, "own": b, "teacher": b, "also": b}
+        found = {field: len(x) for field in sizes if (x := getattr(known, field)) is not None}
+        if known.guide is not None:
+            sizes |= {"guide[0]": b, "guide[1]": m}
+            found |= {f"guide[{i}]": len(x) for i, x in enumerate(known.guide)}
+        for field, rows in found.items():
+            if rows != sizes[field]:
+                raise ConfigError(
+                    f"{name}: known.{field} has {rows} rows; there are {b} queries and {m} candidates: {sizes[field]}"
+                )
 
     def _lost(self, positives: Int[Array, " b"], weights: Float[Array, " b"], m: int) -> Bool[Array, ""]:
         """Whether a pair that counts has its positive outside of the candidates."""
@@ -73,13 +171,14 @@ class ContrastiveLoss(abc.ABC):
     @abc.abstractmethod
     def compare(
         self,
-        queries: Float[Array, "b d"],
-        candidates: Float[Array, "m d"],
+        queries: Float[Array, "*l b d"],
+        candidates: Float[Array, "*l m d"],
         positives: Int[Array, " b"] | None,
         weights: Float[Array, " b"],
         keep: Bool[Array, "b m"],
+        known: Known,
     ) -> Loss:
-        """As `__call__`; rows are float32 or better, and nothing but `positives` can be None."""
+        """As `__call__`; rows are float32 or better, nothing but `positives` can be None, and `known` has what is needed."""
 
 
 def matched(x: Array, positives: Int[Array, " b"] | None, b: int, axis: int = 0) -> Array:
@@ -93,3 +192,9 @@ def weighted(x: Float[Array, " b"], weights: Float[Array, " b"]) -> Float[Array,
     """The mean over the pairs; 0 where none counts."""
     total = weights.sum()
     return (x * weights).sum() / jnp.where(total > 0, total, jnp.ones_like(total))
+
+
+def check_temperature(owner: ContrastiveLoss, temperature: float) -> None:
+    """Raises ConfigError for one that nothing can be divided by."""
+    if not temperature > 0:
+        raise ConfigError(f"{type(owner).__name__}: temperature must be above 0, is {temperature}")

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, choices
-from jaxemb.contrastive.base import ContrastiveLoss, matched, weighted
+from jaxemb.config import choices
+from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched, weighted
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -47,6 +47,7 @@ class InfoNCE(ContrastiveLoss):
         positives: Int[Array, " b"] | None,
         weights: Float[Array, " b"],
         keep: Bool[Array, "b m"],
+        known: Known,
     ) -> Loss:
         b = len(queries)
         if self.similarity == "cosine":
@@ -68,9 +69,3 @@ def search(
     logits = jnp.where(keep | own, logits, -jnp.inf)
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), positives[:, None], axis=1)[:, 0]
     return -log_p, (logits.argmax(-1) == positives).astype(logits.dtype)
-
-
-def check_temperature(owner: ContrastiveLoss, temperature: float) -> None:
-    """Raises ConfigError for one that nothing can be divided by."""
-    if not temperature > 0:
-        raise ConfigError(f"{type(owner).__name__}: temperature must be above 0, is {temperature}")

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.contrastive.base import ContrastiveLoss, matched, weighted
-from jaxemb.contrastive.info_nce import check_temperature, search
+from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched, weighted
+from jaxemb.contrastive.info_nce import search
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -41,6 +41,7 @@ class NTXent(ContrastiveLoss):
         positives: Int[Array, " b"] | None,
         weights: Float[Array, " b"],
         keep: Bool[Array, "b m"],
+        known: Known,
     ) -> Loss:
         b, m = len(queries), len(candidates)
         q, c = unit(queries), unit(candidates)

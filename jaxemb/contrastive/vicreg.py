@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError
-from jaxemb.contrastive.base import ContrastiveLoss, matched, weighted
+from jaxemb.contrastive.base import ContrastiveLoss, Known, matched, weighted
 from jaxemb.types import Loss, Paper
 
 
@@ -48,6 +48,7 @@ class VICRegLoss(ContrastiveLoss):
         positives: Int[Array, " b"] | None,
         weights: Float[Array, " b"],
         keep: Bool[Array, "b m"],
+        known: Known,
     ) -> Loss:
         x, y = queries, matched(candidates, positives, len(queries))
         terms = {
