@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched, weighted
-from jaxemb.contrastive.info_nce import search
+from jaxemb.contrastive.softmax import hot, log_sum, nearest, other_pairs, picked, places_of
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -43,13 +43,14 @@ class NTXent(ContrastiveLoss):
         keep: Bool[Array, "b m"],
         known: Known,
     ) -> Loss:
-        b, m = len(queries), len(candidates)
+        b, m = keep.shape
         q, c = unit(queries), unit(candidates)
-        places = jnp.arange(b) if positives is None else positives
-        rows, every = jnp.concatenate([q, matched(c, positives, b)]), jnp.concatenate([q, c])
-        pairs = jnp.concatenate([matched(keep, positives, b, axis=1), keep], axis=1)  # of one pair against all rows
-        itself = jnp.concatenate([jnp.arange(b), b + places])[:, None] == jnp.arange(b + m)[None]
-        other = jnp.concatenate([b + places, jnp.arange(b)])
-        nll, right = search(rows @ every.T / self.temperature, other, jnp.tile(pairs, (2, 1)) & ~itself)
-        both = jnp.tile(weights, 2)
-        return Loss(weighted(nll, both), weight=weights.sum(), logs={"accuracy": weighted(right, both)})
+        p, positive = matched(c, positives, b), hot(places_of(positives, b), m)
+        pairs, others = other_pairs(positives, weights, keep), keep & ~positive
+        of_query = [(q @ q.T / self.temperature, pairs), (q @ c.T / self.temperature, others)]
+        of_other = [(p @ q.T / self.temperature, pairs), (p @ c.T / self.temperature, others)]
+        logit = picked(of_query[1][0], positive)
+        found = logit[:, None], jnp.ones((b, 1), bool)
+        log_z = log_sum(found, *of_query) + log_sum(found, *of_other)
+        right = (nearest(logit, *of_query) + nearest(logit, *of_other)) / 2
+        return Loss(weighted(log_z / 2 - logit, weights), weight=weights.sum(), logs={"accuracy": weighted(right, weights)})

@@ -15,6 +15,7 @@ from jaxemb.discover import members
 from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, shardings
 
 B, M = 8, 16
+SYMMETRIC = {"directions": ("q2d", "d2q"), "partition": "each"}
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -60,15 +61,15 @@ def placed(loss):
     return first(q, c, places, keep), front(q, c[order], keep[:, order])
 
 
-@pytest.mark.parametrize("loss", [*(m.cls() for m in members("contrastive")), InfoNCE(symmetric=True)], ids=str)
+@pytest.mark.parametrize("loss", [*(m.cls() for m in members("contrastive")), InfoNCE(**SYMMETRIC)], ids=str)
 def test_keep_is_looked_at_where_the_positives_are(loss):
     np.testing.assert_allclose(*placed(loss), **CLOSE)
 
 
-@pytest.mark.parametrize("loss", [InfoNCE(symmetric=True), NTXent()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize("loss", [InfoNCE(**SYMMETRIC), NTXent()], ids=lambda x: type(x).__name__)
 def test_a_keep_that_is_taken_of_the_first_candidates_is_found(loss, monkeypatch):
     """The planted fault."""
-    for module in ("info_nce", "nt_xent"):
+    for module in ("info_nce", "nt_xent", "softmax"):
         monkeypatch.setattr(f"jaxemb.contrastive.{module}.matched", first_of_keep)
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(*placed(loss), **CLOSE)

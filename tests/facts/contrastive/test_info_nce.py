@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -5,7 +6,10 @@ from arrays import normal
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE
+from jaxemb.contrastive.base import Known
+from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh
 
+SYMMETRIC = {"directions": ("q2d", "d2q"), "partition": "each"}
 Q, C = (np.asarray(normal(i, n, 4)) for i, n in ((0, 3), (1, 5)))
 PLACES = np.array([4, 0, 2])
 
@@ -30,11 +34,11 @@ def test_both_directions():
     q, c = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (Q, C[PLACES]))
     every = np.ones((3, 3), bool)
     back = by_hand(c @ q.T / 0.5, np.arange(3), every).mean()
-    one, both = (float(InfoNCE(0.5, symmetric=s)(jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES)).value) for s in (False, True))
+    one, both = (float(InfoNCE(0.5, **s)(jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES)).value) for s in ({}, SYMMETRIC))
     assert both == pytest.approx((one + back) / 2, rel=1e-5)
     keep = jnp.asarray(np.array([[True, False, True], [False, True, True], [True, True, True]]))
     a, b = jnp.asarray(Q), jnp.asarray(C[:3])
-    there, turned = (float(InfoNCE(symmetric=True)(*pair, keep=keep).value) for pair in ((a, b), (b, a)))
+    there, turned = (float(InfoNCE(**SYMMETRIC)(*pair, keep=keep).value) for pair in ((a, b), (b, a)))
     assert there == pytest.approx(turned, rel=1e-5), "with a symmetric `keep` the sides can be exchanged"
 
 
@@ -50,6 +54,15 @@ def test_equal_rows_give_the_logarithm_of_the_candidates_and_far_ones_nothing():
         ({"temperature": 0.0}, "InfoNCE: temperature must be above 0, is 0.0"),
         ({"temperature": float("nan")}, "temperature must be above 0, is nan"),
         ({"similarity": "euclid"}, "similarity='euclid'.*cosine, dot"),
+        ({"directions": ()}, r"InfoNCE.directions=\(\): some of q2d, q2q, d2q, d2d, each once"),
+        ({"directions": ("q2d", "q2d")}, "each once"),
+        ({"directions": ("p2d",)}, "some of q2d, q2q, d2q, d2d"),
+        ({"directions": ("q2d", "q2q"), "partition": "each"}, "takes q2d and d2q, which hold the pair, not q2q; use 'joint'"),
+        ({"directions": ("q2d", "d2q"), "negatives": "own"}, "negatives='own' compares queries with their own candidates"),
+        ({"negatives": "hard"}, "negatives='hard'.*all, own, own_and_batch"),
+        ({"hardness": "hard"}, "strength must be above 0 with a hardness and 0 without, is 0.0 with 'hard'"),
+        ({"strength": 1.0}, "strength must be above 0 with a hardness and 0 without"),
+        ({"most_scale": 0.0}, "most_scale must be above 0, is 0.0"),
     ],
 )
 def test_bad_fields_are_named(fields, message):
@@ -60,3 +73,90 @@ def test_bad_fields_are_named(fields, message):
 def test_too_few_candidates_are_named():
     with pytest.raises(ConfigError, match="InfoNCE: 5 queries have 3 candidates"):
         InfoNCE()(jnp.asarray(C), jnp.asarray(Q))
+
+
+OWN = np.array([[1, -1], [3, 3], [0, 1]])  # of queries whose positives are 4, 0 and 2
+NEGATIVES = {
+    "all": [[0, 1, 2, 3], [1, 2, 3, 4], [0, 1, 3, 4]],
+    "own_and_batch": [[0, 1, 2], [2, 3, 4], [0, 1, 4]],  # 0 is a hard negative of the last query, and the positive of the second
+    "own": [[1], [3], [0, 1]],
+}
+
+
+@pytest.mark.parametrize("negatives", NEGATIVES)
+def test_whose_hard_negatives_count(negatives):
+    allowed = np.zeros((3, 5), bool)
+    for i, places in enumerate(NEGATIVES[negatives]):
+        allowed[i, places] = True
+    expected = by_hand(Q @ C.T / 0.5, PLACES, allowed).mean()
+    loss = InfoNCE(0.5, similarity="dot", negatives=negatives)
+    known = Known(own=jnp.asarray(OWN))
+    assert float(loss(jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES), known=known).value) == pytest.approx(expected, rel=1e-5)
+    if negatives != "all":
+        with pytest.raises(ConfigError, match="InfoNCE needs known.own, .* data with hard negatives"):
+            loss(jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES))
+
+
+def test_hard_negatives_that_are_missing_in_some_rows_cost_nothing():
+    """What stands in the place of an absent one is some other candidate, and no negative of this query."""
+    loss, known = InfoNCE(negatives="own"), Known(own=jnp.asarray(np.array([[3], [-1], [-1]])))
+    value = jax.value_and_grad(lambda q: loss(q, jnp.asarray(C), known=known).value)
+    assert (value(jnp.asarray(Q))[1][1:] == 0).all() and (value(jnp.asarray(Q))[1][0] != 0).any()
+
+
+@pytest.mark.parametrize("loss", [InfoNCE(), InfoNCE(**SYMMETRIC), InfoNCE(directions=("q2d", "q2q", "d2q", "d2d"))], ids=str)
+def test_a_masked_item_is_a_negative_nowhere(loss):
+    """sentence-transformers #3640: rows that had been masked were drawn as negatives. Here a pair is masked in every direction."""
+    q, c = jnp.asarray(C), jnp.asarray(np.asarray(normal(2, 5, 4)))
+    real = np.arange(5) < 3
+    keep = jnp.asarray(np.broadcast_to(real[None], (5, 5)))
+    value = loss(q, c, weights=jnp.asarray(real, jnp.float32), keep=keep).value
+    assert float(value) == pytest.approx(float(loss(q[:3], c[:3]).value), rel=1e-5)
+
+
+def test_two_queries_of_one_candidate_are_no_negatives_of_each_other():
+    """Duplicates by id: both have the same place as their positive, and `keep` need not say so."""
+    q, c, same = jnp.asarray(Q), jnp.asarray(C), jnp.asarray(np.array([2, 2, 0]))
+    loss = InfoNCE(directions=("q2d", "q2q", "d2q", "d2d"))
+    without = jnp.ones((3, 5), bool)
+    gradient = jax.grad(lambda q: loss(q, c, same, jnp.array([1.0, 0.0, 0.0]), without).value)
+    assert (gradient(q)[1] == 0).all() and (gradient(q)[0] != 0).any()
+
+
+def test_scores_that_half_precision_would_tie_are_told_apart():
+    """sentence-transformers #3892: computed below float32, close candidates have one score."""
+    q = jnp.asarray([[1.0, 1.0]], jnp.bfloat16)
+    c = jnp.asarray([[1.0, 1.0], [1.0, 1 - 2**-8]], jnp.bfloat16)
+    tied = (q @ c.T)[0]
+    assert tied[0] == tied[1]
+    out = InfoNCE(0.01, similarity="dot")(q, c)
+    assert float(out.logs["accuracy"]) == 1 and float(out.value) < np.log(2) - 0.1
+
+
+def test_a_tie_is_no_hit():
+    assert float(InfoNCE()(jnp.ones((3, 2)), jnp.ones((3, 2))).logs["accuracy"]) == 0
+
+
+def test_a_learned_scale_has_an_end_from_which_it_can_come_back():
+    loss = InfoNCE(0.5, learn_scale=True, most_scale=4.0)
+    assert loss.learned() == {"log_scale": pytest.approx(np.log(2))} and InfoNCE().learned() == {}
+
+    def value(scale, q, turned):
+        return loss(q, q[::-1] if turned else q, known=Known(learned={"log_scale": scale})).value
+
+    for turned, lifts in ((False, True), (True, False)):
+        inside, above = (jax.grad(value)(jnp.float32(x), jnp.asarray(Q), turned) for x in (1.0, 2.0))
+        assert (float(inside) < 0) == lifts
+        assert float(above) == 0 if lifts else float(above) > 0, "what would lift it further is cut off, what lowers it is not"
+    assert float(value(jnp.float32(9), jnp.asarray(Q), False)) == float(value(jnp.float32(np.log(4)), jnp.asarray(Q), False))
+
+
+def test_no_device_holds_the_matrix_of_a_batch_whose_rows_are_spread():
+    """Of a batch of 64 on 8 devices each has 8 rows of the 64 columns, in value and gradient, also with all directions."""
+    mesh = make_mesh({"data": 8})
+    cut = batch_sharding(mesh)
+    loss = InfoNCE(directions=("q2d", "q2q", "d2q", "d2d"))
+    rows = jax.device_put((normal(0, 64, 4), normal(1, 64, 4)), (cut, cut))
+    step = jax.jit(on_mesh(jax.value_and_grad(lambda q, c: loss(q, c).value, (0, 1)), mesh), out_shardings=(None, (cut, cut)))
+    compiled = step.lower(*rows).compile().as_text()
+    assert "f32[8,64]" in compiled and "[64,64]" not in compiled
