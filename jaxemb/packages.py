@@ -33,7 +33,7 @@ from jaxemb import files
 
 OURS = frozenset(
     "contrastive data diffusion evals experiment graph index layers masks nn objectives ops pooling posemb preprocess static "
-    "tables train transforms views".split()
+    "tables token_masks train transforms views".split()
 )
 """What below `jaxemb` defines configs."""
 

@@ -1,7 +1,8 @@
 """Imports only go down: reads every file's syntax tree and names each import that goes up or across. Run by `make lint`.
 
-0 types config -> 1 ops -> 2 layers metrics preprocess masks -> 3 posemb pooling contrastive transforms views, never each other
--> 4 nn -> 5 objectives -> 6 data run -> 7 evals train io log -> 8 doctor aot -> 9 experiment discover cli -> 10 experiments/
+0 types config -> 1 ops -> 2 layers metrics preprocess masks token_masks -> 3 posemb pooling contrastive transforms views, never
+each other -> 4 nn -> 5 objectives -> 6 data run -> 7 evals train io log -> 8 doctor aot -> 9 experiment discover cli
+-> 10 experiments/
 
 Imports under `if TYPE_CHECKING:` are exempt. Packages that are heavy or optional are imported in the function that needs them.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 LAYERS = (
     ("types", "config", "lazy", "packages", "files", "patterns"),
     ("ops",),
-    ("layers", "metrics", "preprocess", "masks"),
+    ("layers", "metrics", "preprocess", "masks", "token_masks"),
     ("posemb", "pooling", "contrastive", "transforms", "views"),
     ("nn",),
     ("objectives",),
@@ -44,7 +45,7 @@ LAZY = {
     "torch",
     "wandb",
 }
-NO_JAX = {"data", "masks", "preprocess", "types"}  # what data workers import
+NO_JAX = {"data", "masks", "preprocess", "token_masks", "types"}  # what data workers import
 
 
 def imports(tree: ast.AST, lazy: bool = False) -> Iterator[tuple[int, str, bool]]:

@@ -22,6 +22,7 @@ from jaxemb.objectives.hard_patches import HardPatches
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.lejepa import LeJEPA
 from jaxemb.objectives.mae import MAE
+from jaxemb.objectives.masked_tokens import MaskedTokens, encoder
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.objectives.vicreg import VICReg
@@ -59,6 +60,7 @@ TINY: dict[type, dict[str, Any]] = {
     IJEPA: _jepa,
     LeJEPA: {"encoder": ENCODER, "projector": PROJECTOR, "views": CropViews(count=2), "slices": 64},
     MAE: _masked,
+    MaskedTokens: {"encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),)), "mask": 16},
     NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
     SimCLR: {"encoder": ENCODER, "projector": PROJECTOR},
     VICReg: {"encoder": ENCODER, "projector": PROJECTOR},

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.evals.probe import Logistic as Logistic
     from jaxemb.evals.probe import Ridge as Ridge
     from jaxemb.evals.probe import RidgeSolver as RidgeSolver
+    from jaxemb.evals.pseudo_perplexity import PseudoPerplexity as PseudoPerplexity
     from jaxemb.evals.rankme import RankMe as RankMe
     from jaxemb.evals.raw import RawInputs as RawInputs
     from jaxemb.evals.retrieval import Retrieval as Retrieval

@@ -19,5 +19,6 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.layers.norms import Norm as Norm
     from jaxemb.layers.norms import RMSNorm as RMSNorm
     from jaxemb.layers.projector import Projector as Projector
+    from jaxemb.layers.token_head import TokenHead as TokenHead
 else:
     __getattr__, __dir__ = attach(__name__)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.objectives.ijepa import IJEPA as IJEPA
     from jaxemb.objectives.lejepa import LeJEPA as LeJEPA
     from jaxemb.objectives.mae import MAE as MAE
+    from jaxemb.objectives.masked_tokens import MaskedTokens as MaskedTokens
     from jaxemb.objectives.next_token import NextToken as NextToken
     from jaxemb.objectives.simclr import SimCLR as SimCLR
     from jaxemb.objectives.vicreg import VICReg as VICReg

@@ -28,6 +28,7 @@ TEXTS = ("Retrieval", "STS", "PairClassification", "Clustering", "TextClassifica
 """They bring texts of their own, and need of the data how a model reads them."""
 DATA = {
     "Perplexity": KeyValue(length=16, count_test=30),
+    "PseudoPerplexity": KeyValue(length=16, count_test=30),
     "DensePatches": Textures(size=16, count_train=80, count_test=40),
     **dict.fromkeys(TEXTS, Text(length=16)),
 }
@@ -64,7 +65,8 @@ class Encode(Fake):
     """Flattens the array that models read; its head answers at random, but always the same."""
 
     def __init__(self):
-        super().__init__(self.flat, logits=self.logits, nll=lambda a: np.log1p(self.flat(a)[:, 1:]), features=self.features)
+        heads = {"nll": lambda a: np.log1p(self.flat(a)[:, 1:]), "recovered": self.recovered}
+        super().__init__(self.flat, logits=self.logits, features=self.features, **heads)
 
     def flat(self, arrays):
         x = arrays[next(name for name in ("images", "tokens", "cells") if name in arrays)]
@@ -75,6 +77,10 @@ class Encode(Fake):
     def logits(self, arrays):
         x = self.flat(arrays)
         return x @ np.random.default_rng(0).normal(size=(x.shape[1], 12))
+
+    def recovered(self, arrays):
+        x = self.flat(arrays)
+        return {"nll": np.log1p(x), "right": x > 3, "counted": np.ones_like(x)}
 
     def features(self, arrays):
         return tokens(self.flat(arrays).reshape(len(arrays["images"]), 16, -1))

@@ -22,6 +22,7 @@ from jaxemb.objectives.data2vec import Data2Vec
 from jaxemb.objectives.hard_patches import HardPatches
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.mae import MAE
+from jaxemb.objectives.masked_tokens import MaskedTokens, encoder
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.ops.draws import Draws
 from jaxemb.train.state import TrainState
@@ -44,16 +45,26 @@ def blocks(kept):
     return batch | {"targets_mask": np.broadcast_to(mask, batch["targets"].shape)}
 
 
+MASKED = MaskedTokens(encoder=encoder(stem=Tokens(17), width=8, depth=1, blocks=(Block(Attention(2)),)), mask=16)
+
+
+def hidden(kept):
+    batch = tokens([6] * 4)
+    mask = np.arange(4)[None] < np.asarray(kept)[:, None]
+    return batch | {"masked": np.tile(np.arange(4, dtype=np.int32), (4, 1)), "masked_mask": mask, "changed": batch["tokens"]}
+
+
 CASES = {
     "NextToken": (
         NextToken(encoder=decoder(stem=Tokens(16), width=8, depth=1, blocks=(Block(Attention(2)),))),
         tokens,
         [6, 3, 2, 4],
     ),
+    "MaskedTokens": (MASKED, hidden, [4, 3, 2, 1]),
     "IJEPA": (IJEPA(encoder=VIT, predictor=Predictor(width=8, depth=1), masks=FixedBlocks()), blocks, [4, 1, 2, 4]),
     "Classify": (Classify(encoder=VIT, classes=3), lambda known: {"images": IMAGES, "labels": np.asarray(known)}, [0, -1, 1, 2]),
 }
-NOTHING = {"NextToken": [0] * 4, "IJEPA": [0] * 4, "Classify": [-1] * 4}
+NOTHING = {"NextToken": [0] * 4, "MaskedTokens": [0] * 4, "IJEPA": [0] * 4, "Classify": [-1] * 4}
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -104,6 +115,7 @@ def drawn(model):
 
 LOGGED = {
     "NextToken": (CASES["NextToken"][0], tokens([6, 3, 2, 4])),
+    "MaskedTokens": (MASKED, hidden([4, 3, 2, 1])),
     "IJEPA": (CASES["IJEPA"][0], blocks([4, 1, 2, 4])),
     "Classify": (Classify(encoder=VIT, label=("labels", "size"), classes=(3, 2)), LABELS),
     "MAE": drawn(MAE(encoder=VIT, decoder=DECODER)),

@@ -146,7 +146,7 @@ def test_encode_and_features_read_the_tower_of_a_role(run):
             found(method, "passage")
 
 
-HEED = {"Classify", "Equiangular", "NextToken"}
+HEED = {"Classify", "Equiangular", "MaskedTokens", "NextToken"}
 """Those that read token sequences, and heed what a batch says of them."""
 
 
