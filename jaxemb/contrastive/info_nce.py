@@ -81,8 +81,8 @@ class InfoNCE(ContrastiveLoss):
             raise ConfigError(
                 f"InfoNCE: partition='each' takes q2d and d2q, which hold the pair, not {', '.join(sorted(alone))}; use 'joint'"
             )
-        if self.negatives == "own" and given != ("q2d",):
-            raise ConfigError(f"InfoNCE: negatives='own' compares queries with their own candidates, q2d alone, not {given!r}")
+        if self.negatives == "own" and not set(given) <= {"q2d", "q2q"}:
+            raise ConfigError(f"InfoNCE: negatives='own' compares queries with their own candidates, q2d and q2q, not {given!r}")
 
     @property
     def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -1,6 +1,7 @@
-"""What every contrastive loss keeps to."""
+"""What every contrastive loss keeps to: members of one layer and of several, whatever else they have to know."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,102 +11,184 @@ from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE, NTXent
-from jaxemb.contrastive.base import matched
+from jaxemb.contrastive.adaptive_layer import AdaptiveLayer
+from jaxemb.contrastive.base import Known, matched
+from jaxemb.contrastive.kalm import KaLM
+from jaxemb.contrastive.matryoshka import Matryoshka
+from jaxemb.contrastive.matryoshka_2d import Matryoshka2D
+from jaxemb.contrastive.starbucks import Starbucks
 from jaxemb.discover import members
 from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, shardings
 
-B, M = 8, 16
-SYMMETRIC = {"directions": ("q2d", "d2q"), "partition": "each"}
+B, M, D = 8, 16, 6
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+SYMMETRIC = InfoNCE(directions=("q2d", "d2q"), partition="each")
+FITTING = {
+    "AdaptiveLayer": AdaptiveLayer(InfoNCE(), (0,)),
+    "KaLM": KaLM(mix_pair=False),  # what it draws goes by the place of a row
+    "Matryoshka": Matryoshka(InfoNCE(), (2, 6)),
+    "Matryoshka2D": Matryoshka2D(InfoNCE(), (1,), (2,)),
+    "Starbucks": Starbucks(InfoNCE(), ((1, 2), (2, 4))),
+}
+"""Members whose sizes must fit the rows here, or that draw; the others are as they come."""
 
 
 def rows(dtype="float32"):
     """Pairs that are alike, candidates beyond them, places of the positives, and a `keep` with False in it."""
     rng = np.random.default_rng(0)
-    q, c, order = rng.normal(size=(B, 6)), rng.normal(size=(M, 6)), rng.permutation(M)
+    q, c, order = rng.normal(size=(B, D)), rng.normal(size=(M, D)), rng.permutation(M)
     c[:B] += q
     places = np.argsort(order)[:B].astype(np.int32)
     return jnp.asarray(q, dtype), jnp.asarray(c[order], dtype), jnp.asarray(places), jnp.asarray(rng.random((B, M)) < 0.8)
 
 
-def permuted(loss):
+def known_of(loss, b=B, m=M, places=None):
+    """All that a loss may need to know of b queries and m candidates; own hard negatives are no positives."""
+    rng = np.random.default_rng(1)
+    places = np.arange(b) if places is None else np.asarray(places)
+    labels, of_candidates = rng.integers(0, 3, b).astype(np.int32), rng.integers(-1, 3, m).astype(np.int32)
+    of_candidates[places] = labels
+    own = (places[:, None] + np.array([1, 2])[None]) % m
+    also = rng.random((b, m)) < 0.1
+    also[np.arange(b), places] = True
+    return Known(
+        scores=jnp.asarray(rng.random(b), jnp.float32),
+        labels=jnp.asarray(labels),
+        candidate_labels=jnp.asarray(of_candidates),
+        own=jnp.asarray(np.where(rng.random((b, 2)) < 0.2, -1, own), jnp.int32),
+        teacher=jnp.asarray(rng.normal(size=(b, 3)), jnp.float32),
+        guide=(jnp.asarray(rng.normal(size=(b, 3)), jnp.float32), jnp.asarray(rng.normal(size=(m, 3)), jnp.float32)),
+        also=jnp.asarray(also),
+        learned={name: jnp.float32(x) for name, x in loss.learned().items()},
+        key=jax.random.key(0),
+    )
+
+
+def moved(known, i, j):
+    """The same of queries in the order i and candidates in the order j."""
+    back, own = np.argsort(j).astype(np.int32), np.asarray(known.own)[i]
+    return known._replace(
+        scores=known.scores[i],
+        labels=known.labels[i],
+        candidate_labels=known.candidate_labels[j],
+        own=jnp.asarray(np.where(own < 0, -1, back[own])),
+        teacher=known.teacher[i],
+        guide=(known.guide[0][i], known.guide[1][j]),
+        also=known.also[i][:, j],
+    )
+
+
+def layered(loss, x):
+    """Rows as the loss wants them, of one layer or of several."""
+    shallow = (loss.layers() or (-1,))[:-1]
+    return x if loss.layers() is None else jnp.stack([*(jnp.tanh((2 + i) * x) for i in shallow), x])
+
+
+@functools.cache
+def compiled(loss):
+    """(loss, gradients of queries and candidates) of all that it is called with: one function for most tests."""
+
+    def value(q, c, places, weights, keep, known):
+        return loss(layered(loss, q), layered(loss, c), places, weights, keep, known).value
+
+    return jax.jit(jax.value_and_grad(value, (0, 1)))
+
+
+def permuted(of, loss=InfoNCE()):  # noqa: B008
     """(a loss, the same of permuted queries and candidates)."""
     q, c, places, keep = map(np.asarray, rows())
-    weights = np.arange(1.0, B + 1, dtype=np.float32)
+    weights, known = np.arange(1.0, B + 1, dtype=np.float32), known_of(loss, places=places)
     i, j = (np.random.default_rng(n).permutation(size) for n, size in ((4, B), (5, M)))
-    value = jax.jit(lambda *arrays: loss(*arrays).value)
-    moved = np.argsort(j).astype(np.int32)[places[i]]
-    return value(q, c, places, weights, keep), value(q[i], c[j], moved, weights[i], keep[i][:, j])
+    there = np.argsort(j).astype(np.int32)[places[i]]
+    first, second = (q, c, places, weights, keep, known), (q[i], c[j], there, weights[i], keep[i][:, j], moved(known, i, j))
+    return of(*first)[0], of(*second)[0]
 
 
-@pytest.fixture(params=members("contrastive"), ids=lambda m: m.name)
+LOSSES = [FITTING.get(m.name, m.cls) for m in members("contrastive")]
+LOSSES = [x() if isinstance(x, type) else x for x in LOSSES]
+
+
+@pytest.fixture(params=LOSSES, ids=lambda loss: type(loss).__name__)
 def loss(request):
-    return request.param.cls()
+    return request.param
 
 
 def test_the_order_of_pairs_and_candidates_does_not_matter(loss):
-    np.testing.assert_allclose(*permuted(loss), **CLOSE)
+    np.testing.assert_allclose(*permuted(compiled(loss), loss), **CLOSE)
 
 
 def test_a_loss_that_takes_the_diagonal_for_the_positives_is_found():
     """The planted fault."""
     with pytest.raises(AssertionError):
-        np.testing.assert_allclose(*permuted(lambda q, c, p, w, k: InfoNCE()(q, c, None, w, k)), **CLOSE)
+        diagonal = compiled(InfoNCE())
+        np.testing.assert_allclose(*permuted(lambda q, c, p, *rest: diagonal(q, c, None, *rest)), **CLOSE)
 
 
-def placed(loss):
+def placed(loss, of=None):
     """(a loss with the positives anywhere, the same with them moved to the front), both with a `keep`."""
     q, c, places, keep = map(np.asarray, rows())
     order = np.concatenate([places, np.setdiff1d(np.arange(M), places)])
-    first, front = jax.jit(lambda *a: loss(*a[:3], keep=a[3]).value), jax.jit(lambda q, c, keep: loss(q, c, keep=keep).value)
-    return first(q, c, places, keep), front(q, c[order], keep[:, order])
+    known, weights = known_of(loss, places=places), np.ones(B, np.float32)
+    front = moved(known, np.arange(B), order)
+    first = (of or compiled(loss))(q, c, places, weights, keep, known)[0]
+    return first, compiled(loss)(q, c[order], None, weights, keep[:, order], front)[0]
 
 
-@pytest.mark.parametrize("loss", [*(m.cls() for m in members("contrastive")), InfoNCE(**SYMMETRIC)], ids=str)
+@pytest.mark.parametrize("loss", [*LOSSES, SYMMETRIC], ids=lambda x: type(x).__name__)
 def test_keep_is_looked_at_where_the_positives_are(loss):
     np.testing.assert_allclose(*placed(loss), **CLOSE)
 
 
-@pytest.mark.parametrize("loss", [InfoNCE(**SYMMETRIC), NTXent()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize("loss", [SYMMETRIC, NTXent()], ids=lambda x: type(x).__name__)
 def test_a_keep_that_is_taken_of_the_first_candidates_is_found(loss, monkeypatch):
     """The planted fault."""
     for module in ("info_nce", "nt_xent", "softmax"):
         monkeypatch.setattr(f"jaxemb.contrastive.{module}.matched", first_of_keep)
     with pytest.raises(AssertionError):
-        np.testing.assert_allclose(*placed(loss), **CLOSE)
+        np.testing.assert_allclose(*placed(loss, compiled.__wrapped__(loss)), **CLOSE)
 
 
 @pytest.mark.parametrize("wrong", [-1, M])
 def test_a_positive_that_is_no_candidate_is_refused_and_where_it_is_not_known_the_loss_is_nan(loss, wrong):
     q, c, places, _ = rows()
-    gradient = jax.jit(jax.value_and_grad(lambda q, *rest: loss(q, c, *rest).value))
+    known, keep = known_of(loss, places=places), jnp.ones((B, M), bool)
     outside, weights = places.at[2].set(wrong), jnp.ones(B)
+
+    def called(places, weights, q=q):
+        return loss(layered(loss, q), layered(loss, c), places, weights, known=known)
+
     with pytest.raises(ConfigError, match=rf"{type(loss).__name__}: positives must lie in 0 to {M - 1}, .* not {wrong}"):
-        loss(q, c, outside, weights)
+        called(outside, weights)
     with pytest.raises(ConfigError, match="positives must lie in"):
-        loss(q, c, outside, weights.at[2].set(-1))
+        called(outside, weights.at[2].set(-1))
     with pytest.raises(ConfigError, match="there are no queries to compare"):
-        loss(q[:0], c, places[:0])
-    value, grads = gradient(q, outside, weights)
-    assert np.isnan(value) and np.isnan(grads).any()
+        called(places[:0], weights[:0], q[:0])
+    value, grads = compiled(loss)(q, c, outside, weights, keep, known)
+    assert np.isnan(value) and np.isnan(grads[0]).any()
     uncounted = weights.at[2].set(0)  # padding may have any
-    np.testing.assert_array_equal(
-        gradient(q, outside, uncounted)[0], gradient(q, places.at[2].set(0 if wrong < 0 else M - 1), uncounted)[0]
-    )
-    assert np.isfinite(gradient(q, outside, uncounted)[0])
+    clipped = places.at[2].set(0 if wrong < 0 else M - 1)
+    found, same = (compiled(loss)(q, c, x, uncounted, keep, known)[0] for x in (outside, clipped))
+    np.testing.assert_array_equal(found, same)
+    assert np.isfinite(found)
 
 
 def first_of_keep(x, positives, b, axis=0):
     return x[:, :b] if x.dtype == bool else matched(x, positives, b, axis)
 
 
+def cold(loss, temperature):
+    """The loss at a low temperature, also inside of another one."""
+    if hasattr(loss, "loss"):
+        loss = dataclasses.replace(loss, loss=cold(loss.loss, temperature))
+    return dataclasses.replace(loss, temperature=temperature) if hasattr(loss, "temperature") else loss
+
+
 def test_finite_in_bfloat16_at_a_low_temperature(loss):
-    if hasattr(loss, "temperature"):
-        loss = dataclasses.replace(loss, temperature=0.01)
+    loss = KaLM(0.01) if isinstance(loss, KaLM) else cold(loss, 0.01)  # this one with all that it draws
     q, c, places, keep = rows("bfloat16")
-    gradient = jax.jit(jax.value_and_grad(lambda x, y: loss(x, y, places, keep=keep).value, (0, 1)))
+    known = known_of(loss, places=places)
     for scale in (1, 100, 0):
-        out, grads = gradient(*(jnp.asarray(scale, x.dtype) * x for x in (q, c)))
+        out, grads = compiled(loss)(*(jnp.asarray(scale, x.dtype) * x for x in (q, c)), places, jnp.ones(B), keep, known)
         assert out.dtype == jnp.float32 and bool(jnp.isfinite(out)) and all(bool(jnp.isfinite(g).all()) for g in grads)
 
 
@@ -113,27 +196,51 @@ def test_padding_changes_nothing_and_where_all_is_padding_the_loss_is_zero(loss)
     q, c = rows()[0], rows()[1][:B]
     real = jnp.arange(B) < 5
     weights, keep = real.astype(jnp.float32), jnp.broadcast_to(real[None], (B, B))
+    known = known_of(loss, B, B)
+    known = known._replace(own=jnp.where(known.own < 5, known.own, 0), also=known.also & keep)
+    cut = known._replace(own=known.own[:5], also=known.also[:5, :5], guide=(known.guide[0][:5], known.guide[1][:5]))
+    cut = cut._replace(**{name: getattr(known, name)[:5] for name in ("scores", "labels", "candidate_labels", "teacher")})
 
     def padded(q, c, weights):
-        return loss(jnp.where(real[:, None], q, 7), jnp.where(real[:, None], c, -3), weights=weights, keep=keep)
+        q, c = jnp.where(real[:, None], q, 7), jnp.where(real[:, None], c, -3)
+        out = loss(layered(loss, q), layered(loss, c), weights=weights, keep=keep, known=known)
+        return out.value, out.weight
 
-    out, short = jax.jit(padded)(q, c, weights), jax.jit(loss)(q[:5], c[:5])
-    np.testing.assert_allclose(out.value, short.value, **CLOSE)
-    assert float(out.weight) == float(short.weight) == 5
-    value, grads = jax.jit(jax.value_and_grad(lambda q, c: padded(q, c, 0 * weights).value, (0, 1)))(q, c)
+    gradient = jax.jit(jax.value_and_grad(padded, (0, 1), has_aux=True))
+    (value, weight), _ = gradient(q, c, weights)
+    short = jax.jit(lambda q, c: loss(layered(loss, q), layered(loss, c), known=cut))(q[:5], c[:5])
+    np.testing.assert_allclose(value, short.value, **CLOSE)
+    assert float(weight) == float(short.weight) == 5
+    (value, _), grads = gradient(q, c, 0 * weights)
     assert float(value) == 0 and all((np.asarray(g) == 0).all() for g in grads)
+
+
+def test_candidates_that_are_masked_add_nothing(loss):
+    """Those that nobody's positive is and that no query keeps, whatever they are."""
+    q, c, places, keep = map(np.asarray, rows())
+    known, weights = known_of(loss, places=places), np.ones(B, np.float32)
+    free = np.setdiff1d(np.arange(M), places)[:3]
+    keep = keep & ~np.isin(np.arange(M), free)[None]
+    known = known._replace(also=known.also & jnp.asarray(keep))
+    other, guide = c.copy(), np.asarray(known.guide[1]).copy()
+    other[free], guide[free] = 5.0, 5.0
+    first = compiled(loss)(q, c, places, weights, keep, known)
+    second = compiled(loss)(q, other, places, weights, keep, known._replace(guide=(known.guide[0], jnp.asarray(guide))))
+    np.testing.assert_allclose(first[0], second[0], **CLOSE)
+    assert (np.asarray(second[1][1])[free] == 0).all()
 
 
 def test_gradients_are_equal_on_any_number_of_devices_with_rows_and_parameters_cut(loss):
     """Of pairs that a matrix embeds, which lies over the devices of fsdp as the preset says."""
+    loss = KaLM() if isinstance(loss, KaLM) else loss
     q, c, places, keep = rows()
-    params = {"kernel": np.random.default_rng(6).normal(size=(6, 8)).astype(np.float32)}
+    params, known = {"kernel": np.random.default_rng(6).normal(size=(D, 8)).astype(np.float32)}, known_of(loss, places=places)
 
     def of(params, q, c):
-        return loss(q @ params["kernel"], c @ params["kernel"], places, keep=keep).value
+        return loss(layered(loss, q @ params["kernel"]), layered(loss, c @ params["kernel"]), places, keep=keep, known=known).value
 
     found = []
-    for axes in ({"data": 1}, {"fsdp": 2}, {"data": 2, "fsdp": 4}):
+    for axes in ({"data": 1}, {"data": 2, "fsdp": 4}, *([{"fsdp": 2}] if isinstance(loss, InfoNCE) else [])):
         mesh = make_mesh(axes)
         placed, cut = shardings(params, "fsdp", mesh), batch_sharding(mesh)
         assert mesh.size == 1 or placed["kernel"].spec == P(None, "fsdp")

@@ -10,8 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxemb.contrastive import InfoNCE, NTXent
+from jaxemb.contrastive.adaptive_layer import AdaptiveLayer
 from jaxemb.contrastive.base import NOTHING, Known
+from jaxemb.contrastive.class_nce import ClassNCE
+from jaxemb.contrastive.gist import GIST
+from jaxemb.contrastive.info_nce import InfoNCE
+from jaxemb.contrastive.kalm import KaLM
+from jaxemb.contrastive.matryoshka import Matryoshka
+from jaxemb.contrastive.matryoshka_2d import Matryoshka2D
+from jaxemb.contrastive.nt_xent import NTXent
+from jaxemb.contrastive.sigmoid import Sigmoid
+from jaxemb.contrastive.sim_cse import SimCSE
+from jaxemb.contrastive.starbucks import Starbucks
 
 EACH = {"directions": ("q2d", "d2q"), "partition": "each"}
 ALL4 = ("q2d", "q2q", "d2q", "d2d")
@@ -74,6 +84,7 @@ def check(file, case, value, **renamed):
 
     `renamed`: the arrays that are called otherwise than their gradients.
     """
+    file = {**file, "n0": file["n"][:, 0]}
     wrt = [k.partition("__grad_")[2] for k in file if k.startswith(f"{case}__grad_")]
     assert wrt, f"{case}: no gradients"
     arrays = [jnp.asarray(file[renamed.get(name, name)]) for name in wrt]
@@ -137,3 +148,92 @@ def test_clip_with_its_learned_scale(two):
 
 def test_nt_xent(two):
     check(two, "nt_xent", of_rows(NTXent(float(two["simcse_tau"]))))
+
+
+def test_sim_cse(two):
+    tau, alpha = float(two["simcse_tau"]), float(two["simcse_alpha"])
+    check(two, "simcse_unsup", of_rows(SimCSE(tau)))
+    check(two, "simcse_sup", of_rows(SimCSE(tau, alpha)))
+
+
+def test_sigmoid_with_its_learned_scale_and_bias(two):
+    for case in names(two, "siglip"):
+        also = jnp.asarray(two["siglip_pos"]) if case.endswith("multi") else None
+
+        def value(q, p, t, b, also=also):
+            return Sigmoid()(q, p, known=Known(also=also, learned={"log_scale": t, "bias": b})).value
+
+        check(two, case, value)
+
+
+def test_gist(one):
+    gq, gp, gn = (jnp.asarray(one[f"gist_g{x}"]) for x in "qpn")
+    for case in names(one, "gist_"):
+        margins = {kind: number(case, f"{tag}_margin") for kind, tag in (("absolute", "abs"), ("relative", "rel"))}
+        kind = "relative" if margins["relative"] else "absolute"
+        switches = {"queries": "noaa" not in case, "positives": "nopp" not in case}
+        loss = GIST(number(case, "tau") or 0.05, margins[kind] or 0.0, kind, **switches)
+        guide = gq, (gp if "pairs" in case else jnp.concatenate([gp, gn]))
+        check(one, case, of_rows(loss, Known(guide=guide)), n="n0")
+
+
+def test_focal_weights(one):
+    for case in names(one, "focal_"):
+        loss = KaLM(0.05, number(case, "gamma"), case.endswith("_stop"), mix_pair=False, mix_list=False)
+        check(one, case, of_rows(loss))
+
+
+def test_qzhou_by_task(one):
+    loss = InfoNCE(0.05, ("q2d", "q2q"), negatives="own")
+    check(one, "qzhou_ret", of_rows(loss))
+    labels, hard = (jnp.asarray(one[f"qzhou_cls_{x}"]) for x in ("y", "yneg"))
+    known = Known(labels=labels, candidate_labels=jnp.concatenate([labels, hard.ravel()]))
+    check(one, "qzhou_cls", of_rows(ClassNCE(0.05), known))
+
+
+def mrl(file):
+    return {"dims": tuple(map(int, file["mrl_dims"])), "weights": tuple(map(float, file["mrl_weights"]))}
+
+
+def test_matryoshka(one, two):
+    check(one, "matryoshka_infonce_uniform", of_rows(Matryoshka(InfoNCE(0.05), mrl(one)["dims"])))
+    check(one, "matryoshka_infonce_weighted", of_rows(Matryoshka(InfoNCE(0.05), **mrl(one))))
+    check(two, "mrl_mnrl_hard", of_rows(Matryoshka(InfoNCE(1 / float(two["mnrl_scale"])), **mrl(two))))
+
+
+def of_layers(loss, known=NOTHING):
+    """A loss as a function of the rows of all layers, of which it is given those that it asks for."""
+
+    def value(q, p, positives=None):
+        chosen = jnp.asarray([len(q) - 1 if i == -1 else i for i in loss.layers()])
+        return loss(q[chosen], p[chosen], positives, known=known).value
+
+    return value
+
+
+def test_adaptive_layers_and_their_matryoshka(one):
+    every, some = (tuple(map(int, one[f"adaptive_layers_{x}"])) for x in ("all", "one"))
+    base, nested = InfoNCE(0.05), Matryoshka(InfoNCE(0.05), mrl(one)["dims"])
+    check(one, "adaptive_layer_all", of_layers(AdaptiveLayer(base, every)))
+    check(one, "adaptive_layer_one", of_layers(AdaptiveLayer(base, some)))
+    check(one, "matryoshka2d_all", of_layers(AdaptiveLayer(nested, every)))
+    check(one, "matryoshka2d_one_layer", of_layers(AdaptiveLayer(nested, some)))
+    weights = {"last_weight": 1.5, "prior_weight": 0.5, "kl_weight": 2.0, "kl_temperature": 0.7}
+    check(one, "matryoshka2d_weights", of_layers(AdaptiveLayer(Matryoshka(InfoNCE(0.05), **mrl(one)), some, **weights)))
+
+
+def test_the_first_code_of_2d_matryoshka(one):
+    loss = Matryoshka2D(InfoNCE(0.05), (int(one["tdmse_layer"]),), (int(one["tdmse_dim"]),))
+    check(one, "tdmse_original_infonce", of_layers(loss))
+
+
+def test_starbucks(one):
+    sizes = tuple(zip(map(int, one["sb_layers"]), map(int, one["sb_dims"]), strict=True))
+    assert sizes[-1] == (len(one["sb_Rd"]) - 1, one["sb_Rd"].shape[-1]), "the last is the full size"
+    for case in names(one, "starbucks_srl_"):
+        tau = number(case, "tau")
+        loss = Starbucks(InfoNCE(tau, similarity="dot"), sizes[:-1], kl_weight=number(case, "kl"), kl_temperature=tau)
+        of = of_layers(loss)
+        check(one, case, lambda q, d, of=of: of(q, d, jnp.arange(q.shape[1]) * (d.shape[1] // q.shape[1])), Rd="sb_Rd")
+    of = of_layers(Starbucks(InfoNCE(0.05), sizes[:-1], align="coordinates", kl_weight=0.3))
+    check(one, "starbucks_sts_infonce", of)
