@@ -25,6 +25,7 @@ from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.masked_tokens import MaskedTokens, encoder
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.objectives.simclr import SimCLR
+from jaxemb.objectives.variable_misuse import VariableMisuse
 from jaxemb.objectives.vicreg import VICReg
 from jaxemb.pooling.chunk_means import ChunkMeans
 from jaxemb.pooling.latent_attention import LatentAttention, LatentAttentionPaper
@@ -63,6 +64,7 @@ TINY: dict[type, dict[str, Any]] = {
     MaskedTokens: {"encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),)), "mask": 16},
     NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
     SimCLR: {"encoder": ENCODER, "projector": PROJECTOR},
+    VariableMisuse: {"encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),))},
     VICReg: {"encoder": ENCODER, "projector": PROJECTOR},
     ChunkMeans: {"chunks": 3},
     LatentAttention: {"latents": 4, "block": CrossBlock(2)},

@@ -24,6 +24,7 @@ from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.masked_tokens import MaskedTokens, encoder
 from jaxemb.objectives.next_token import NextToken, decoder
+from jaxemb.objectives.variable_misuse import VariableMisuse
 from jaxemb.ops.draws import Draws
 from jaxemb.train.state import TrainState
 from jaxemb.train.step import MicroBatches, mean_of, weighted
@@ -118,6 +119,15 @@ LOGGED = {
     "MaskedTokens": (MASKED, hidden([4, 3, 2, 1])),
     "IJEPA": (CASES["IJEPA"][0], blocks([4, 1, 2, 4])),
     "Classify": (Classify(encoder=VIT, label=("labels", "size"), classes=(3, 2)), LABELS),
+    "VariableMisuse": (
+        VariableMisuse(encoder=encoder(stem=Tokens(16), width=8, depth=1, blocks=(Block(Attention(2)),))),
+        tokens([6] * 4)
+        | {
+            "candidates": np.ones((4, 6), bool),
+            "error": np.array([2, 3, 0, 4]),
+            "repairs": np.arange(6)[None] == np.array([[3], [2], [-1], [1]]),
+        },
+    ),
     "MAE": drawn(MAE(encoder=VIT, decoder=DECODER)),
     "HardPatches": drawn(HardPatches(encoder=VIT, decoder=DECODER, alpha=(1.0, 1.0))),  # no mask is drawn at random
     "Data2Vec": drawn(Data2Vec(encoder=VIT, target_layers=1)),

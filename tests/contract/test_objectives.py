@@ -48,7 +48,10 @@ class Run:
         waves = np.where(labels[:, None, None] == 0, np.sin(x)[None], np.sin(y)[None])
         images = waves[..., None] * np.ones(3) + 0.1 * rng.normal(size=(BATCH, 32, 32, 3))
         tokens = (np.arange(16, dtype=np.int32)[None] + labels[:, None]) % (3 + labels[:, None])
-        return {"images": images.astype(np.float32), "tokens": tokens, "labels": labels}
+        places = np.arange(16)[None]
+        misuse = {"error": labels * 4, "candidates": places % 4 == 0, "repairs": (places == 8) & (labels[:, None] == 1)}
+        misuse["candidates"] = np.broadcast_to(misuse["candidates"], (BATCH, 16))
+        return {"images": images.astype(np.float32), "tokens": tokens, "labels": labels, **misuse}
 
     def batch(self, i, vary=False):
         return jax.tree.map(jnp.asarray, self.objective.prepare(self.raw(i, vary), Draws((i,), BATCH)))
@@ -146,7 +149,7 @@ def test_encode_and_features_read_the_tower_of_a_role(run):
             found(method, "passage")
 
 
-HEED = {"Classify", "Equiangular", "MaskedTokens", "NextToken"}
+HEED = {"Classify", "Equiangular", "MaskedTokens", "NextToken", "VariableMisuse"}
 """Those that read token sequences, and heed what a batch says of them."""
 
 
