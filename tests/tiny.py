@@ -24,6 +24,7 @@ from jaxemb.objectives.lejepa import LeJEPA
 from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.masked_tokens import MaskedTokens, encoder
 from jaxemb.objectives.next_token import NextToken, decoder
+from jaxemb.objectives.pairs import Pairs, of_bytes
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.objectives.variable_misuse import VariableMisuse
 from jaxemb.objectives.vicreg import VICReg
@@ -63,6 +64,7 @@ TINY: dict[type, dict[str, Any]] = {
     MAE: _masked,
     MaskedTokens: {"encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),)), "mask": 16},
     NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
+    Pairs: {"encoder": of_bytes(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
     SimCLR: {"encoder": ENCODER, "projector": PROJECTOR},
     VariableMisuse: {"encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),))},
     VICReg: {"encoder": ENCODER, "projector": PROJECTOR},

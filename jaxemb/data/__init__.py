@@ -29,13 +29,14 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.mixing import Mix as Mix
     from jaxemb.data.mixing import Mixup as Mixup
     from jaxemb.data.order import BlockOrder as BlockOrder
+    from jaxemb.data.pair_order import PairStream as PairStream
+    from jaxemb.data.pair_order import TaskOrder as TaskOrder
     from jaxemb.data.parquet import Group as Group
     from jaxemb.data.parquet import ParquetFile as ParquetFile
     from jaxemb.data.pipeline import Each as Each
     from jaxemb.data.pipeline import Kept as Kept
     from jaxemb.data.pipeline import Source as Source
     from jaxemb.data.pipeline import Stream as Stream
-    from jaxemb.data.pipeline import Table as Table
     from jaxemb.data.pipeline import Whole as Whole
     from jaxemb.data.recent import Recent as Recent
     from jaxemb.data.shapes import Shapes as Shapes
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.split import Split as Split
     from jaxemb.data.stream import Drawn as Drawn
     from jaxemb.data.text import Text as Text
+    from jaxemb.data.text_pairs import TextPairs as TextPairs
     from jaxemb.data.text_shards import TextRows as TextRows
     from jaxemb.data.text_shards import TextShards as TextShards
     from jaxemb.data.textures import Textures as Textures

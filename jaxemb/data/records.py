@@ -19,9 +19,9 @@ Row = tuple[str, dict[str, Any]]
 """Where it stands ("file.csv, line 3"), and its values by name."""
 
 
-def read_rows(path: str, names: Sequence[str], *, header: bool) -> Iterator[Row]:
-    """The columns `names` of each row of a .csv, .tsv or .jsonl file. Without a `header` they are the first columns of a CSV or
-    TSV, in this order; JSON lines always name their values."""
+def read_rows(path: str, names: Sequence[str] | None, *, header: bool) -> Iterator[Row]:
+    """The columns `names` of each row of a .csv, .tsv or .jsonl file; None: all that are there. Without a `header` they are the
+    first columns of a CSV or TSV, in this order; JSON lines always name their values."""
     file = Path(path)
     kind = file.suffix.lower()
     if kind not in (*DELIMITERS, ".jsonl"):
@@ -30,7 +30,7 @@ def read_rows(path: str, names: Sequence[str], *, header: bool) -> Iterator[Row]
         raise DataError(f"there is no file {files.printable(path)}")
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
-            found = json_lines(stream, path, names) if kind == ".jsonl" else _delimited(stream, path, names, header)
+            found = json_lines(stream, path, names or ()) if kind == ".jsonl" else _delimited(stream, path, names, header)
             yield from found
     except UnicodeDecodeError as e:
         raise DataError(f"{files.printable(path)} is no UTF-8: byte {e.start}: {e.reason}") from e
@@ -55,25 +55,26 @@ def json_lines(stream: Any, path: str, names: Sequence[str], first: int = 1) -> 
         yield where, row
 
 
-def _delimited(stream: Any, path: str, names: Sequence[str], header: bool) -> Iterator[Row]:
+def _delimited(stream: Any, path: str, names: Sequence[str] | None, header: bool) -> Iterator[Row]:
     kind = Path(path).suffix.lower()
     csv.field_size_limit(LONGEST)
     quoting = csv.QUOTE_MINIMAL if kind == ".csv" else csv.QUOTE_NONE  # a quotation mark in a TSV is one
     reader = csv.reader(stream, delimiter=DELIMITERS[kind], quoting=quoting)
-    places: list[int] | None = None if header else list(range(len(names)))
+    places: list[int] | None = None if header else list(range(len(names or ())))
     try:
         for row in reader:
             where = f"{files.printable(path)}, line {reader.line_num}"
             if not row:
                 continue
             if places is None:
+                names = row if names is None else names
                 if missing := [name for name in names if name not in row]:
                     raise DataError(f"{where}: the header has no column {missing[0]!r}; there are {', '.join(map(repr, row))}")
                 places = [row.index(name) for name in names]
                 continue
             if len(row) <= max(places):
                 raise DataError(f"{where}: {len(row)} columns; {', '.join(names)} need {max(places) + 1}")
-            yield where, {name: row[place] for name, place in zip(names, places, strict=True)}
+            yield where, {name: row[place] for name, place in zip(names or (), places, strict=True)}
     except csv.Error as e:
         raise DataError(f"{files.printable(path)}, line {reader.line_num}: {e}") from e
 

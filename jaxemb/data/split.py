@@ -65,12 +65,17 @@ class Split(Sequence):
     def _arrays(self, ids: np.ndarray) -> Arrays:
         if len(ids) or not len(self._ids):
             return dict(self._read(ids))
-        return {name: x[:0] for name, x in self._read(self._ids[:1]).items()}  # no rows, of the right shapes
+        return none(self._read(self._ids[:1]))  # of the right shapes
 
 
 def first(arrays: Mapping[str, Any]) -> Arrays:
     """The first row of arrays, which may be nested by tower."""
     return {name: first(x) if isinstance(x, Mapping) else x[0] for name, x in arrays.items()}
+
+
+def none(arrays: Mapping[str, Any]) -> Arrays:
+    """No row of arrays, which may be nested by tower."""
+    return {name: none(x) if isinstance(x, Mapping) else x[:0] for name, x in arrays.items()}
 
 
 def check_split(name: str) -> None:

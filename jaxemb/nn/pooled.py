@@ -37,30 +37,35 @@ class Pooled(nn.Module):
     def __call__(self, batch: Batch) -> Float[Array, "b *m d"]:
         return self.encode(batch)
 
-    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b *m d"]:
+    def encode(self, batch: Batch, role: str = "document", train: bool = False) -> Float[Array, "b *m d"]:
         """The embedding of each row; `role` changes nothing here, prompts are part of the tokens."""
-        f = self._features(batch, **wanted(self.pooling, self.encoder))
-        if "pooled" in batch:
-            f = f._replace(mask=f.mask & batch["pooled"], seen=f.mask)
-        f = f._replace(chunks=batch.get("chunks"))
-        z = self.pooling(f)
+        z = self.pooling(counted(features_of(self.encoder, batch, **wanted(self.pooling, self.encoder), train=train), batch))
         for head in self.heads:
             z = head(z)
         return z
 
     def features(self, batch: Batch, role: str = "document") -> Features:
         """The tokens behind it."""
-        return self._features(batch)
+        return features_of(self.encoder, batch)
 
-    def _features(self, batch: Batch, **how: Any) -> Features:
-        inputs = batch["tokens"] if "tokens" in batch else batch["images"]
-        if "tokens" in batch or "mask" in batch:
-            how["allow"] = Allow(batch.get("mask"))
-        if "types" in batch:
-            how["types"] = batch["types"]
-        if "shapes" in batch:
-            how["pos"] = own_grids(batch["shapes"], inputs.shape[1])
-        return self.encoder(inputs, **how)
+
+def features_of(encoder: Any, batch: Batch, **how: Any) -> Features:
+    """What an encoder makes of the arrays that `Pooled` reads; `how` are further arguments of its call."""
+    inputs = batch["tokens"] if "tokens" in batch else batch["images"]
+    if "tokens" in batch or "mask" in batch:
+        how["allow"] = Allow(batch.get("mask"))
+    if "types" in batch:
+        how["types"] = batch["types"]
+    if "shapes" in batch:
+        how["pos"] = own_grids(batch["shapes"], inputs.shape[1])
+    return encoder(inputs, **how)
+
+
+def counted(f: Features, batch: Batch) -> Features:
+    """The features as a pooling takes them: with the tokens that the batch leaves out of it, and the parts of a text."""
+    if "pooled" in batch:
+        f = f._replace(mask=f.mask & batch["pooled"], seen=f.mask)
+    return f._replace(chunks=batch.get("chunks"))
 
 
 def wanted(pooling: Pooling, encoder: Any) -> dict[str, Any]:

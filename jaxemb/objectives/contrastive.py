@@ -65,13 +65,24 @@ class Contrastive(Objective, abc.ABC):
         run = self.embed if self.pieces is None or self.is_initializing() else self._in_pieces
         return {role: run(part, role, train) for role, part in self.towers(batch).items()}
 
-    def _in_pieces(self, batch: Batch, role: str, train: bool) -> Array:
+    def in_pieces(self, f: Callable[[Batch], Array], batch: Batch) -> Array:
+        """f of a batch, row by row the same in the pieces that `pieces` wants; for what has no gradient and draws nothing."""
+        if self.pieces is None or self.is_initializing():
+            return f(batch)
+        return join(jax.lax.map(f, jax.tree.map(lambda x: cut(x, self._count(batch)), dict(batch))))
+
+    def _count(self, batch: Batch) -> int:
+        """The number of pieces, after the batch was found to be a multiple of them."""
         pieces, b = self.pieces or 1, len(jax.tree.leaves(batch)[0])
         if b % pieces or b // pieces % shards():
             raise ConfigError(
                 f"{type(self).__name__}: a (micro-)batch of {b} rows cannot be cut into pieces={pieces} of equal size that "
                 f"{shards()} devices share; choose pieces so that {b} / pieces is a multiple of {shards()}"
             )
+        return pieces
+
+    def _in_pieces(self, batch: Batch, role: str, train: bool) -> Array:
+        pieces, b = self._count(batch), len(jax.tree.leaves(batch)[0])
         module, variables = self.unbind()
         sown = [name for name in SOWN if self.is_mutable_collection(name)]
 

@@ -91,6 +91,11 @@ class PretrainedText(Preprocess):
         longest = int(self.lengths(cut).max(initial=0))
         return self.padded(cut, np.arange(len(items)), self.bucket(longest), self.prompt_length(prompt))
 
+    @property
+    def ids(self) -> int:
+        """How many ids the tokenizer gives."""
+        return self._opened.get_vocab_size(with_added_tokens=True)
+
     # ---- from strings to ids -----------------------------------------------------------------------------------------------------
 
     def cut(self, items: Items, prompt: str = "", rows: Sequence[int] | np.ndarray | None = None) -> Cut:

@@ -116,6 +116,8 @@ class TextPreprocess(Preprocess):
     tokenizer: Tokenizer = Bytes()
     buckets: tuple[int, ...] = ()
     """Rising lengths, the last of them `length`: each is compiled once. Empty: all rows have `length`."""
+    prompts: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    """Text that goes before the texts of a role: {"query": "query: "}."""
     learned: str | None = dataclasses.field(default=None, repr=False)
     """The state of the tokenizer."""
 
@@ -134,7 +136,8 @@ class TextPreprocess(Preprocess):
     def __call__(self, items: Items, role: str = "document") -> dict[str, np.ndarray]:
         if wrong := [item for item in items if not isinstance(item, str) or not item]:
             raise DataError(f"an input is a string with at least one character, not {wrong[0]!r}")
-        return self.padded([self.ids(item.encode()) for item in items])
+        prompt = self.prompts.get(role, "")
+        return self.padded([self.ids(f"{prompt}{item}".encode()) for item in items])
 
     def ids(self, text: bytes) -> Integer[np.ndarray, " n"]:
         """The tokens of a text, however many."""

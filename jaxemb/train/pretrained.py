@@ -40,13 +40,18 @@ class FromPretrained(Init):
     """Of a hub id: a branch, a tag or a commit."""
     renames: tuple[tuple[str, str], ...] = ()
     """(regex, replacement) on the folder's paths: ("^encoder/", "student/encoder/")."""
+    into: str = "params"
+    """Where in the state: "guide/model" of the guide of `Pairs`, which is no part of the parameters."""
 
     def __post_init__(self) -> None:
         check_renames(self.renames)
 
     def __call__(self, shapes: Mapping[str, jax.ShapeDtypeStruct], say: Say = print) -> Mapping[str, jax.Array]:
         _, files, _, whole = self._source()
-        wanted = {path.removeprefix("params/"): s for path, s in shapes.items() if path.startswith("params/")}
+        prefix = f"{self.into}/"
+        wanted = {path.removeprefix(prefix): s for path, s in shapes.items() if path.startswith(prefix)}
+        if not wanted:
+            raise ConfigError(f"init.into={self.into!r}: the experiment has no arrays there; it has {listed(_places(shapes))}")
         towers = (whole.text, whole.image) if isinstance(whole, Towers) else (whole,)
         every = [self._fit(files, tower, wanted, whole) for tower in towers]
         best = max(every, key=lambda f: (len(f.found), -len(f.wrong)))
@@ -58,9 +63,11 @@ class FromPretrained(Init):
         for what, names in (("as initialised", best.lacking(wanted)), ("left behind", beyond), ("left out", best.cut)):
             if names:
                 say(f"{what}: {listed(names)}")
-        return {f"params/{path}": read(files, filled, wanted[path]) for path, filled in best.found.items()}
+        return {f"{prefix}{path}": read(files, filled, wanted[path]) for path, filled in best.found.items()}
 
     def keep(self, run: Any) -> None:
+        if self.into != "params":  # the run says what it was trained on from, not what it was trained with
+            return
         try:
             home, files, config, whole = self._source()
         except SourceError:  # said when the first state is made; a run that is gone on with needs it no more
@@ -94,3 +101,7 @@ class FromPretrained(Init):
 
     def _paths(self, tower: Port) -> Iterable[str]:
         return self._renamed(tower, tower.pooling).names
+
+
+def _places(shapes: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(path.rpartition("/")[0].partition("/encoder")[0] for path in shapes))

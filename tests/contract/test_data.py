@@ -37,6 +37,12 @@ def write_text(folder):
     return {"path": str(folder / "own.txt"), "length": 16}
 
 
+def write_pairs(folder):
+    rows = [{"query": f"query {i:04}", "positive": f"answer {i:04}", "negatives": [f"no {i:04}"] * (i % 3)} for i in range(100)]
+    (folder / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {"path": str(folder / "own.jsonl"), "length": 11, "negatives": 2, "test_share": 0.2, "valid_share": 0.2}
+
+
 def write_texts(folder):
     letters = np.random.default_rng(0).integers(97, 123, (100, 16), np.uint8)
     write_parquet(folder / "train.parquet", [{"text": bytes(row).decode()} for row in letters], group=20)
@@ -56,12 +62,14 @@ FIELDS = {
     "Shapes": lambda *_: {"size": 16, "count_train": 50, "count_valid": 15, "count_test": 20},
     "Textures": lambda *_: {"size": 16, "count_train": 50, "count_valid": 15, "count_test": 20},
     "Text": lambda folder, _: write_text(folder),
+    "TextPairs": lambda folder, _: write_pairs(folder),
     "TextShards": lambda folder, _: write_texts(folder),
 }
 """How a small data set of each member is made: fields, from a folder for its files and a way to ask for a fixture."""
 ITEMS = {
     "KeyValue": lambda row: row.tolist(),
     "Text": lambda row: bytes(row.astype(np.uint8)).decode(),
+    "TextPairs": lambda row: bytes(row.astype(np.uint8)).decode(),
     "TextShards": lambda row: bytes(row.astype(np.uint8)).decode(),
 }
 """What a user would hand over to get this row of `arrays`, where the data are no images."""
@@ -92,12 +100,21 @@ def make(request, tmp_path):
     return Make(request.param, FIELDS[request.param](tmp_path, request.getfixturevalue))
 
 
+def flat(arrays):
+    """By path, in their order: data with towers nest their arrays."""
+    found = {}
+    for name, x in arrays.items():
+        found |= {f"{name}/{key}": y for key, y in flat(x).items()} if isinstance(x, dict) else {name: x}
+    return found
+
+
 def main(data):
     """The name of the array that models read: the first of the spec."""
-    return next(iter(data.spec))
+    return next(iter(flat(data.spec)))
 
 
 def same(a, b):
+    a, b = flat(a), flat(b)
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
@@ -114,9 +131,9 @@ def test_the_seed_decides_the_batches(make):
 
 def test_batches_fit_the_spec(make):
     data = make.augmented()
-    batch = next(data.batches(4, seed=0))
-    assert batch.keys() == data.spec.keys()
-    for name, spec in data.spec.items():
+    batch, specs = flat(next(data.batches(4, seed=0))), flat(data.spec)
+    assert batch.keys() == specs.keys()
+    for name, spec in specs.items():
         assert type(batch[name]) is np.ndarray
         assert (batch[name].shape, batch[name].dtype) == ((4, *spec.shape), spec.dtype)
 
@@ -160,7 +177,7 @@ def test_a_global_batch_is_the_same_on_any_number_of_processes(make):
     data = make.augmented()
     one = take(data.batches(4, seed=5), 6)
     two = [take(data.batches(2, seed=5, shard=(p, 2)), 6) for p in (0, 1)]
-    for whole, *parts in zip(one, *two):
+    for whole, *parts in zip(*(map(flat, batches) for batches in (one, *two))):
         for k in whole:
             assert np.array_equal(whole[k], np.stack([p[k] for p in parts], 1).reshape(whole[k].shape))
 
@@ -176,31 +193,31 @@ def test_epochs_differ_in_order(make):
 
 def test_splits_are_deterministic_and_disjoint(make):
     data = make()
-    splits = {name: data.split(name)[:] for name in SPLITS}
+    splits = {name: flat(data.split(name)[:]) for name in SPLITS}
     seen = [{x.tobytes() for x in arrays[main(data)]} for arrays in splits.values()]
     assert all(seen) and not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
     for name, arrays in splits.items():
         assert same(arrays, make().split(name)[:])
-        for key, spec in data.spec.items():
+        for key, spec in flat(data.spec).items():
             assert (arrays[key].shape[1:], arrays[key].dtype) == (spec.shape, spec.dtype)
 
 
 def test_training_draws_from_the_training_split_alone(make):
     data = make()
-    held = {x.tobytes() for name in ("valid", "test") for x in data.split(name)[:][main(data)]}
-    drawn = {x.tobytes() for b in take(data.batches(4, seed=0), 60) for x in b[main(data)]}
+    held = {x.tobytes() for name in ("valid", "test") for x in flat(data.split(name)[:])[main(data)]}
+    drawn = {x.tobytes() for b in take(data.batches(4, seed=0), 60) for x in flat(b)[main(data)]}
     assert not drawn & held
 
 
 def test_a_split_has_random_access(make):
     split = make().split("train")
-    every = split[:]
+    every = flat(split[:])
     assert len(split) == len(every[next(iter(every))])
     assert same(split[2:5], {name: x[2:5] for name, x in every.items()})
     assert same(split[3], {name: x[3] for name, x in every.items()}) and same(split[-1], {name: x[-1] for name, x in every.items()})
     assert same(split[np.array([4, 1])], {name: x[[4, 1]] for name, x in every.items()})
-    assert {name: x.shape for name, x in split[:0].items()} == {name: (0, *x.shape[1:]) for name, x in every.items()}
-    for name in split.names:
+    assert {name: x.shape for name, x in flat(split[:0]).items()} == {name: (0, *x.shape[1:]) for name, x in every.items()}
+    for name in set(split.names) & every.keys():  # not the towers
         assert np.array_equal(split.column(name), every[name])
 
 
@@ -217,8 +234,8 @@ def test_samples_of_a_split(make):
 def test_preprocess_gives_what_a_split_gives(make):
     data = make()
     if not make.images:
-        rows = data.split("test")[:3][main(data)]
-        assert np.array_equal(data.preprocess([ITEMS[make.name](row) for row in rows])[main(data)], rows)
+        rows, name = flat(data.split("test")[:3])[main(data)], main(data).rpartition("/")[2]
+        assert np.array_equal(data.preprocess([ITEMS[make.name](row) for row in rows])[name], rows)
         return
     for raw, row in zip((data.examples("test")[i] for i in range(3)), data.split("test")[:3]["images"]):
         pixels = np.asarray(raw["images"])

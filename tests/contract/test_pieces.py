@@ -12,7 +12,6 @@ from jax.sharding import PartitionSpec as P
 from tiny import tiny
 
 from jaxemb.config import ConfigError
-from jaxemb.contrastive import InfoNCE
 from jaxemb.discover import members
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.layers.projector import Projector
@@ -22,9 +21,9 @@ from jaxemb.nn.mlp import MLP
 from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
-from jaxemb.objectives.base import tower
 from jaxemb.objectives.contrastive import Contrastive
 from jaxemb.objectives.lejepa import LeJEPA
+from jaxemb.objectives.pairs import Pairs
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.ops.draws import Draws
 from jaxemb.posemb.sincos import SinCos
@@ -50,26 +49,10 @@ class Shaded(Views):
         return x * (1 + 0.3 * jax.random.normal(jax.random.key(seed), x.shape[-1:]))[None, None]
 
 
-class Pairs(Contrastive):
-    """Two towers of token ids, one encoder; what a batch that is nested goes through."""
-
-    encoder: Transformer = TEXT
-
-    def embed(self, batch, role, train):
-        sign = -1.0 if role == "query" else 1.0
-        return sign * self.encoder(batch["tokens"], train=train).tokens.mean(1)
-
-    def compare(self, z, batch, targets, now):
-        return InfoNCE(0.1)(z["query"], z["document"])
-
-    def encode(self, batch, role="document"):
-        return self.embed(tower(batch, role), role, False)
-
-
 def prepared(model):
     if isinstance(model, Pairs):
         ids = token_ids(1, 16, 2, B, 4)
-        return {"query": {"tokens": ids[0]}, "document": {"tokens": ids[1]}}
+        return {"query": {"tokens": ids[0]}, "positive": {"tokens": ids[1]}}
     return jax.tree.map(jnp.asarray, model.prepare(RAW, Draws((0,), B)))
 
 
@@ -99,12 +82,12 @@ def far(a, b):
     return any(not np.allclose(x, y, rtol=1e-2, atol=1e-4) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-CASES = [m.cls for m in members("objectives") if issubclass(m.cls, Contrastive)] + [Pairs]
+CASES = [m.cls for m in members("objectives") if issubclass(m.cls, Contrastive)]
 
 
 @pytest.mark.parametrize("cls", CASES, ids=lambda c: c.__name__)
 def test_pieces_change_neither_loss_nor_gradient(cls):
-    model = Pairs() if cls is Pairs else tiny(cls, encoder=MLP((8,)), views=Shaded())
+    model = Pairs(encoder=TEXT) if cls is Pairs else tiny(cls, encoder=MLP((8,)), views=Shaded())
     if isinstance(model, LeJEPA):
         model = model.clone(local=Shaded(count=1))
     batch = prepared(model)
@@ -193,8 +176,3 @@ def test_an_encoder_with_batch_norm_is_refused_in_pieces_and_no_pieces_as_well()
         jax.eval_shape(lambda v: model.apply(v, batch, None, NOW, method="loss", mutable=["batch_stats"]), shapes)
     with pytest.raises(ConfigError, match="SimCLR.pieces must be at least 1, is 0"):
         model.clone(pieces=0)
-
-
-def test_a_batch_without_towers_is_refused():
-    with pytest.raises(ConfigError, match="Pairs compares towers, and the batch is not nested by them: it holds tokens"):
-        Pairs().init(jax.random.key(0), {"tokens": jnp.zeros((2, 4), jnp.int32)})

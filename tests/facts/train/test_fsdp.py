@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from arrays import token_ids
 
-from experiments.scale.text_7b import DropoutPairs
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.next_token import NextToken
+from jaxemb.objectives.pairs import Pairs
 from jaxemb.ops.rows import by_rows, looked_up
 from jaxemb.posemb.rotary import Rotary
 from jaxemb.train.scanned import scanned_paths
@@ -96,7 +96,7 @@ def test_without_a_mesh_or_with_rows_that_do_not_divide_nothing_is_said():
 def test_rows_with_a_key_each_stay_on_their_devices_while_pieces_are_embedded():
     """Left to XLA, every device embeds all rows of a piece: of 7 billion parameters on 64 chips fourteen times the work."""
     block = Block(Attention(4, dropout=0.1), FeedForward())
-    pairs = DropoutPairs(
+    pairs = Pairs(
         encoder=Transformer(stem=Tokens(VOCABULARY), pos=Rotary(), width=WIDTH, depth=2, blocks=(block,), scan=True), pieces=3
     )
     batch = BATCH | {"mask": jnp.ones((B, N), bool)}

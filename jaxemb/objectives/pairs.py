@@ -1,0 +1,256 @@
+"""Pairs that belong together: texts and their answers, images and their captions, with hard negatives, scores, groups, a guide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from jaxemb.config import ConfigError
+from jaxemb.contrastive.base import ContrastiveLoss, Known
+from jaxemb.contrastive.info_nce import InfoNCE
+from jaxemb.nn.base import Encoder
+from jaxemb.nn.block import Layers
+from jaxemb.nn.pooled import Pooled, counted, features_of, wanted
+from jaxemb.nn.stem import Tokens
+from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.base import refuse_packed, tower
+from jaxemb.objectives.contrastive import Contrastive
+from jaxemb.ops.dtypes import wide
+from jaxemb.pooling.base import Pooling
+from jaxemb.pooling.mean import Mean
+from jaxemb.posemb.sincos import SinCos
+from jaxemb.types import Batch, Features, Loss, Now
+
+QUERY, POSITIVE, NEGATIVES = ROLES = ("query", "positive", "negatives")
+GUIDE = "guide"
+"""The collection that holds the guide, and the arrays of a role that are for it alone."""
+INPUTS = ("tokens", "images", "mask", "types", "pooled", "shapes")
+"""Arrays of a role that an encoder reads."""
+
+
+def of_bytes(**fields: Any) -> Transformer:
+    """A bidirectional transformer on bytes, unless `fields` say otherwise."""
+    return Transformer(**{"stem": Tokens(256), "pos": SinCos(axes=1)} | fields)
+
+
+class Pairs(Contrastive):
+    """loss = contrast(queries, candidates), candidates the positives of all queries and then the hard negatives of all queries.
+
+    A batch is nested by role, and what is absent is not there:
+
+        query, positive         {tokens (b n), mask (b n)}, or {images (b H W c)}
+        negatives               {tokens (b k n), mask (b k n)}: hard negatives of each query; present (b k): False where one lacks
+        scores, labels, teacher, weights   (b), (b), (b 1+k), (b): what `contrast` may want to know, see `contrastive/base.py`
+        query_id, positive_id (b), negative_id (b k)   equal for what is the same; -1: not known
+
+    From the ids: a candidate is no negative of a query whose positive it is, in whatever row it stands (`positive_id`, and the
+    positives of equal queries), nor is a hard negative that is the positive itself. Other hard negatives of a query always count.
+
+    Without `positive` the queries are the candidates as well, for losses of labels. A batch that is not nested holds texts that are
+    paired with themselves, under two draws of dropout (SimCSE, Gao et al. 2021).
+    """
+
+    encoder: Encoder = field(default_factory=of_bytes)
+    pooling: Pooling = field(default_factory=Mean)
+    contrast: ContrastiveLoss = InfoNCE(0.05)
+    document: Pooled | None = None
+    """What embeds positives and negatives; None: what embeds the queries."""
+    guide: Pooled | None = None
+    """A frozen model whose vectors `contrast` may look at (`known.guide`). It is no part of the parameters but of the collection
+    "guide", and mostly starts from `FromPretrained(folder, into="guide/model")`. It reads the arrays that the encoder reads, or
+    where a role holds `guide`, {tokens (b n), mask (b n)} of a tokenizer of its own, those."""
+
+    def setup(self) -> None:
+        # `contrast_` keeps them apart from the modules.
+        first = nn.initializers.constant
+        self.learned = {n: self.param(f"contrast_{n}", first(x), (), jnp.float32) for n, x in self.contrast.learned().items()}
+
+    # ---- the towers --------------------------------------------------------------------------------------------------------------
+
+    def towers(self, batch: Batch) -> Mapping[str, Batch]:
+        return {role: {name: x for name, x in part.items() if name in INPUTS} for role, part in self._roles(batch).items()}
+
+    def embed(self, batch: Batch, role: str = QUERY, train: bool = False) -> Float[Array, "b *k d"]:
+        """Of negatives b k d; where `contrast` compares several layers, these before d."""
+        if role == NEGATIVES:
+            return _each(lambda rows: self._embedded(rows, role, train), batch)
+        return self._embedded(batch, role, train)
+
+    def _embedded(self, batch: Batch, role: str, train: bool) -> Float[Array, "b *l d"]:
+        refuse_packed(batch)
+        encoder, pooling, heads = self._side(role)
+        layers = self.contrast.layers()
+        how = wanted(pooling, encoder) if layers is None else {"layers": _numbers(layers, encoder, pooling)}
+        f = features_of(encoder, batch, **how, train=train)
+        if layers is None:
+            return _through(pooling(counted(f, batch)), heads)
+        # The last one is what the encoder gives; the others are as they leave their layers.
+        every = (*f.layers, f.tokens)
+        each = [_through(pooling(counted(f._replace(tokens=x, layers=()), batch)), heads) for x in every]
+        return jnp.stack(each, axis=1)
+
+    def _side(self, role: str) -> tuple[Any, Any, Any]:
+        if role == QUERY or self.document is None:
+            return self.encoder, self.pooling, ()
+        return self.document.encoder, self.document.pooling, self.document.heads
+
+    def _roles(self, batch: Batch) -> dict[str, Batch]:
+        found = {role: part for role, part in batch.items() if isinstance(part, Mapping)}
+        if not found:
+            return {QUERY: batch, POSITIVE: batch}
+        if strange := [role for role in found if role not in ROLES]:
+            raise ConfigError(f"Pairs: {strange[0]!r} is no role of a batch of pairs; valid: {', '.join(ROLES)}")
+        if QUERY not in found:
+            raise ConfigError(f"Pairs: the batch has no 'query'; it holds {', '.join(sorted(batch))}")
+        return found
+
+    # ---- the loss ----------------------------------------------------------------------------------------------------------------
+
+    def compare(self, z: Mapping[str, Array], batch: Batch, targets: Any, now: Now) -> Loss:
+        queries, candidates = z[QUERY], _candidates(z)
+        b, m = len(queries), len(candidates)
+        if not self.is_initializing():
+            self.contrast.refuse_alone(b, m)
+        known = self._known(batch, targets, now, z)
+        keep = kept(batch, b, m)
+        if self.contrast.layers() is not None:
+            queries, candidates = (jnp.moveaxis(x, 1, 0) for x in (queries, candidates))
+        return self.contrast(queries, candidates, weights=batch.get("weights"), keep=keep, known=known)
+
+    def _known(self, batch: Batch, guided: Any, now: Now, z: Mapping[str, Array]) -> Known:
+        b, labels = len(z[QUERY]), batch.get("labels")
+        own = None
+        if NEGATIVES in z:
+            k = z[NEGATIVES].shape[1]
+            own = b + jnp.arange(b * k, dtype=jnp.int32).reshape(b, k)
+            own = own if "present" not in batch else jnp.where(batch["present"], own, -1)
+        of_candidates = labels
+        if labels is not None and own is not None:
+            others = batch.get("negative_labels", jnp.full(own.shape, -1, labels.dtype))
+            of_candidates = jnp.concatenate([labels, others.reshape(-1)])
+        guide = None if guided is None else (guided[QUERY], _candidates(guided))
+        known = Known(
+            batch.get("scores"), labels, of_candidates, own, batch.get("teacher"), guide, also(batch, b, len(_candidates(z)))
+        )
+        return known._replace(learned=self.learned, key=now.key)
+
+    # ---- the guide ---------------------------------------------------------------------------------------------------------------
+
+    def targets(self, batch: Batch, now: Now) -> Mapping[str, Array] | None:
+        """The guide's vectors of every role."""
+        if self.guide is None:
+            return None
+        parts = {role: self._read_by_guide(part) for role, part in self._roles(batch).items()}
+        guide = self.guide.clone(parent=None)
+        if not self.has_variable(GUIDE, "model"):
+            first = jax.tree.map(lambda x: x[:1], parts[QUERY])
+            self.put_variable(GUIDE, "model", guide.init(self.make_rng("params"), first)["params"])
+        held = {"params": self.get_variable(GUIDE, "model")}
+
+        def embed(rows: Batch) -> Any:
+            return guide.apply(held, rows, method="encode")
+
+        def of(role: str, rows: Batch) -> Any:
+            return _each(embed, rows) if role == NEGATIVES else embed(rows)
+
+        return {role: self.in_pieces(lambda rows, role=role: of(role, rows), part) for role, part in parts.items()}
+
+    def _read_by_guide(self, part: Batch) -> Batch:
+        if GUIDE in part:
+            return part[GUIDE]
+        sizes = [getattr(getattr(x, "stem", None), "vocabulary", None) for x in (self.encoder, self.guide.encoder)]  # pyright: ignore[reportOptionalMemberAccess]
+        if "tokens" in part and sizes[0] != sizes[1]:
+            raise ConfigError(
+                f"Pairs.guide has a table of {sizes[1]} tokens, and the encoder one of {sizes[0]}: the tokens of one are not those "
+                "of the other; let the data cut the texts for the guide as well (TextPairs.guide, the folder of its tokenizer)"
+            )
+        return {name: x for name, x in part.items() if name in INPUTS}
+
+    # ---- what evaluations see ----------------------------------------------------------------------------------------------------
+
+    def features(self, batch: Batch, role: str = "document") -> Features:
+        part, side = self._asked(batch, role)
+        refuse_packed(part)
+        return features_of(self._side(side)[0], part)
+
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
+        part, side = self._asked(batch, role)
+        refuse_packed(part)
+        encoder, pooling, heads = self._side(side)
+        return _through(pooling(counted(features_of(encoder, part, **wanted(pooling, encoder)), part)), heads)
+
+    def _asked(self, batch: Batch, role: str) -> tuple[Batch, str]:
+        side = POSITIVE if role == "document" else role
+        return tower(batch, side if isinstance(batch.get(side), Mapping) else role), side
+
+
+def kept(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
+    """False where a candidate must not be a negative of a query: it lacks, or is a positive of that query. None: all count."""
+    keep = None if (known := also(batch, b, m)) is None else ~known
+    if "present" in batch:
+        there = jnp.concatenate([jnp.ones(b, bool), batch["present"].reshape(-1)])[None]
+        keep = jnp.broadcast_to(there, (b, m)) if keep is None else keep & there
+    return keep
+
+
+def also(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
+    """True where a candidate is a positive of the query by what the ids say, its own among them; None: nothing is known."""
+    ids, queries, others = batch.get("positive_id"), batch.get("query_id"), batch.get("negative_id")
+    found = None
+    if ids is not None:
+        every = ids if others is None else jnp.concatenate([ids, others.reshape(-1)])
+        every = jnp.pad(every, (0, m - len(every)), constant_values=-1)
+        found = _same(ids, every)
+    if queries is not None:
+        # The positives of equal queries; of the hard negatives nothing follows.
+        alike = jnp.pad(_same(queries, queries), ((0, 0), (0, m - b)))
+        found = alike if found is None else found | alike
+    return found
+
+
+def _same(a: Int[Array, " b"], c: Int[Array, " m"]) -> Bool[Array, "b m"]:
+    return (a[:, None] == c[None]) & (a >= 0)[:, None]
+
+
+def _candidates(z: Mapping[str, Array]) -> Array:
+    """m (l) d: the positives, then the negatives of the first query, of the second, ..."""
+    positives = z.get(POSITIVE, z[QUERY])
+    if NEGATIVES not in z:
+        return positives
+    return jnp.concatenate([positives, z[NEGATIVES].reshape(-1, *z[NEGATIVES].shape[2:])])
+
+
+def _each(f: Any, batch: Batch) -> Array:
+    """f of arrays (b k ...) as of (b k) rows."""
+    b, k = jax.tree.leaves(dict(batch))[0].shape[:2]
+    z = f(jax.tree.map(lambda x: x.reshape(b * k, *x.shape[2:]), dict(batch)))
+    return z.reshape(b, k, *z.shape[1:])
+
+
+def _through(z: Array, heads: Any) -> Array:
+    for head in heads:
+        z = head(z)
+    return z.astype(wide(z))
+
+
+def _numbers(layers: tuple[int, ...], encoder: Any, pooling: Any) -> tuple[int, ...]:
+    """What an encoder calls the layers of a loss but the last: there 0 is what enters the first."""
+    if not isinstance(encoder, Layers):
+        raise ConfigError(f"the loss compares the layers {layers}, and {type(encoder).__name__} gives only what comes last")
+    if wanted(pooling, encoder):
+        raise ConfigError(
+            f"the loss compares the layers {layers}, each pooled alone; {type(pooling).__name__} reads several at once"
+        )
+    *inner, last = layers
+    if last != -1 or any(not 1 <= i <= encoder.depth for i in inner):
+        raise ConfigError(
+            f"the loss compares the layers {layers}; with depth {encoder.depth} they are of 1 to {encoder.depth}, then -1"
+        )
+    return tuple(i - 1 for i in inner)
