@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from jaxemb import files
 from jaxemb.config import suggest
 from jaxemb.data.records import number_of, read_rows, text_of
+from jaxemb.data.tables import STATE
 from jaxemb.preprocess.base import DataError
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -69,12 +70,13 @@ def read_pairs(path: str, changed: int, wanted: Wanted) -> tuple[Pair, ...]:
 
 
 def found_file(path: str, field: str) -> tuple[str, int]:
-    """The file and its time stamp."""
+    """The file and its time stamp; of a folder that `datasets` saved that of what names its files."""
     file = Path(path).expanduser()
-    if not path or not file.is_file():
+    if not path or not file.exists():
         looked = f"there is no file {files.printable(path)} (looked for {file.absolute()})" if path else "there are no pairs"
-        raise DataError(f"{looked}; set data.{field} to a .jsonl, .csv or .tsv file of pairs")
-    return str(file), file.stat().st_mtime_ns
+        raise DataError(f"{looked}; set data.{field} to a .jsonl, .csv, .tsv or .parquet file of pairs, or a saved dataset's folder")
+    stamped = file / STATE if (file / STATE).is_file() else file
+    return str(file), stamped.stat().st_mtime_ns
 
 
 def _names(row: Mapping[str, Any], where: str, wanted: Wanted) -> dict[str, Any]:

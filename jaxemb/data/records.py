@@ -1,4 +1,4 @@
-"""Rows of text files as they are published: CSV, TSV and JSON lines, with the line of what is wrong."""
+"""Rows of files as they are published: CSV, TSV and JSON lines, with the line of what is wrong; Parquet, saved `datasets`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from jaxemb import files
+from jaxemb.data.tables import Row, parquet_rows, saved_rows
 from jaxemb.preprocess.base import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LONGEST = 2**24
 """Characters of a field of a CSV file."""
-Row = tuple[str, dict[str, Any]]
-"""Where it stands ("file.csv, line 3"), and its values by name."""
 
 
 def read_rows(path: str, names: Sequence[str] | None, *, header: bool) -> Iterator[Row]:
-    """The columns `names` of each row of a .csv, .tsv or .jsonl file; None: all that are there. Without a `header` they are the
-    first columns of a CSV or TSV, in this order; JSON lines always name their values."""
+    """The columns `names` of each row of a .csv, .tsv, .jsonl or .parquet file or a folder that `datasets` saved; None: all that
+    are there. Without a `header` they are the first columns of a CSV or TSV, in this order; the other kinds name their values."""
     file = Path(path)
     kind = file.suffix.lower()
-    if kind not in (*DELIMITERS, ".jsonl"):
-        raise DataError(f"{files.printable(path)}: rows are read from .csv, .tsv and .jsonl files")
+    if files.is_folder(file):
+        yield from saved_rows(path, names)
+        return
+    if kind not in (*DELIMITERS, ".jsonl", ".parquet"):
+        raise DataError(f"{files.printable(path)}: rows are read from .csv, .tsv, .jsonl and .parquet files, and saved datasets")
     if not files.is_regular(file):
         raise DataError(f"there is no file {files.printable(path)}")
+    if kind == ".parquet":
+        yield from parquet_rows(path, names)
+        return
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             found = json_lines(stream, path, names or ()) if kind == ".jsonl" else _delimited(stream, path, names, header)

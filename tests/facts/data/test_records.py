@@ -28,7 +28,7 @@ def test_each_kind_of_file(tmp_path):
         ("x.jsonl", '{"a": 1, "b": 2}\n{"a": 1}\n', True, r"line 2: 'b' is missing; there are 'a'"),
         ("x.jsonl", "[1]\n", True, r"line 1: a line holds an object, \{'a', 'b'\}, not a list"),
         ("x.jsonl", "{\n", True, r"line 1: this is no JSON"),
-        ("x.txt", "", False, r"x.txt: rows are read from .csv, .tsv and .jsonl files"),
+        ("x.txt", "", False, r"x.txt: rows are read from .csv, .tsv, .jsonl and .parquet files"),
         ("x.csv", b"\xff,1\n", False, r"x.csv is no UTF-8: byte 0"),
     ],
 )
