@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,24 @@ def read_beir(path: str, split: str = "test") -> Collection:
         judgements,
         len(queries) - len(judged),
     )
+
+
+def is_qrels(path: str) -> bool:
+    """Whether a file holds the judgements of a collection: FOLDER/qrels/NAME.tsv beside FOLDER/corpus.jsonl."""
+    file = Path(path)
+    return file.suffix == ".tsv" and file.parent.name == "qrels" and files.is_regular(file.parents[1] / "corpus.jsonl")
+
+
+def judged_rows(path: str) -> Iterator[Row]:
+    """A row {"query", "positive", "score"} for each judgement of such a file with a grade of at least 1: pairs to train on.
+    Documents without text are left out, which collections do hold (Cranfield's 995)."""
+    folder = Path(path).parents[1]
+    documents, queries = _texts(folder / "corpus.jsonl", "document"), _texts(folder / "queries.jsonl", "query")
+    for query, own in _judgements(Path(path), documents, queries).items():
+        for document, grade in own.items():
+            if grade >= 1 and documents[document]:
+                where = f"{files.printable(path)}, query {files.printable(query)}, document {files.printable(document)}"
+                yield where, {"query": queries[query], "positive": documents[document], "score": float(grade)}
 
 
 def _texts(file: Path, what: str) -> dict[str, str]:

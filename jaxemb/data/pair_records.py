@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxemb import files
 from jaxemb.config import suggest
-from jaxemb.data.records import number_of, read_rows, text_of
+from jaxemb.data.beir import is_qrels, judged_rows
+from jaxemb.data.records import Row, number_of, read_rows, text_of
 from jaxemb.data.tables import STATE
 from jaxemb.preprocess.base import DataError
 
@@ -51,6 +52,7 @@ class Wanted(NamedTuple):
     teacher: bool
     columns: tuple[tuple[str, str], ...]
     """(field, what the file calls it)."""
+    header: bool = True
 
 
 @functools.lru_cache(8)
@@ -58,7 +60,7 @@ def read_pairs(path: str, changed: int, wanted: Wanted) -> tuple[Pair, ...]:
     """All records of a file; `changed` is its time stamp, so that a new version is read anew."""
     found: list[Pair] = []
     names: dict[str, Any] = {}
-    for where, row in read_rows(path, None, header=True):
+    for where, row in _rows(path, wanted):
         names = names or _names(row, where, wanted)
         found.append(_pair(row, where, names, wanted))
     if len(found) < 2:
@@ -69,12 +71,22 @@ def read_pairs(path: str, changed: int, wanted: Wanted) -> tuple[Pair, ...]:
     return tuple(found)
 
 
+def _rows(path: str, wanted: Wanted) -> Iterator[Row]:
+    """The judgements of a collection in BEIR's layout are pairs, too. Of files without a header the columns go by our names."""
+    if is_qrels(path):
+        return judged_rows(path)
+    own = ["query", "positive"] + ["score"] * (wanted.scores is not None)
+    return read_rows(path, None if wanted.header else [dict(wanted.columns).get(name, name) for name in own], header=wanted.header)
+
+
 def found_file(path: str, field: str) -> tuple[str, int]:
     """The file and its time stamp; of a folder that `datasets` saved that of what names its files."""
     file = Path(path).expanduser()
     if not path or not file.exists():
         looked = f"there is no file {files.printable(path)} (looked for {file.absolute()})" if path else "there are no pairs"
-        raise DataError(f"{looked}; set data.{field} to a .jsonl, .csv, .tsv or .parquet file of pairs, or a saved dataset's folder")
+        raise DataError(
+            f"{looked}; set data.{field} to a .jsonl, .csv, .tsv or .parquet file of pairs, or a saved dataset's folder"
+        )
     stamped = file / STATE if (file / STATE).is_file() else file
     return str(file), stamped.stat().st_mtime_ns
 

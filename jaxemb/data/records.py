@@ -78,7 +78,7 @@ def _delimited(stream: Any, path: str, names: Sequence[str] | None, header: bool
                 places = [row.index(name) for name in names]
                 continue
             if len(row) <= max(places):
-                raise DataError(f"{where}: {len(row)} columns; {', '.join(names)} need {max(places) + 1}")
+                raise DataError(f"{where}: {len(row)} columns; {', '.join(names or ())} need {max(places) + 1}")
             yield where, {name: row[place] for name, place in zip(names or (), places, strict=True)}
     except csv.Error as e:
         raise DataError(f"{files.printable(path)}, line {reader.line_num}: {e}") from e

@@ -38,11 +38,7 @@ def parquet_rows(path: str, names: Sequence[str] | None) -> Iterator[Row]:
 
 def saved_rows(path: str, names: Sequence[str] | None) -> Iterator[Row]:
     """The same of a folder that `Dataset.save_to_disk` wrote, or of a split of what `DatasetDict.save_to_disk` wrote."""
-    count = 0
-    for file in saved_files(path):
-        batches = _arrow(file, names)
-        for count, row in enumerate((row for _, row in _rows(path, batches)), count + 1):
-            yield f"{printable(path)}, row {count}", row
+    yield from _rows(path, (batch for file in saved_files(path) for batch in _arrow(file, names)))
 
 
 def saved_files(path: str) -> list[Path]:

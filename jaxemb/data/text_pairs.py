@@ -24,7 +24,8 @@ from jaxemb.preprocess.text import Bytes, TextPreprocess, Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class TextPairs(Data):
-    """Records of a query and its positive, one a row of a .jsonl, .csv or .tsv file, and what else a record may hold.
+    """Records of a query and its positive, one a row of a .jsonl, .csv, .tsv or .parquet file or of a folder that Hugging Face's
+    datasets saved, and what else a record may hold. Of a collection in BEIR's layout the file is qrels/train.tsv.
 
         {"query": "how to sort", "positive": "sorted(x)"}                                 pairs
         {"query": ..., "positive": ..., "negatives": ["random(x)"]}                       triplets, with `negatives=1` or more
@@ -60,6 +61,8 @@ class TextPairs(Data):
     """Whether `teacher` is read, a list of scores of the positive and of each negative."""
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     """What the file calls a field, where that is not one of the usual names: {"query": "title"}."""
+    header: bool = True
+    """Whether the first line of a .csv or .tsv names its columns; without, they are query, positive and, with `scores`, score."""
     length: int = 128
     """Tokens of a text at most."""
     query_length: int | None = None
@@ -192,7 +195,9 @@ class TextPairs(Data):
 
     def _pairs(self, name: str, strict: bool = True) -> tuple[Pair, ...]:
         check_split(name)
-        wanted = Wanted(self.negatives, self.scores, self.labelled, self.tasks, self.teacher, tuple(sorted(self.columns.items())))
+        wanted = Wanted(
+            self.negatives, self.scores, self.labelled, self.tasks, self.teacher, tuple(sorted(self.columns.items())), self.header
+        )
         if name == "test" and self.test_path is not None:
             return read_pairs(*found_file(self.test_path, "test_path"), wanted)
         share = 0.0 if self.test_path is not None else self.test_share
