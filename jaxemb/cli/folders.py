@@ -1,16 +1,21 @@
-"""Verbs on pretrained folders: `show FOLDER`, `export`."""
+"""Verbs on pretrained folders: `show FOLDER`, `export`, `merge`."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
+from typing import TYPE_CHECKING
 
 from jaxemb.cli.describe import by_module
-from jaxemb.config import brief, is_config
+from jaxemb.config import ConfigError, brief, is_config, override, suggest
 from jaxemb.io.hub import resolve
 from jaxemb.io.preview import preview
 from jaxemb.io.tensors import WeightsError
 from jaxemb.log.table import say, table
+
+if TYPE_CHECKING:
+    from jaxemb.io.embedder import Embedder
 
 
 def show_folder(target: str) -> None:
@@ -27,18 +32,32 @@ def show_folder(target: str) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """A run or a pretrained model as a folder for others."""
-    from jaxemb.io.embedder import Embedder
-    from jaxemb.io.evaluate import is_pretrained
+    from jaxemb.io.merge import opened_as
 
-    if is_pretrained(args.model):
-        model = Embedder.from_pretrained(args.model)
-    else:
-        model = Embedder.from_run(args.model, weights=args.weights)
+    model = opened_as(args.model, args.weights)
     if args.merge:
         from jaxemb.io.adapter import merge_adapter
 
         model = merge_adapter(model)
-    reason = model.save_pretrained(args.folder)
+    written(model, args.folder)
+
+
+def written(model: Embedder, folder: str) -> None:
+    """Saves a model and says what opens it."""
+    reason = model.save_pretrained(folder)
     also = "sentence-transformers opens it as well" if reason is None else f"sentence-transformers does not open it: {reason}"
-    say(f"{args.folder}: config, weights and README.md; {also}")
-    say(f"\nNext:  jaxemb show {shlex.quote(args.folder)}\n       jaxemb encode {shlex.quote(args.folder)} INPUT embeddings.npy")
+    say(f"{folder}: config, weights and README.md; {also}")
+    say(f"\nNext:  jaxemb show {shlex.quote(folder)}\n       jaxemb encode {shlex.quote(folder)} INPUT embeddings.npy")
+
+
+def merge(args: argparse.Namespace) -> None:
+    """Several models as one folder."""
+    from jaxemb.discover import members
+    from jaxemb.io.merge import merge_models
+
+    known = {re.sub(r"(?<!^)(?=[A-Z])", "_", m.name).lower(): m for m in members("merging")}
+    if args.method not in known:
+        raise ConfigError(f"--method {args.method}: there is no such method{suggest(args.method, known)}")
+    method = override(known[args.method].cls(), args.set)
+    say(f"{brief(method)} of {', '.join(args.models)}" + (f", base {args.base}" if args.base else ""))
+    written(merge_models(method, args.models, args.base, weights=args.weights), args.out)

@@ -21,6 +21,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb compare runs/shapes runs/supervised   figures side by side, seeds as mean and deviation
   jaxemb encode MODEL photos/ out.npy          embeddings of your images or texts, by a run or a pretrained folder
   jaxemb export runs/shapes models/shapes      weights, config and card, for others
+  jaxemb merge runs/a runs/b --out models/both two models that were trained from one start, as one
   jaxemb list posemb                           what there is to choose from
   jaxemb show experiments/jepa/shapes.py       config, parameters, shapes, arithmetic
   jaxemb compile FILE --topology v5e-64        does it fit a slice that is not here, and how fast can it be there
@@ -88,6 +89,16 @@ examples:
   jaxemb export runs/shapes models/shapes          weights, config and README.md; Embedder.from_pretrained opens the folder
   jaxemb export runs/tuned@500 models/tuned        a run that started from a pretrained folder: sentence-transformers opens it too
   jaxemb export runs/lora models/merged --merge    a run with an adapter, as weights without one
+"""
+
+MERGE = """\
+examples:
+  jaxemb merge runs/a runs/b --out models/both                                       the average
+  jaxemb merge runs/a runs/b --method slerp --set t=0.3 --out models/between
+  jaxemb merge runs/a runs/b --method ties --base models/start --set density=0.2 --out models/both
+  jaxemb merge runs/a --method task_arithmetic --base models/start --set scale=-1 --out models/without
+
+All were trained from one model, which is the base. `jaxemb list merging` says which methods there are, and their fields.
 """
 
 LIST = """\
@@ -226,6 +237,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("folder", metavar="DIR", help="a new folder")
     p.add_argument("--weights", choices=("ema", "params"), default="ema", help="averaged (default) or trained parameters")
     p.add_argument("--merge", action="store_true", help="put the adapter (LoRA) into the weights that it was trained beside first")
+
+    p = verb("merge", run.merge, "Merge models that were trained from one start.", MERGE, computes=True)
+    p.add_argument("models", nargs="+", metavar="MODEL", help="runs RUN[@STEP], pretrained folders, or ids of the hub")
+    p.add_argument("--method", default="average", help="average (default), task_arithmetic, slerp, ties, dare")
+    p.add_argument("--base", metavar="MODEL", help="what all were trained from")
+    p.add_argument("--out", required=True, metavar="DIR", help="a new folder")
+    p.add_argument("--weights", choices=("ema", "params"), default="ema", help="of runs: averaged (default) or trained parameters")
+    p.add_argument("--set", action="append", default=[], metavar="a=v", help="a field of the method; may be repeated")
 
     p = verb("list", run.list, "List the methods there are.", LIST)
     p.add_argument("family", nargs="?", metavar="FAMILY")

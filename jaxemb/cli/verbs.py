@@ -119,6 +119,12 @@ def export(args: argparse.Namespace) -> None:
     folders.export(args)
 
 
+def merge(args: argparse.Namespace) -> None:
+    from jaxemb.cli import folders
+
+    folders.merge(args)
+
+
 def list(args: argparse.Namespace) -> None:
     from jaxemb.discover import families, list_methods
 

@@ -62,6 +62,7 @@ def export_peft(model: Embedder, pretrained: Where, folder: Where) -> None:
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
+        "use_rslora": lora.stabilised,
         "target_modules": sorted(modules),
         "bias": "none",
         "fan_in_fan_out": False,

@@ -47,6 +47,8 @@ class LoRA:
     layers of a kind are adapted alike: a number that chooses among them is refused."""
     dropout: float = 0.0
     """Of the adapter's input, in training alone. A table's ids have none."""
+    stabilised: bool = False
+    """The adapter counts alpha / sqrt(rank), so that its share does not fall with the rank (rsLoRA, Kalajdzievski 2023)."""
 
     def __post_init__(self) -> None:
         within(self, rank=(1, 2**16), alpha=(1e-6, 1e6))
@@ -64,8 +66,8 @@ class LoRA:
 
     @property
     def scale(self) -> float:
-        """alpha / rank."""
-        return self.alpha / self.rank
+        """alpha / rank, or alpha / sqrt(rank)."""
+        return self.alpha / (self.rank**0.5 if self.stabilised else self.rank)
 
     @contextlib.contextmanager
     def beside(self, encoder: nn.Module, train: bool) -> Iterator[None]:
