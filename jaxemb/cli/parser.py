@@ -21,7 +21,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb compare runs/shapes runs/supervised   figures side by side, seeds as mean and deviation
   jaxemb encode MODEL photos/ out.npy          embeddings of your images or texts, by a run or a pretrained folder
   jaxemb export runs/shapes models/shapes      weights, config and card, for others
-  jaxemb merge runs/a runs/b --out models/both two models that were trained from one start, as one
+  jaxemb merge runs/a runs/b --out models/c      two models that were trained from one start, as one
   jaxemb list posemb                           what there is to choose from
   jaxemb show experiments/jepa/shapes.py       config, parameters, shapes, arithmetic
   jaxemb compile FILE --topology v5e-64        does it fit a slice that is not here, and how fast can it be there
