@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.dtypes import wide
+from jaxemb.ops.rows import by_rows
 from jaxemb.types import Loss, Paper
 
 
@@ -114,7 +115,7 @@ class ContrastiveLoss(abc.ABC):
         self._refuse_unknown(known, b, m)
         queries, candidates = queries.astype(wide(queries)), candidates.astype(wide(candidates))
         weights = jnp.ones(b, queries.dtype) if weights is None else weights.astype(queries.dtype)
-        keep = jnp.ones((b, m), bool) if keep is None else keep
+        keep = by_rows(jnp.ones((b, m), bool) if keep is None else keep)
         if positives is None:
             return self.compare(queries, candidates, None, weights, keep, known)
         lost = self._lost(positives, weights, m)

@@ -10,7 +10,8 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, weighted
-from jaxemb.contrastive.softmax import hot, log_sum, nearest, other_pairs, picked, places_of
+from jaxemb.contrastive.softmax import hot, log_sum, nearest, other_pairs, picked, places_of, products
+from jaxemb.ops.rows import everywhere
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -48,10 +49,10 @@ class ClassNCE(ContrastiveLoss):
         q, c = unit(queries), unit(candidates)
         labels, of_candidates = jnp.asarray(known.labels), jnp.asarray(known.candidate_labels)
         positive = hot(places_of(positives, b), m)
-        hard = keep & ~positive.any(0)[None] & (labels[:, None] != of_candidates[None])
-        pairs = other_pairs(positives, weights, keep) & (labels[:, None] != labels[None])
-        logits = q @ c.T / self.temperature
+        hard = keep & ~everywhere(positive.any(0))[None] & (labels[:, None] != everywhere(of_candidates)[None])
+        pairs = other_pairs(positives, weights, keep) & (labels[:, None] != everywhere(labels)[None])
+        logits = products(q, c) / self.temperature
         logit = picked(logits, positive)
-        log_z = log_sum((logits, hard | positive), (q @ q.T / self.temperature, pairs))
+        log_z = log_sum((logits, hard | positive), (products(q, q) / self.temperature, pairs))
         accuracy = weighted(nearest(logit, (logits, hard)), weights)
         return Loss(weighted(log_z - logit, weights), weight=weights.sum(), logs={"accuracy": accuracy})

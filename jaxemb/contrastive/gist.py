@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched, weighted
-from jaxemb.contrastive.softmax import hot, log_sum, nearest, other_pairs, own_negatives, picked, places_of
+from jaxemb.contrastive.softmax import hot, log_sum, nearest, other_pairs, own_negatives, picked, places_of, products
 from jaxemb.ops.dtypes import wide
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
@@ -71,19 +71,19 @@ class GIST(ContrastiveLoss):
         q, c = unit(queries), unit(candidates)
         guide_q, guide_c = (unit(x.astype(wide(x))) for x in jax.lax.stop_gradient(known.guide or ()))
         positive, pairs = hot(places_of(positives, b), m), other_pairs(positives, weights, keep)
-        guide = guide_q @ guide_c.T
+        guide = products(guide_q, guide_c)
         threshold = self._threshold(picked(guide, positive))[:, None]
         close = guide > threshold
         if self.spare_own:
             close = close & ~own_negatives(known.own, m)  # pyright: ignore[reportArgumentType]
         others = keep & ~positive
-        logits = q @ c.T / self.temperature
+        logits = products(q, c) / self.temperature
         blocks = [(logits, (others & ~close) | positive)]
         if self.queries:
-            blocks.append((q @ q.T / self.temperature, pairs & ~(guide_q @ guide_q.T > threshold)))
+            blocks.append((products(q, q) / self.temperature, pairs & ~(products(guide_q, guide_q) > threshold)))
         if self.positives:
             p, guide_p = matched(c, positives, b), matched(guide_c, positives, b)
-            blocks.append((p @ p.T / self.temperature, pairs & ~(guide_p @ guide_p.T > threshold)))
+            blocks.append((products(p, p) / self.temperature, pairs & ~(products(guide_p, guide_p) > threshold)))
         logit = picked(logits, positive)
         right, gone = nearest(logit, (logits, others & ~close)), (others & close).sum(1) / m
         logs = {"accuracy": weighted(right, weights), "removed": weighted(gone.astype(q.dtype), weights)}

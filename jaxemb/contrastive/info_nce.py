@@ -14,7 +14,18 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched, weighted
 from jaxemb.contrastive.scale import factor
-from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, log_sum, nearest, other_pairs, own_negatives, picked, places_of
+from jaxemb.contrastive.softmax import (
+    SIMILARITIES,
+    alike,
+    hot,
+    log_sum,
+    nearest,
+    other_pairs,
+    own_negatives,
+    picked,
+    places_of,
+    products,
+)
 from jaxemb.types import Loss, Paper
 
 DIRECTIONS = ("q2d", "q2q", "d2q", "d2d")
@@ -106,14 +117,14 @@ class InfoNCE(ContrastiveLoss):
         positive = hot(places_of(positives, b), m)
         own = jnp.zeros((b, m), bool) if known.own is None else own_negatives(known.own, m)
         others = self._negatives(positive, own, keep)
-        similar = q @ c.T
+        similar = products(q, c)
         raised = scale * similar + self._harder(similar, positive, own)
         blocks: dict[str, tuple[Array, Array]] = {"q2d": (raised, others | positive)}
         if self.directions != ("q2d",):
             p, pairs = matched(c, positives, b), other_pairs(positives, weights, keep)
-            blocks["q2q"] = scale * (q @ q.T), pairs
-            blocks["d2q"] = scale * (p @ q.T), pairs | jnp.eye(b, dtype=bool)
-            blocks["d2d"] = scale * (p @ c.T), others & ~own
+            blocks["q2q"] = scale * products(q, q), pairs
+            blocks["d2q"] = scale * products(p, q), pairs | jnp.eye(b, dtype=bool)
+            blocks["d2d"] = scale * products(p, c), others & ~own
         summed = [blocks[direction] for direction in self.directions]
         each = [log_sum(*summed)] if self.partition == "joint" else [log_sum(block) for block in summed]
         logit = scale * picked(similar, positive)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, weighted
-from jaxemb.contrastive.softmax import hot, log_sum, nearest, picked, places_of
+from jaxemb.contrastive.softmax import hot, log_sum, nearest, picked, places_of, products
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -65,7 +65,7 @@ class KaLM(ContrastiveLoss):
         b, m = keep.shape
         q, c = unit(queries), unit(candidates)
         positive = hot(places_of(positives, b), m)
-        logits, others = q @ c.T / self.temperature, keep & ~positive
+        logits, others = products(q, c) / self.temperature, keep & ~positive
         blocks, logit = [(logits, others | positive)], picked(logits, positive)
         if (self.mix_pair or self.mix_list) and jnp.asarray(known.own).shape[1] > 1:
             blocks.append(self._mixed(q, c, others, known))

@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched, weighted
-from jaxemb.contrastive.softmax import hot, log_sum, nearest, other_pairs, picked, places_of
+from jaxemb.contrastive.softmax import hot, log_sum, nearest, other_pairs, picked, places_of, products
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -47,8 +47,8 @@ class NTXent(ContrastiveLoss):
         q, c = unit(queries), unit(candidates)
         p, positive = matched(c, positives, b), hot(places_of(positives, b), m)
         pairs, others = other_pairs(positives, weights, keep), keep & ~positive
-        of_query = [(q @ q.T / self.temperature, pairs), (q @ c.T / self.temperature, others)]
-        of_other = [(p @ q.T / self.temperature, pairs), (p @ c.T / self.temperature, others)]
+        of_query = [(products(q, q) / self.temperature, pairs), (products(q, c) / self.temperature, others)]
+        of_other = [(products(p, q) / self.temperature, pairs), (products(p, c) / self.temperature, others)]
         logit = picked(of_query[1][0], positive)
         found = logit[:, None], jnp.ones((b, 1), bool)
         log_z = log_sum(found, *of_query) + log_sum(found, *of_other)

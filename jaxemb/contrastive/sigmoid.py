@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, weighted
 from jaxemb.contrastive.scale import factor
-from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, nearest, picked, places_of
+from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, nearest, picked, places_of, products
 from jaxemb.types import Loss, Paper
 
 
@@ -63,7 +63,7 @@ class Sigmoid(ContrastiveLoss):
         scale, bias = factor(known.learned["log_scale"], self.most_scale, q.dtype), jnp.asarray(known.learned["bias"], q.dtype)
         first = hot(places_of(positives, b), m)
         match = first if known.also is None else first | known.also
-        logits = scale * (q @ c.T) + bias
+        logits = scale * products(q, c) + bias
         each = jax.nn.softplus(jnp.where(match, -logits, logits))
         nll = jnp.where(keep | match, each, jnp.zeros_like(each)).sum(1)
         right = nearest(picked(logits, first), (logits, keep & ~match))

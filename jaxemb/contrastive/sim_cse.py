@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, weighted
-from jaxemb.contrastive.softmax import hot, log_sum, nearest, own_negatives, picked, places_of
+from jaxemb.contrastive.softmax import hot, log_sum, nearest, own_negatives, picked, places_of, products
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -56,7 +56,7 @@ class SimCSE(ContrastiveLoss):
     ) -> Loss:
         b, m = keep.shape
         positive = hot(places_of(positives, b), m)
-        logits = unit(queries) @ unit(candidates).T / self.temperature
+        logits = products(unit(queries), unit(candidates)) / self.temperature
         logit, others, summed = picked(logits, positive), keep & ~positive, logits
         if known.own is not None and self.negative_weight != 1:
             own = own_negatives(known.own, m) & ~positive

@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.contrastive.base import matched
+from jaxemb.ops.rows import by_rows, everywhere
 from jaxemb.ops.similarity import unit
 
 SIMILARITIES = ("cosine", "dot")
@@ -21,6 +22,14 @@ def alike(similarity: str, *rows: Float[Array, "_ d"]) -> tuple[Array, ...]:
     return tuple(map(unit, rows)) if similarity == "cosine" else rows
 
 
+def products(rows: Float[Array, "b d"], others: Float[Array, "k d"]) -> Float[Array, "b k"]:
+    """rows @ others.T, whose rows stay on the devices of theirs, also in the gradient: all have the others, none has the matrix.
+
+    Left alone, XLA gathers the matrix where features of the rows were cut, as by parameters over the axis fsdp.
+    """
+    return by_rows(by_rows(rows) @ everywhere(others).T)
+
+
 def places_of(positives: Int[Array, " b"] | None, b: int) -> Int[Array, " b"]:
     """The place of each query's positive."""
     return jnp.arange(b) if positives is None else positives
@@ -28,7 +37,7 @@ def places_of(positives: Int[Array, " b"] | None, b: int) -> Int[Array, " b"]:
 
 def hot(places: Int[Array, " b"], m: int) -> Bool[Array, "b m"]:
     """True at the place of each row; nowhere where that is below 0."""
-    return places[:, None] == jnp.arange(m, dtype=places.dtype)[None]
+    return by_rows(places[:, None] == jnp.arange(m, dtype=places.dtype)[None])
 
 
 def own_negatives(own: Int[Array, "b k"], m: int) -> Bool[Array, "b m"]:
@@ -39,7 +48,7 @@ def own_negatives(own: Int[Array, "b k"], m: int) -> Bool[Array, "b m"]:
 def other_pairs(positives: Int[Array, " b"] | None, weights: Float[Array, " b"], keep: Bool[Array, "b m"]) -> Bool[Array, "b b"]:
     """Whether query j, with its positive, is a negative for pair i: another pair that counts, not of the same positive."""
     places = places_of(positives, len(keep))
-    return matched(keep, positives, len(keep), axis=1) & (places[:, None] != places[None]) & (weights != 0)[None]
+    return by_rows(matched(keep, positives, len(keep), axis=1) & (places[:, None] != places[None]) & (weights != 0)[None])
 
 
 def picked(x: Float[Array, "b m"], there: Bool[Array, "b m"]) -> Float[Array, " b"]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import Known, weighted
-from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, places_of
+from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, places_of, products
 from jaxemb.contrastive.wrapper import _Wrapper, alignment, candidate_weights, divergence, refuse_negative, refuse_wider
 from jaxemb.types import Loss, Paper
 
@@ -83,4 +83,4 @@ class Starbucks(_Wrapper):
 
     def _scores(self, queries: Float[Array, "b k"], candidates: Float[Array, "m k"]) -> Float[Array, "b m"]:
         q, c = alike(self.similarity, queries, candidates)
-        return q @ c.T / self.kl_temperature
+        return products(q, c) / self.kl_temperature

@@ -28,6 +28,11 @@ def by_rows(x: Array) -> Array:
     return x
 
 
+def everywhere(x: Array) -> Array:
+    """x, told to be whole on every device; nothing is said where no mesh is set."""
+    return x if _mesh().size <= 1 else jax.lax.with_sharding_constraint(x, P(*(None,) * x.ndim))
+
+
 def each_row(f: Callable, *xs: Any) -> Any:
     """f of each row alone, (1 ...) of every array; what it gives keeps that axis. The rows stay where they are."""
     names = tuple(axis for axis in ROWS if _mesh().shape.get(axis, 1) > 1) or None

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError
@@ -18,6 +20,7 @@ from jaxemb.contrastive.matryoshka import Matryoshka
 from jaxemb.contrastive.matryoshka_2d import Matryoshka2D
 from jaxemb.contrastive.starbucks import Starbucks
 from jaxemb.discover import members
+from jaxemb.ops.rows import everywhere
 from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh, shardings
 
 B, M, D = 8, 16, 6
@@ -230,21 +233,38 @@ def test_candidates_that_are_masked_add_nothing(loss):
     assert (np.asarray(second[1][1])[free] == 0).all()
 
 
-def test_gradients_are_equal_on_any_number_of_devices_with_rows_and_parameters_cut(loss):
-    """Of pairs that a matrix embeds, which lies over the devices of fsdp as the preset says."""
+def test_gradients_are_equal_on_any_number_of_devices_and_none_holds_the_rows_of_others(loss):
+    """Of pairs that a matrix embeds, which lies over the devices of fsdp as the preset says, with all that is known of the rows."""
     loss = KaLM() if isinstance(loss, KaLM) else loss
     q, c, places, keep = rows()
-    params, known = {"kernel": np.random.default_rng(6).normal(size=(D, 8)).astype(np.float32)}, known_of(loss, places=places)
+    params, known = {"kernel": np.random.default_rng(6).normal(size=(D, 12)).astype(np.float32)}, known_of(loss, places=places)
 
-    def of(params, q, c):
+    def of(params, q, c, keep, known):
         return loss(layered(loss, q @ params["kernel"]), layered(loss, c @ params["kernel"]), places, keep=keep, known=known).value
 
     found = []
     for axes in ({"data": 1}, {"data": 2, "fsdp": 4}, *([{"fsdp": 2}] if isinstance(loss, InfoNCE) else [])):
         mesh = make_mesh(axes)
         placed, cut = shardings(params, "fsdp", mesh), batch_sharding(mesh)
+        of_known = jax.tree.map(lambda x, cut=cut, mesh=mesh: cut if x.ndim else NamedSharding(mesh, P()), known)
         assert mesh.size == 1 or placed["kernel"].spec == P(None, "fsdp")
         gradient = jax.jit(on_mesh(jax.value_and_grad(of, (0, 1, 2)), mesh), out_shardings=(None, (placed, cut, cut)))
-        found.append(jax.device_get(gradient(*jax.device_put((params, q, c), (placed, cut, cut)))))
+        args = jax.device_put((params, q, c, keep, known), (placed, cut, cut, cut, of_known))
+        compiled = gradient.lower(*args).compile()
+        found.append(jax.device_get(compiled(*args)))
+        if mesh.size == B:
+            assert whole(compiled) == set()
     for other in found[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), found[0], other)
+
+
+def whole(compiled):
+    """Shapes of matrices of all pairs that are on one device; of each its share of the rows is [1,16] or [1,8]."""
+    return set(re.findall(rf"\w+\[(?:{B},{M}|{M},{B}|{B},{B})\]", compiled.as_text()))
+
+
+def test_a_matrix_that_one_device_holds_is_found():
+    """The planted fault: a loss that gathers its matrix."""
+    mesh = make_mesh({"data": 8})
+    q, c = jax.device_put(rows()[:2], batch_sharding(mesh))
+    assert whole(jax.jit(on_mesh(lambda q, c: everywhere(q @ c.T).max(), mesh)).lower(q, c).compile())
