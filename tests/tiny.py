@@ -22,6 +22,7 @@ from jaxemb.objectives.hard_patches import HardPatches
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.lejepa import LeJEPA
 from jaxemb.objectives.mae import MAE
+from jaxemb.objectives.masked_auto_encoding import MaskedAutoEncoding
 from jaxemb.objectives.masked_tokens import MaskedTokens, encoder
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.objectives.pairs import Pairs, of_bytes
@@ -34,6 +35,7 @@ from jaxemb.pooling.trainable import MultiLayer, TrainablePooling
 from jaxemb.posemb.disentangled import Disentangled
 from jaxemb.posemb.extended import Extended
 from jaxemb.posemb.seqpe import SeqPE
+from jaxemb.token_masks.random_tokens import RandomTokens
 from jaxemb.views.crops import CropViews
 
 PROJECTOR = Projector(widths=(64, 32))
@@ -62,6 +64,12 @@ TINY: dict[type, dict[str, Any]] = {
     IJEPA: _jepa,
     LeJEPA: {"encoder": ENCODER, "projector": PROJECTOR, "views": CropViews(count=2), "slices": 64},
     MAE: _masked,
+    MaskedAutoEncoding: {
+        "encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),)),
+        "mask": 16,
+        "sizes": ((1, 8), (1, 32)),
+        "masks": RandomTokens(0.2),
+    },
     MaskedTokens: {"encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),)), "mask": 16},
     NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
     Pairs: {"encoder": of_bytes(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},

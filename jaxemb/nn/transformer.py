@@ -85,19 +85,10 @@ class Transformer(Layers, Encoder):
             return self._run(inputs, pos, types, keep, allow, layers, train)
 
     def _run(self, inputs: Array, pos: Any, types: Any, keep: Any, allow: Allow, layers: tuple[int, ...], train: bool) -> Features:
-        x = self.stem(inputs, width=self.stem_width or self.width, keep=keep, types=types, dtype=self.dtype)
-        b, n, _ = x.shape
-        known = {"picture": self.stem.picture(inputs), "allow": allow, "rows": b, "train": train}
-        given = Places(self._positions(inputs, pos, keep, allow), grid=self._grid(inputs, allow), **known)
-        places = given.at(self.pos.locate(given))
-        x = self.pos.add(x, places)
-        valid = jnp.ones((b, n), bool) if allow.valid is None else allow.valid
+        x, given, places = self._begin(inputs, pos, types, keep, allow, train)
         extra = self.class_token + self.registers
-        if extra:
-            x = jnp.concatenate([self._prefix(x), x], axis=1)
-        x = x if self.stem_norm is None else self.stem_norm(x)
-        if self.stem_width is not None:
-            x = Dense(self.width, name="stem_proj")(x)
+        b, n = x.shape[0], x.shape[1] - extra
+        valid = jnp.ones((b, n), bool) if allow.valid is None else allow.valid
         if self.is_mutable_collection("intermediates"):
             self.sow("intermediates", "first", x)
         asked = {"given": given, "allow": allow.after(extra), "layers": layers, "prefix": extra}
@@ -109,6 +100,35 @@ class Transformer(Layers, Encoder):
         if ids is not None and keep is not None:
             ids = jnp.take_along_axis(ids, keep, axis=1)
         return Features(x[:, extra:], valid, tuple(y[:, extra:] for y in outputs), x[:, :extra] if extra else None, ids)
+
+    @nn.compact
+    def first(
+        self,
+        inputs: Array,
+        *,
+        pos: Num[Array, "#b n a"] | None = None,
+        types: Int[Array, "b n"] | None = None,
+        allow: Allow = Allow(),
+        train: bool = False,
+    ) -> Float[Array, "b m d"]:
+        """What the first block gets of these inputs: stem, positions and `stem_norm`, extra tokens in front."""
+        return self._begin(inputs, pos, types, None, allow, train)[0]
+
+    def _begin(
+        self, inputs: Array, pos: Any, types: Any, keep: Any, allow: Allow, train: bool
+    ) -> tuple[Float[Array, "b m d"], Places, Places]:
+        """(what the first block gets, where the tokens are, as they are given and as the positional embedding takes them)."""
+        x = self.stem(inputs, width=self.stem_width or self.width, keep=keep, types=types, dtype=self.dtype)
+        known = {"picture": self.stem.picture(inputs), "allow": allow, "rows": len(x), "train": train}
+        given = Places(self._positions(inputs, pos, keep, allow), grid=self._grid(inputs, allow), **known)
+        places = given.at(self.pos.locate(given))
+        x = self.pos.add(x, places)
+        if self.class_token + self.registers:
+            x = jnp.concatenate([self._prefix(x), x], axis=1)
+        x = x if self.stem_norm is None else self.stem_norm(x)
+        if self.stem_width is not None:
+            x = Dense(self.width, name="stem_proj")(x)
+        return x, given, places
 
     def _refuse_blind(self, allow: Allow) -> None:
         if allow.causal and self.class_token:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.objectives.ijepa import IJEPA as IJEPA
     from jaxemb.objectives.lejepa import LeJEPA as LeJEPA
     from jaxemb.objectives.mae import MAE as MAE
+    from jaxemb.objectives.masked_auto_encoding import MaskedAutoEncoding as MaskedAutoEncoding
+    from jaxemb.objectives.masked_auto_encoding import TextDecoder as TextDecoder
     from jaxemb.objectives.masked_tokens import MaskedTokens as MaskedTokens
     from jaxemb.objectives.next_token import NextToken as NextToken
     from jaxemb.objectives.pairs import Pairs as Pairs

@@ -22,10 +22,12 @@ from jaxemb.objectives.data2vec import Data2Vec
 from jaxemb.objectives.hard_patches import HardPatches
 from jaxemb.objectives.ijepa import IJEPA
 from jaxemb.objectives.mae import MAE
+from jaxemb.objectives.masked_auto_encoding import MaskedAutoEncoding
 from jaxemb.objectives.masked_tokens import MaskedTokens, encoder
 from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.objectives.variable_misuse import VariableMisuse
 from jaxemb.ops.draws import Draws
+from jaxemb.token_masks.random_tokens import RandomTokens
 from jaxemb.train.state import TrainState
 from jaxemb.train.step import MicroBatches, mean_of, weighted
 from jaxemb.types import Averaged, Now
@@ -119,6 +121,10 @@ LOGGED = {
     "MaskedTokens": (MASKED, hidden([4, 3, 2, 1])),
     "IJEPA": (CASES["IJEPA"][0], blocks([4, 1, 2, 4])),
     "Classify": (Classify(encoder=VIT, label=("labels", "size"), classes=(3, 2)), LABELS),
+    "MaskedAutoEncoding": (
+        AUTO := MaskedAutoEncoding(encoder=MASKED.encoder, mask=16, sizes=((1, 4), (1, 8)), masks=RandomTokens(0.2)),
+        AUTO.prepare(jax.device_get(tokens([6, 3, 2, 4])), Draws((0,), 4)),
+    ),
     "VariableMisuse": (
         VariableMisuse(encoder=encoder(stem=Tokens(16), width=8, depth=1, blocks=(Block(Attention(2)),))),
         tokens([6] * 4)
