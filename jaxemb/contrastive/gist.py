@@ -69,25 +69,31 @@ class GIST(ContrastiveLoss):
     ) -> Loss:
         b, m = keep.shape
         q, c = unit(queries), unit(candidates)
-        guide_q, guide_c = (unit(x.astype(wide(x))) for x in jax.lax.stop_gradient(known.guide or ()))
         positive, pairs = hot(places_of(positives, b), m), other_pairs(positives, weights, keep)
-        guide = products(guide_q, guide_c)
-        threshold = self._threshold(picked(guide, positive))[:, None]
-        close = guide > threshold
-        if self.spare_own:
-            close = close & ~own_negatives(known.own, m)  # pyright: ignore[reportArgumentType]
+        closer, of_queries, of_positives = self.closer(positives, known)
         others = keep & ~positive
         logits = products(q, c) / self.temperature
-        blocks = [(logits, (others & ~close) | positive)]
+        blocks = [(logits, (others & ~closer) | positive)]
         if self.queries:
-            blocks.append((products(q, q) / self.temperature, pairs & ~(products(guide_q, guide_q) > threshold)))
+            blocks.append((products(q, q) / self.temperature, pairs & ~of_queries))
         if self.positives:
-            p, guide_p = matched(c, positives, b), matched(guide_c, positives, b)
-            blocks.append((products(p, p) / self.temperature, pairs & ~(products(guide_p, guide_p) > threshold)))
+            p = matched(c, positives, b)
+            blocks.append((products(p, p) / self.temperature, pairs & ~of_positives))
         logit = picked(logits, positive)
-        right, gone = nearest(logit, (logits, others & ~close)), (others & close).sum(1) / m
+        right, gone = nearest(logit, (logits, others & ~closer)), (others & closer).sum(1) / m
         logs = {"accuracy": weighted(right, weights), "removed": weighted(gone.astype(q.dtype), weights)}
         return Loss(weighted(log_sum(*blocks) - logit, weights), weight=weights.sum(), logs=logs)
 
-    def _threshold(self, sigma: Float[Array, " b"]) -> Float[Array, " b"]:
-        return sigma - self.margin * (jnp.abs(sigma) if self.margin_kind == "relative" else jnp.ones_like(sigma))
+    def closer(
+        self, positives: Int[Array, " b"] | None, known: Known
+    ) -> tuple[Bool[Array, "b m"], Bool[Array, "b b"], Bool[Array, "b b"]]:
+        """What the guide finds closer than a pair: candidates to the query, queries to it, other positives to the positive."""
+        q, c = (unit(x.astype(wide(x))) for x in jax.lax.stop_gradient(known.guide or ()))
+        b, m, p = len(q), len(c), matched(c, positives, len(q))
+        guide, positive = products(q, c), hot(places_of(positives, b), m)
+        sigma = picked(guide, positive)[:, None]
+        margin = self.margin * (jnp.abs(sigma) if self.margin_kind == "relative" else jnp.ones_like(sigma))
+        found = (guide > sigma - margin) & ~positive
+        if self.spare_own:
+            found = found & ~own_negatives(jnp.asarray(known.own), m)
+        return found, products(q, q) > sigma - margin, products(p, p) > sigma - margin

@@ -79,22 +79,28 @@ def of_rows(loss, known=NOTHING):
     return value
 
 
-def check(file, case, value, **renamed):
-    """The value, and the gradient of each array that the file has one of, in the order of the function's arguments.
+def check(file, values, **renamed):
+    """Of each case its value, and the gradient of each array that the file has one of, in the order of the function's arguments.
 
     `renamed`: the arrays that are called otherwise than their gradients.
     """
     file = {**file, "n0": file["n"][:, 0]}
-    wrt = [k.partition("__grad_")[2] for k in file if k.startswith(f"{case}__grad_")]
-    assert wrt, f"{case}: no gradients"
-    arrays = [jnp.asarray(file[renamed.get(name, name)]) for name in wrt]
-    got, grads = jax.value_and_grad(value, tuple(range(len(arrays))))(*arrays)
-    np.testing.assert_allclose(got, file[f"{case}__loss"], rtol=1e-7, atol=1e-9, err_msg=case)
-    for name, grad in zip(wrt, grads, strict=True):
-        np.testing.assert_allclose(grad, file[f"{case}__grad_{name}"], rtol=1e-7, atol=1e-9, err_msg=f"{case} {name}")
+    wrt = {case: [k.partition("__grad_")[2] for k in file if k.startswith(f"{case}__grad_")] for case in values}
+    assert all(wrt.values()), "a case without gradients"
+    arrays = {case: [jnp.asarray(file[renamed.get(name, name)]) for name in of] for case, of in wrt.items()}
+
+    @jax.jit  # all of them at once: to compile is nearly all that this costs
+    def found(arrays):
+        return {case: jax.value_and_grad(f, tuple(range(len(wrt[case]))))(*arrays[case]) for case, f in values.items()}
+
+    for case, (got, grads) in found(arrays).items():
+        np.testing.assert_allclose(got, file[f"{case}__loss"], rtol=1e-7, atol=1e-9, err_msg=case)
+        for name, grad in zip(wrt[case], grads, strict=True):
+            np.testing.assert_allclose(grad, file[f"{case}__grad_{name}"], rtol=1e-7, atol=1e-9, err_msg=f"{case} {name}")
 
 
 def test_info_nce(one):
+    values = {}
     for case in names(one, "infonce_"):
         tau = number(case, "tau")
         form = re.sub(r"_?tau.*", "", case.removeprefix("infonce_"))
@@ -105,12 +111,12 @@ def test_info_nce(one):
             "hard_own_plus_inbatch": {"negatives": "own_and_batch"},
             "hard_own_only": {"negatives": "own"},
         }[form]
-        check(one, case, of_rows(InfoNCE(tau, **options)))
+        values[case] = of_rows(InfoNCE(tau, **options))
+    check(one, values)
 
 
 def test_the_joint_form_of_gte(one):
-    for case in names(one, "gte_joint_"):
-        check(one, case, of_rows(InfoNCE(number(case, "tau"), directions=ALL4)))
+    check(one, {case: of_rows(InfoNCE(number(case, "tau"), directions=ALL4)) for case in names(one, "gte_joint_")})
 
 
 MNRL = {
@@ -134,61 +140,73 @@ MNRL = {
 @pytest.mark.parametrize("family", ["mnrl_", "cached_mnrl"])
 def test_sentence_transformers_directions_partitions_and_hardness(two, family):
     """The cached ones hold no other value: in pieces or not, a loss is the same function of the embeddings."""
+    values = {}
     for case in names(two, family):
         options = MNRL[case.removeprefix(family).removeprefix("_")]
         scale = float(two["mnrl_scale"]) / (8 if options.get("similarity") == "dot" else 1)
         strength = float(two["mnrl_strength"]) if "hardness" in options else 0.0
-        check(two, case, of_rows(InfoNCE(1 / scale, **options, strength=strength)))
+        values[case] = of_rows(InfoNCE(1 / scale, **options, strength=strength))
+    check(two, values)
 
 
 def test_clip_with_its_learned_scale(two):
     loss = InfoNCE(**EACH, learn_scale=True)
-    check(two, "clip", lambda q, p, scale: loss(q, p, known=Known(learned={"log_scale": scale})).value)
+    check(two, {"clip": lambda q, p, scale: loss(q, p, known=Known(learned={"log_scale": scale})).value})
 
 
 def test_nt_xent(two):
-    check(two, "nt_xent", of_rows(NTXent(float(two["simcse_tau"]))))
+    check(two, {"nt_xent": of_rows(NTXent(float(two["simcse_tau"])))})
 
 
 def test_sim_cse(two):
     tau, alpha = float(two["simcse_tau"]), float(two["simcse_alpha"])
-    check(two, "simcse_unsup", of_rows(SimCSE(tau)))
-    check(two, "simcse_sup", of_rows(SimCSE(tau, alpha)))
+    check(two, {"simcse_unsup": of_rows(SimCSE(tau)), "simcse_sup": of_rows(SimCSE(tau, alpha))})
 
 
 def test_sigmoid_with_its_learned_scale_and_bias(two):
+    values = {}
     for case in names(two, "siglip"):
         also = jnp.asarray(two["siglip_pos"]) if case.endswith("multi") else None
 
         def value(q, p, t, b, also=also):
             return Sigmoid()(q, p, known=Known(also=also, learned={"log_scale": t, "bias": b})).value
 
-        check(two, case, value)
+        values[case] = value
+    check(two, values)
 
 
 def test_gist(one):
+    values = {}
     gq, gp, gn = (jnp.asarray(one[f"gist_g{x}"]) for x in "qpn")
     for case in names(one, "gist_"):
         margins = {kind: number(case, f"{tag}_margin") for kind, tag in (("absolute", "abs"), ("relative", "rel"))}
         kind = "relative" if margins["relative"] else "absolute"
         switches = {"queries": "noaa" not in case, "positives": "nopp" not in case}
         loss = GIST(number(case, "tau") or 0.05, margins[kind] or 0.0, kind, **switches)
-        guide = gq, (gp if "pairs" in case else jnp.concatenate([gp, gn]))
-        check(one, case, of_rows(loss, Known(guide=guide)), n="n0")
+        known = Known(guide=(gq, gp if "pairs" in case else jnp.concatenate([gp, gn])))
+        values[case] = of_rows(loss, known)
+        candidates, queries, positives = loss.closer(None, known)
+        blocks = [candidates[:, : len(gq)], *([queries] if loss.queries else []), *([positives] if loss.positives else [])]
+        np.testing.assert_array_equal(jnp.concatenate([*blocks, candidates[:, len(gq) :]], 1), one[f"{case}__mask"], case)
+    check(one, values, n="n0")
 
 
 def test_focal_weights(one):
+    values = {}
     for case in names(one, "focal_"):
         loss = KaLM(0.05, number(case, "gamma"), case.endswith("_stop"), mix_pair=False, mix_list=False)
-        check(one, case, of_rows(loss))
+        values[case] = of_rows(loss)
+    check(one, values)
+    nll = -jnp.log1p(-jnp.square(jnp.asarray(one["focal_weights_gamma0p5"])))  # of w = (1 - P)^.5
+    plain = of_rows(KaLM(0.05, 0.0, mix_pair=False, mix_list=False))(*(jnp.asarray(one[x]) for x in "qpn"))
+    np.testing.assert_allclose(nll.mean(), plain, rtol=1e-7)
 
 
 def test_qzhou_by_task(one):
-    loss = InfoNCE(0.05, ("q2d", "q2q"), negatives="own")
-    check(one, "qzhou_ret", of_rows(loss))
     labels, hard = (jnp.asarray(one[f"qzhou_cls_{x}"]) for x in ("y", "yneg"))
     known = Known(labels=labels, candidate_labels=jnp.concatenate([labels, hard.ravel()]))
-    check(one, "qzhou_cls", of_rows(ClassNCE(0.05), known))
+    retrieval = InfoNCE(0.05, ("q2d", "q2q"), negatives="own")
+    check(one, {"qzhou_ret": of_rows(retrieval), "qzhou_cls": of_rows(ClassNCE(0.05), known)})
 
 
 def mrl(file):
@@ -196,9 +214,10 @@ def mrl(file):
 
 
 def test_matryoshka(one, two):
-    check(one, "matryoshka_infonce_uniform", of_rows(Matryoshka(InfoNCE(0.05), mrl(one)["dims"])))
-    check(one, "matryoshka_infonce_weighted", of_rows(Matryoshka(InfoNCE(0.05), **mrl(one))))
-    check(two, "mrl_mnrl_hard", of_rows(Matryoshka(InfoNCE(1 / float(two["mnrl_scale"])), **mrl(two))))
+    base, hard = InfoNCE(0.05), InfoNCE(1 / float(two["mnrl_scale"]))
+    values = {"uniform": Matryoshka(base, mrl(one)["dims"]), "weighted": Matryoshka(base, **mrl(one))}
+    check(one, {f"matryoshka_infonce_{name}": of_rows(loss) for name, loss in values.items()})
+    check(two, {"mrl_mnrl_hard": of_rows(Matryoshka(hard, **mrl(two)))})
 
 
 def of_layers(loss, known=NOTHING):
@@ -214,26 +233,31 @@ def of_layers(loss, known=NOTHING):
 def test_adaptive_layers_and_their_matryoshka(one):
     every, some = (tuple(map(int, one[f"adaptive_layers_{x}"])) for x in ("all", "one"))
     base, nested = InfoNCE(0.05), Matryoshka(InfoNCE(0.05), mrl(one)["dims"])
-    check(one, "adaptive_layer_all", of_layers(AdaptiveLayer(base, every)))
-    check(one, "adaptive_layer_one", of_layers(AdaptiveLayer(base, some)))
-    check(one, "matryoshka2d_all", of_layers(AdaptiveLayer(nested, every)))
-    check(one, "matryoshka2d_one_layer", of_layers(AdaptiveLayer(nested, some)))
+    values = {
+        "adaptive_layer_all": AdaptiveLayer(base, every),
+        "adaptive_layer_one": AdaptiveLayer(base, some),
+        "matryoshka2d_all": AdaptiveLayer(nested, every),
+        "matryoshka2d_one_layer": AdaptiveLayer(nested, some),
+    }
     weights = {"last_weight": 1.5, "prior_weight": 0.5, "kl_weight": 2.0, "kl_temperature": 0.7}
-    check(one, "matryoshka2d_weights", of_layers(AdaptiveLayer(Matryoshka(InfoNCE(0.05), **mrl(one)), some, **weights)))
+    values["matryoshka2d_weights"] = AdaptiveLayer(Matryoshka(base, **mrl(one)), some, **weights)
+    check(one, {case: of_layers(loss) for case, loss in values.items()})
 
 
 def test_the_first_code_of_2d_matryoshka(one):
     loss = Matryoshka2D(InfoNCE(0.05), (int(one["tdmse_layer"]),), (int(one["tdmse_dim"]),))
-    check(one, "tdmse_original_infonce", of_layers(loss))
+    check(one, {"tdmse_original_infonce": of_layers(loss)})
 
 
 def test_starbucks(one):
+    values = {}
     sizes = tuple(zip(map(int, one["sb_layers"]), map(int, one["sb_dims"]), strict=True))
     assert sizes[-1] == (len(one["sb_Rd"]) - 1, one["sb_Rd"].shape[-1]), "the last is the full size"
     for case in names(one, "starbucks_srl_"):
         tau = number(case, "tau")
         loss = Starbucks(InfoNCE(tau, similarity="dot"), sizes[:-1], kl_weight=number(case, "kl"), kl_temperature=tau)
         of = of_layers(loss)
-        check(one, case, lambda q, d, of=of: of(q, d, jnp.arange(q.shape[1]) * (d.shape[1] // q.shape[1])), Rd="sb_Rd")
+        values[case] = lambda q, d, of=of: of(q, d, jnp.arange(q.shape[1]) * (d.shape[1] // q.shape[1]))
     of = of_layers(Starbucks(InfoNCE(0.05), sizes[:-1], align="coordinates", kl_weight=0.3))
-    check(one, "starbucks_sts_infonce", of)
+    values["starbucks_sts_infonce"] = of
+    check(one, values, Rd="sb_Rd")
