@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxemb.config import ConfigError, within
+from jaxemb.config import within
 from jaxemb.preprocess.base import DataError
 from jaxemb.types import Paper
 
