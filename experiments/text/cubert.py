@@ -4,8 +4,8 @@
 
 The standard library, split by file, as CuBERT's pieces. A small encoder is trained on masked tokens of logical lines of the
 training files, then on a task made of their functions, or on the task alone. Tasks: a use of a variable is another one (localise
-and repair), operands of a binary operator are swapped, a docstring is another function's. Beside them logistic regression on bags of pieces,
-which on swapped operands can be no better than chance: both sides have the same bag.
+and repair), operands of a binary operator are swapped, a docstring is another function's. Beside them logistic regression on bags
+of pieces, which on swapped operands can be no better than chance: both sides have the same bag.
 """
 
 from __future__ import annotations
@@ -166,8 +166,9 @@ def examples(sources: Sequence[str], task: str, tokenizer: Any, rng: np.random.G
         return pointed(tokenizer, [x for f in known if (pair := misuse(f, rng)) is not None for x in pair])
     if task == "operands":
         pairs = [pair for s in sources if (pair := swapped(s, rng)) is not None]
-        rows = [row(tokenizer, words) for pair in pairs for words in pair]
-        return classified(rows, [1, 0] * len(pairs))
+        rows = [[row(tokenizer, words) for words in pair] for pair in pairs]
+        rows = [pair for pair in rows if len(pair[0][0]) <= LENGTH]  # cut, the bags of both sides would differ
+        return classified([x for pair in rows for x in pair], [1, 0] * len(rows))
     told = [pair for s in sources if (pair := documented(s)) is not None]
     texts, codes = [text_words(text) for text, _ in told], [python_words(code) for _, code in told]
     other = (np.arange(len(told)) + rng.integers(1, len(told), len(told))) % len(told)
