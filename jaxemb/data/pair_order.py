@@ -60,7 +60,7 @@ class PairStream:
         partners = None
         if self._table.partners:
             draws = (generator("batches", self._seed, place * self._global + i) for i in range(self._global))
-            partners = np.array([self._table.other_of(row, rng) for row, rng in zip(ids, draws, strict=True)])
+            partners = np.array([self._table.other_of(int(row), rng) for row, rng in zip(ids, draws, strict=True)])
         bucket = self._table.bucket(ids, partners)  # of the whole batch, so that all processes have the same
         mine = slice(self._shard[0], None, self._shard[1])
         return self._table.rows(ids[mine], None if partners is None else partners[mine], bucket)

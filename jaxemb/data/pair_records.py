@@ -46,7 +46,7 @@ class Wanted(NamedTuple):
 
     negatives: int
     """Hard negatives at most."""
-    scores: tuple[float, float] | None
+    scores: tuple[int | float, int | float] | None
     labelled: bool
     tasks: bool
     teacher: bool

@@ -51,7 +51,7 @@ class TextPairs(Data):
     """Of the training queries, evenly spaced."""
     negatives: int = 0
     """Hard negatives a row: the first ones of its list. Rows may have fewer."""
-    scores: tuple[float, float] | None = None
+    scores: tuple[int | float, int | float] | None = None
     """The range of the scores; None: none are read."""
     labelled: bool = False
     tasks: bool = False

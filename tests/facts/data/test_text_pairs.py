@@ -1,0 +1,193 @@
+"""Pairs of texts: what a batch holds, one task at a time, and what is said of files that are wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from pretrained import bert
+
+from jaxemb.config import ConfigError
+from jaxemb.data.base import DataError
+from jaxemb.data.pair_order import BLOCK, TaskOrder
+from jaxemb.data.text_pairs import TextPairs
+
+ROWS = [
+    {"query": f"q {i % 18}", "positive": f"a {i}", "negatives": [f"n {i}", f"m {i}"][: i % 3], "score": i % 6} for i in range(20)
+]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(rows, name="own.jsonl"):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+        return str(tmp_path / name)
+
+    return written
+
+
+def read(tokens, mask):
+    return bytes(tokens[mask].astype(np.uint8)).decode()
+
+
+def everything(path, **fields):
+    return TextPairs(path, **{"length": 16, "test_share": 0.1, "valid_share": 0.0, **fields})
+
+
+def test_a_batch_holds_its_texts_by_role_and_says_which_are_equal(write):
+    data = everything(write(ROWS), negatives=2, scores=(0, 5), prompts={"query": "?"})
+    batch = next(data.batches(30, seed=0))
+    rows = {r["positive"]: r for r in ROWS}
+    for i in range(30):
+        row = rows[read(batch["positive"]["tokens"][i], batch["positive"]["mask"][i])]
+        assert read(batch["query"]["tokens"][i], batch["query"]["mask"][i]) == "?" + row["query"]
+        assert batch["present"][i].tolist() == [j < len(row["negatives"]) for j in range(2)]
+        found = [
+            read(t, m) for t, m, p in zip(batch["negatives"]["tokens"][i], batch["negatives"]["mask"][i], batch["present"][i]) if p
+        ]
+        assert found == row["negatives"] and batch["scores"][i] == np.float32(row["score"] / 5)
+        assert (batch["negative_id"][i] >= 0).tolist() == batch["present"][i].tolist()
+    texts = [rows[read(t, m)]["query"] for t, m in zip(batch["positive"]["tokens"], batch["positive"]["mask"])]
+    same = np.array(texts)[:, None] == np.array(texts)[None]
+    assert ((batch["query_id"][:, None] == batch["query_id"][None]) == same).all()
+    assert len(np.unique(batch["positive_id"])) < 30, "a batch above an epoch repeats pairs, which the ids say"
+
+
+def test_equal_queries_stay_in_one_split(write):
+    data = TextPairs(write(ROWS), test_share=0.3, valid_share=0.3, length=8)
+    parts = [{p.query for p in data._pairs(name)} for name in ("train", "valid", "test")]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    assert sum(len(data.split(name)) for name in ("train", "valid", "test")) == len(ROWS)
+
+
+def test_a_batch_holds_one_task_and_small_ones_come_more_often_at_a_high_temperature(write):
+    rows = [{"query": f"q {i}", "positive": f"a {i}", "task": "small" if i % 10 == 0 else "large"} for i in range(200)]
+    path, shares = write(rows), []
+    for temperature in (1.0, 1e6):
+        stream = everything(path, tasks=True, temperature=temperature).batches(4, seed=0)
+        tasks = [set(next(stream)["task"].tolist()) for _ in range(200)]
+        assert all(len(found) == 1 for found in tasks)
+        shares.append(np.mean([found == {1} for found in tasks]))
+    assert everything(path, tasks=True).label_names("task") == ("large", "small")
+    assert 0.04 < shares[0] < 0.18 and 0.4 < shares[1] < 0.6
+
+
+def test_rows_of_a_task_come_once_an_epoch(write):
+    rows = [{"query": f"{i:02}", "positive": f"a {i}", "task": "ab"[i % 2]} for i in range(40)]
+    data = everything(write(rows), tasks=True, test_path=write(rows, "test.jsonl"))
+    stream, seen = data.batches(3, seed=1), {0: [], 1: []}
+    for _ in range(40):
+        batch = next(stream)
+        seen[batch["task"][0]] += [read(t, m) for t, m in zip(batch["query"]["tokens"], batch["query"]["mask"])]
+    for own in seen.values():
+        assert len(set(own[:20])) == 20 and set(own[20:40]) == set(own[:20]) and own[20:40] != own[:20]
+
+
+def test_the_task_of_any_batch_is_known_without_those_before():
+    order, again = (TaskOrder(np.array([5, 0, 20]), 3, 2.0) for _ in range(2))
+    counts = {0: 0, 2: 0}
+    for place in range(2 * BLOCK + 5):
+        task, before = order[place]
+        assert before == counts[task]
+        counts[task] += 1
+    assert again[2 * BLOCK + 4] == (task, before) and order.shares == pytest.approx([1 / 3, 0, 2 / 3])
+
+
+def test_labelled_texts_are_paired_with_another_one_of_their_label(write):
+    rows = [{"text": f"{'xy'[i % 2]} {i:02}", "label": i % 2} for i in range(24)]
+    data = everything(write(rows), labelled=True)
+    stream, pairs = data.batches(8, seed=0), set()
+    for _ in range(20):
+        batch = next(stream)
+        for i in range(8):
+            query, positive = (read(batch[r]["tokens"][i], batch[r]["mask"][i]) for r in ("query", "positive"))
+            assert query[0] == positive[0] == "xy"[batch["labels"][i]] and query != positive
+            pairs.add((query, positive))
+    assert len(pairs) > 60, "drawn anew each time"
+    assert data.label_names() == ("0", "1")
+
+
+def test_batches_have_the_smallest_length_that_fits_and_roles_their_own(write):
+    rows = [{"query": "q" * (i % 12 + 1), "positive": "a" * (2 * (i % 12) + 1)} for i in range(40)]
+    data = everything(write(rows), length=24, query_length=6, buckets=(8, 24))
+    stream = data.batches(2, seed=0)
+    shapes = {(b["query"]["tokens"].shape[1], b["positive"]["tokens"].shape[1]) for b in (next(stream) for _ in range(40))}
+    assert shapes == {(6, 8), (6, 24)} == {tuple(s[r]["tokens"].shape[0] for r in ("query", "positive")) for s in data.specs}
+
+
+def test_the_tokenizer_of_a_folder_and_that_of_a_guide_cut_the_texts_each(write, tmp_path):
+    folder = str(bert(tmp_path / "model") or tmp_path / "model")
+    data = everything(write(ROWS), folder=folder, guide=folder, guide_length=10, prompts={"query": "a "}, include_prompt=False)
+    batch, spec = next(data.batches(4, seed=0)), data.spec
+    assert batch["query"].keys() == spec["query"].keys() == {"tokens", "mask", "pooled", "guide"}
+    assert batch["positive"]["guide"]["tokens"].shape == (4, 10) and "pooled" not in batch["positive"]
+    assert not batch["query"]["pooled"][:, 0].any() and batch["query"]["mask"][:, 0].all()
+    bare = everything(write(ROWS), folder=folder, guide_length=10)
+    np.testing.assert_array_equal(
+        next(bare.batches(4, seed=0))["query"]["tokens"][:, :4], batch["query"]["guide"]["tokens"][:, :4]
+    )  # without the prompt
+    assert data.preprocess(["a"], "query")["tokens"].shape[1] > 0 and data.vocabulary == data.preprocess.ids
+
+
+WRONG = [
+    (ROWS[:3] + [{"query": " ", "positive": "x"}], {}, r"line 4: 'query' is empty; a text has at least one character"),
+    (ROWS[:1], {}, "has 1 row: pairs are compared with those of other rows"),
+    ([*ROWS, {"query": "x"}], {}, r"line 21: 'positive' is missing; there are 'query'"),
+    (
+        [{"title": "x", "body": "y"}] * 2,
+        {},
+        r"line 1: there is no query, under none of the names query, .*columns=\{'query': NAME\}",
+    ),
+    (
+        [*ROWS, ROWS[0] | {"score": 7}],
+        {"scores": (0, 5)},
+        r"line 21: 'score' is 7, and scores=\(0, 5\) says that it lies in 0 to 5",
+    ),
+    ([*ROWS, ROWS[0] | {"score": "many"}], {"scores": (0, 5)}, "line 21: 'score' must be a number, not 'many'"),
+    ([ROWS[0], ROWS[1] | {"negatives": [3]}], {"negatives": 1}, r"line 2: 'negatives\[0\]' must be text, not 3"),
+    ([ROWS[0], ROWS[1] | {"negatives": 3}], {"negatives": 1}, "line 2: 'negatives' must be a text or a list of texts, not 3"),
+    (ROWS, {"negatives": 1, "teacher": True}, "line 1: there is no teacher"),
+    ([r | {"teacher": [1.0]} for r in ROWS], {"negatives": 2, "teacher": True}, "line 2: 'teacher' must be a list of 2 numbers"),
+    ([{"text": f"{i}", "label": i // 2} for i in range(5)], {"labelled": True}, r"line 5: the label 2 has one member"),
+    ([{"text": f"{i}", "label": 1} for i in range(5)], {"labelled": True}, "all texts have the label 1: there are no negatives"),
+]
+
+
+@pytest.mark.parametrize(("rows", "fields", "message"), WRONG, ids=lambda x: x if isinstance(x, str) else "")
+def test_records_that_are_wrong_are_named_with_their_line(write, rows, fields, message):
+    own = write(rows)
+    data = TextPairs(own, test_path=write(ROWS, "test.jsonl"), valid_share=0.0, length=8, **fields)
+    if "labelled" in fields:
+        data = TextPairs(own, test_path=own, valid_share=0.0, length=8, **fields)
+    with pytest.raises(DataError, match=message):
+        next(data.batches(2, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"query_length": 9}, "query_length must lie in 1 to length=8, not 9"),
+        ({"negatives": -1}, "negatives is a number of texts, not -1"),
+        ({"scores": (1, 1)}, r"scores=\(1, 1\) must be \(lowest, highest\)"),
+        ({"temperature": 0.0}, "temperature must be above 0, is 0"),
+        ({"prompts": {"doc": "x"}}, "prompts: 'doc' is no role; valid: query, document"),
+        ({"include_prompt": False}, "include_prompt=False needs the tokenizer of a folder"),
+        ({"teacher": True}, "teacher=True: scores of the positive alone say nothing; set negatives"),
+        ({"buckets": (4,)}, "buckets must rise and end in length=8"),
+    ],
+)
+def test_fields_that_mean_nothing_are_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        TextPairs("x.jsonl", length=8, **fields)
+
+
+def test_files_and_folders_that_are_not_there(write):
+    with pytest.raises(DataError, match="there is no file .*nowhere.*set data.path to"):
+        TextPairs("nowhere.jsonl").batches(2, seed=0)
+    with pytest.raises(DataError, match="there are no pairs"):
+        TextPairs().split("train")
+    with pytest.raises(DataError, match="there is no folder 'nowhere'.*it is one with a tokenizer.json"):
+        everything(write(ROWS), folder="nowhere").batches(2, seed=0)
+    with pytest.raises(DataError, match="no row is held out for validation with valid_share=0"):
+        everything(write(ROWS)).split("valid")
+    with pytest.raises(DataError, match="columns: 'qeury' is no field of a pair; did you mean 'query'"):
+        everything(write(ROWS), columns={"qeury": "x"}).batches(2, seed=0)
