@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.folder import ImageFolder as ImageFolder
     from jaxemb.data.folder import Listing as Listing
     from jaxemb.data.glyphs import Glyphs as Glyphs
+    from jaxemb.data.hard_negatives import HardNegatives as HardNegatives
     from jaxemb.data.image_data import ImageData as ImageData
     from jaxemb.data.image_shards import ImageShards as ImageShards
     from jaxemb.data.image_shards import ShardRows as ShardRows
