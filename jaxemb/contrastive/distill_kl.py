@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
@@ -14,6 +12,7 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, weighted
 from jaxemb.contrastive.margin_mse import listed
 from jaxemb.contrastive.softmax import SIMILARITIES
+from jaxemb.contrastive.wrapper import divergence
 from jaxemb.types import Loss, Paper
 
 
@@ -52,7 +51,5 @@ class DistillKL(ContrastiveLoss):
         known: Known,
     ) -> Loss:
         s, t, there = listed(self, self.similarity, queries, candidates, positives, keep, known)
-        s, t = (jnp.where(there, x, -jnp.inf) for x in (s / self.student_temperature, t / self.teacher_temperature))
-        log_s, log_t = (jnp.where(there, jax.nn.log_softmax(x), jnp.zeros_like(x)) for x in (s, t))
-        each = (jnp.where(there, jnp.exp(log_t), jnp.zeros_like(t)) * (log_t - log_s)).sum(1)
+        each = divergence(t / self.teacher_temperature, s / self.student_temperature, there)
         return Loss(self.student_temperature**2 * weighted(each, weights), weight=weights.sum())

@@ -53,7 +53,7 @@ class Hadsell(ContrastiveLoss):
         keep: Bool[Array, "b m"],
         known: Known,
     ) -> Loss:
-        d, y = apart(self.distance, queries, matched(candidates, positives, len(queries))), scores_of(self, known, weights, 0, 1)
+        d, y = apart(self.distance, queries, matched(candidates, positives, len(queries))), scores_of(self, known, weights, 0.0, 1.0)
         each = (y * jnp.square(d) + (1 - y) * jnp.square(jax.nn.relu(self.margin - d))) / 2
         value = weighted(each, weights) if self.reduce == "mean" else (each * weights).sum()
         return Loss(value, weight=weights.sum())
@@ -92,7 +92,7 @@ class OnlineContrastive(ContrastiveLoss):
         known: Known,
     ) -> Loss:
         d = apart(self.distance, queries, matched(candidates, positives, len(queries)))
-        y, counts = scores_of(self, known, weights, 0, 1), weights > 0
+        y, counts = scores_of(self, known, weights, 0.0, 1.0), weights > 0
         near, far = counts & (y > 0.5), counts & (y <= 0.5)
         mean = weighted(d, weights)
         farthest = jnp.where(near.any(), jnp.where(near, d, -jnp.inf).max(), mean)

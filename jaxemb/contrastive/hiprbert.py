@@ -63,7 +63,7 @@ class HiPrBERT(ContrastiveLoss):
         known: Known,
     ) -> Loss:
         c = (unit(queries) * unit(matched(candidates, positives, len(queries)))).sum(1)
-        w = scores_of(self, known, weights, 0, 1)
+        w = scores_of(self, known, weights, 0.0, 1.0)
         if self.form == "clogit":
             value = self._clogit((c + 1) / 2, w, weights)
             return Loss(value + jnp.where(jnp.isnan(w).any(), jnp.nan, jnp.zeros_like(value)), weight=weights.sum())

@@ -72,7 +72,7 @@ class LabelledTriplets(ContrastiveLoss):
     ) -> Float[Array, ""]:
         there = near[:, :, None] & far[:, None]
         cost = jnp.where(there, self._height(d[:, :, None] - d[:, None]), jnp.zeros((), d.dtype))
-        return _over((cost.sum((1, 2)) * weights).sum(), ((cost > 1e-16).sum((1, 2)) * weights).sum())
+        return _over((cost.sum((1, 2)) * weights).sum(), ((cost > 1e-16).sum((1, 2)).astype(d.dtype) * weights).sum())
 
     def _hard(
         self, d: Float[Array, "b m"], near: Bool[Array, "b m"], far: Bool[Array, "b m"], weights: Float[Array, " b"]
@@ -92,7 +92,7 @@ class LabelledTriplets(ContrastiveLoss):
         farthest = jnp.where(far, d, -jnp.inf).max(1, keepdims=True)
         n = jnp.where(some, nearest, jnp.where(there, farthest, jnp.zeros_like(farthest)))
         cost = jnp.where(near & there, self._height(d - n), jnp.zeros_like(d))
-        return _over((cost.sum(1) * weights).sum(), (near.sum(1) * weights).sum())
+        return _over((cost.sum(1) * weights).sum(), (near.sum(1).astype(d.dtype) * weights).sum())
 
 
 def _over(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:

@@ -14,6 +14,7 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched
 from jaxemb.contrastive.graded import mean_where, own_rows
 from jaxemb.contrastive.softmax import SIMILARITIES, alike
+from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
 
@@ -70,7 +71,7 @@ def listed(
         )
     n, there = own_rows(candidates, own, positives, keep)
     q, p = alike(similarity, queries, matched(candidates, positives, len(queries)))
-    (n,) = alike(similarity, n)
+    n = unit(n) if similarity == "cosine" else n
     s = jnp.concatenate([(q * p).sum(1, keepdims=True), jnp.einsum("bd,bkd->bk", q, n)], axis=1)
     there = jnp.concatenate([jnp.ones((len(q), 1), bool), there], axis=1)
     return s, jnp.where(there, teacher, jnp.zeros_like(teacher)), there

@@ -103,3 +103,21 @@ def bpref(r: Ranking) -> Float[np.ndarray, " q"]:
 def over(a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " q"]:
     """a / b, and 0 where b is 0."""
     return np.divide(a, b, out=np.zeros(len(a)), where=b > 0)
+
+
+def strict_ranks(scores: Float[np.ndarray, "q n"], relevant: Bool[np.ndarray, "q n"]) -> Int[np.ndarray, " q"]:
+    """The rank, from 1 on, of the best relevant column of each row: 1 + how many score strictly higher, ties in its favour."""
+    if not relevant.any(1).all():
+        raise ConfigError(f"row {int((~relevant.any(1)).argmax())} has no relevant column: there is no rank")
+    best = np.where(relevant, scores, -np.inf).max(1, keepdims=True)
+    return 1 + ((scores > best) & ~relevant).sum(1)
+
+
+def median_rank(ranks: Int[np.ndarray, " q"]) -> float:
+    """MedR; of an even number the mean of the two in the middle."""
+    return float(np.median(ranks))
+
+
+def within(ranks: Int[np.ndarray, " q"], k: int) -> float:
+    """R@k of image-text retrieval: the share of rows whose first relevant column is among the first k."""
+    return float((ranks <= k).mean())
