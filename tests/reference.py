@@ -44,16 +44,21 @@ def of_rows(loss, known=NOTHING):
     return value
 
 
-def check(file, case, value, **renamed):
-    """The value, and the gradient of each array that the file has one of, in the order of the function's arguments.
+def check(file, values, **renamed):
+    """Of each case its value, and the gradient of each array that the file has one of, in the order of the function's arguments.
 
     `renamed`: the arrays that are called otherwise than their gradients.
     """
     file = {**file, "n0": file["n"][:, 0]}
-    wrt = [k.partition("__grad_")[2] for k in file if k.startswith(f"{case}__grad_")]
-    assert wrt, f"{case}: no gradients"
-    arrays = [jnp.asarray(file[renamed.get(name, name)]) for name in wrt]
-    got, grads = jax.value_and_grad(value, tuple(range(len(arrays))))(*arrays)
-    np.testing.assert_allclose(got, file[f"{case}__loss"], rtol=1e-7, atol=1e-9, err_msg=case)
-    for name, grad in zip(wrt, grads, strict=True):
-        np.testing.assert_allclose(grad, file[f"{case}__grad_{name}"], rtol=1e-7, atol=1e-9, err_msg=f"{case} {name}")
+    wrt = {case: [k.partition("__grad_")[2] for k in file if k.startswith(f"{case}__grad_")] for case in values}
+    assert all(wrt.values()), "a case without gradients"
+    arrays = {case: [jnp.asarray(file[renamed.get(name, name)]) for name in of] for case, of in wrt.items()}
+
+    @jax.jit  # all of them at once: to compile is nearly all that this costs
+    def found(arrays):
+        return {case: jax.value_and_grad(f, tuple(range(len(wrt[case]))))(*arrays[case]) for case, f in values.items()}
+
+    for case, (got, grads) in found(arrays).items():
+        np.testing.assert_allclose(got, file[f"{case}__loss"], rtol=1e-7, atol=1e-9, err_msg=case)
+        for name, grad in zip(wrt[case], grads, strict=True):
+            np.testing.assert_allclose(grad, file[f"{case}__grad_{name}"], rtol=1e-7, atol=1e-9, err_msg=f"{case} {name}")

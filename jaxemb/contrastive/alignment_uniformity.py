@@ -13,6 +13,9 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched, weighted
 from jaxemb.contrastive.distance import root
+from jaxemb.contrastive.graded import pair_weights
+from jaxemb.contrastive.softmax import products
+from jaxemb.ops.rows import everywhere
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -66,9 +69,9 @@ class AlignmentUniformity(ContrastiveLoss):
 
 def uniformity(x: Float[Array, "b d"], weights: Float[Array, " b"], t: float) -> Float[Array, ""]:
     """log of the mean of exp(-t |x_i - x_j|^2) over the pairs of different unit rows; 0 where there is none."""
-    w = weights[:, None] * weights[None] * (1 - jnp.eye(len(x), dtype=x.dtype))
+    w = pair_weights(weights)
     length = jnp.square(x).sum(1)
-    apart = jnp.maximum(length[:, None] + length[None] - 2 * x @ x.T, jnp.zeros((), x.dtype))
+    apart = jnp.maximum(length[:, None] + everywhere(length)[None] - 2 * products(x, x), jnp.zeros((), x.dtype))
     total = w.sum()
     summed = jax.nn.logsumexp(-t * apart, b=jnp.where(total > 0, w, jnp.ones_like(w)))
     return jnp.where(total > 0, summed - jnp.log(jnp.where(total > 0, total, jnp.ones_like(total))), jnp.zeros_like(total))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
@@ -14,7 +15,7 @@ from jaxemb.config import choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched
 from jaxemb.contrastive.distance import distance
 from jaxemb.contrastive.graded import own_rows, scores_of
-from jaxemb.contrastive.softmax import log_sum
+from jaxemb.ops.rows import by_rows, everywhere
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -90,9 +91,10 @@ def pairs_of(
 
 def ordered(s: Float[Array, " n"], y: Float[Array, " n"], w: Float[Array, " n"]) -> Float[Array, ""]:
     """log(1 + sum over y_i > y_j of w_i w_j exp(s_j - s_i)); NaN where a score that counts is."""
-    both = w[:, None] * w[None]
-    compared = (y[:, None] > y[None]) & (both > 0)
-    logits = s[None] - s[:, None] + jnp.log(jnp.where(compared, both, jnp.ones_like(both)))
-    zero = jnp.zeros((1, 1), s.dtype), jnp.ones((1, 1), bool)
-    value = log_sum(zero, (logits.reshape(1, -1), compared.reshape(1, -1)))[0]
+    both = by_rows(w[:, None] * everywhere(w)[None])
+    compared = by_rows(y[:, None] > everywhere(y)[None]) & (both > 0)
+    logits = everywhere(s)[None] - s[:, None] + jnp.log(jnp.where(compared, both, jnp.ones_like(both)))
+    masked = by_rows(jnp.where(compared, logits, -jnp.inf))
+    most = jax.lax.stop_gradient(jnp.maximum(masked.max(), jnp.zeros((), s.dtype)))
+    value = most + jnp.log(jnp.exp(-most) + jnp.exp(masked - most).sum())
     return value + jnp.where(jnp.isnan(y).any(), jnp.nan, jnp.zeros_like(value))

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from jaxemb.contrastive.softmax import products
+from jaxemb.ops.rows import by_rows, everywhere
 from jaxemb.ops.similarity import unit
 
 DISTANCES = ("cosine", "euclidean", "manhattan")
@@ -28,5 +30,5 @@ def distance(kind: str, a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Flo
 def distances(kind: str, a: Float[Array, "b d"], c: Float[Array, "m d"]) -> Float[Array, "b m"]:
     """Of each row of a with each row of c. From the differences: those of equal rows are 0, which squares of lengths lose."""
     if kind == "cosine":
-        return 1 - unit(a) @ unit(c).T
-    return distance(kind, *jnp.broadcast_arrays(a[:, None], c[None]))
+        return 1 - products(unit(a), unit(c))
+    return by_rows(distance(kind, *jnp.broadcast_arrays(by_rows(a)[:, None], everywhere(c)[None])))

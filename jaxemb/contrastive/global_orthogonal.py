@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched
+from jaxemb.contrastive.graded import pair_weights
+from jaxemb.contrastive.softmax import products
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -59,7 +61,7 @@ class GlobalOrthogonal(ContrastiveLoss):
 
 def _moments(x: Float[Array, "b d"], weights: Float[Array, " b"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(mean, mean square) of the cosines of different rows; 0 where there are none."""
-    s = unit(x) @ unit(x).T
-    w = weights[:, None] * weights[None] * (1 - jnp.eye(len(x), dtype=s.dtype))
+    s = products(unit(x), unit(x))
+    w = pair_weights(weights)
     total = jnp.where(w.sum() > 0, w.sum(), jnp.ones((), s.dtype))
     return (w * s).sum() / total, (w * jnp.square(s)).sum() / total

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import ContrastiveLoss, Known
 from jaxemb.contrastive.softmax import hot, places_of
+from jaxemb.ops.rows import by_rows, everywhere
 
 
 def scores_of(
@@ -45,6 +46,12 @@ def mean_where(x: Float[Array, "b k"], there: Bool[Array, "b k"], weights: Float
     w = jnp.where(there, weights[:, None], jnp.zeros_like(x))
     total = w.sum()
     return (jnp.where(there, x, jnp.zeros_like(x)) * w).sum() / jnp.where(total > 0, total, jnp.ones_like(total))
+
+
+def pair_weights(weights: Float[Array, " b"]) -> Float[Array, "b b"]:
+    """How often row i stands beside another row j: w_i w_j, and 0 beside itself."""
+    others = 1 - jnp.eye(len(weights), dtype=weights.dtype)
+    return by_rows(weights[:, None] * everywhere(weights)[None] * others)
 
 
 def check_margin(owner: ContrastiveLoss, *names: str) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int
 
 from jaxemb.contrastive.base import Known
 from jaxemb.contrastive.softmax import hot, places_of
+from jaxemb.ops.rows import by_rows, everywhere
 
 
 def grouped(
@@ -21,6 +22,6 @@ def grouped(
     b, m = keep.shape
     labels, of_candidates = jnp.asarray(known.labels), jnp.asarray(known.candidate_labels)
     place = hot(places_of(positives, b), m)
-    same = (labels[:, None] == of_candidates[None]) & (labels >= 0)[:, None]
+    same = by_rows((labels[:, None] == everywhere(of_candidates)[None]) & (labels >= 0)[:, None])
     near = keep & same & ~place
     return (near if themselves else near | place), keep & ~same & ~place

@@ -53,7 +53,10 @@ class Hadsell(ContrastiveLoss):
         keep: Bool[Array, "b m"],
         known: Known,
     ) -> Loss:
-        d, y = apart(self.distance, queries, matched(candidates, positives, len(queries))), scores_of(self, known, weights, 0.0, 1.0)
+        d, y = (
+            apart(self.distance, queries, matched(candidates, positives, len(queries))),
+            scores_of(self, known, weights, 0.0, 1.0),
+        )
         each = (y * jnp.square(d) + (1 - y) * jnp.square(jax.nn.relu(self.margin - d))) / 2
         value = weighted(each, weights) if self.reduce == "mean" else (each * weights).sum()
         return Loss(value, weight=weights.sum())

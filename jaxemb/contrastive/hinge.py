@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched, weighted
 from jaxemb.contrastive.graded import check_margin
-from jaxemb.contrastive.softmax import alike, hot, other_pairs, picked, places_of
+from jaxemb.contrastive.softmax import alike, hot, other_pairs, picked, places_of, products
+from jaxemb.ops.rows import by_rows, everywhere
 from jaxemb.types import Loss, Paper
 
 
@@ -68,9 +69,9 @@ class Hinge(ContrastiveLoss):
 
     def _similar(self, a: Float[Array, "b d"], c: Float[Array, "m d"]) -> Float[Array, "b m"]:
         if self.similarity == "mean_squared":
-            return -jnp.square(a[:, None] - c[None]).mean(-1)
+            return by_rows(-jnp.square(by_rows(a)[:, None] - everywhere(c)[None]).mean(-1))
         a, c = alike(self.similarity, a, c)
-        return a @ c.T
+        return products(a, c)
 
     def _cost(self, found: Float[Array, " b"], s: Float[Array, "b m"], allowed: Bool[Array, "b m"]) -> Float[Array, " b"]:
         cost = jnp.where(allowed, jax.nn.relu(self.margin - found[:, None] + s), jnp.zeros_like(s))

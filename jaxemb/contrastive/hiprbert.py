@@ -15,6 +15,7 @@ from jaxemb.contrastive.base import ContrastiveLoss, Known, matched, weighted
 from jaxemb.contrastive.graded import scores_of
 from jaxemb.contrastive.multi_similarity import check_slopes
 from jaxemb.contrastive.softmax import log_sum
+from jaxemb.ops.rows import by_rows, everywhere
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -86,5 +87,5 @@ class HiPrBERT(ContrastiveLoss):
 
 def _wrong(x: Float[Array, " b"], others: Bool[Array, " b"]) -> Float[Array, " b"]:
     """log(e^x_i / (e^x_i + sum over the others of e^x_j)) of every i."""
-    against = jnp.broadcast_to(x[None], (len(x), len(x))), jnp.broadcast_to(others[None], (len(x), len(x)))
-    return x - log_sum((x[:, None], jnp.ones((len(x), 1), bool)), against)
+    against = [by_rows(jnp.broadcast_to(everywhere(y)[None], (len(x), len(x)))) for y in (x, others)]
+    return x - log_sum((x[:, None], jnp.ones((len(x), 1), bool)), (against[0], against[1]))

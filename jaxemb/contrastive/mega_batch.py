@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.contrastive.base import ContrastiveLoss, Known, weighted
-from jaxemb.contrastive.softmax import alike, hot, nearest, picked, places_of
+from jaxemb.contrastive.softmax import alike, hot, nearest, picked, places_of, products
 from jaxemb.types import Loss, Paper
 
 
@@ -43,7 +43,7 @@ class MegaBatchMargin(ContrastiveLoss):
     ) -> Loss:
         b, m = keep.shape
         q, c = alike("cosine", queries, candidates)
-        s, positive = q @ c.T, hot(places_of(positives, b), m)
+        s, positive = products(q, c), hot(places_of(positives, b), m)
         others, found = keep & ~positive, picked(s, positive)
         there = others.any(1)
         hardest = jnp.where(there, jnp.where(others, s, -jnp.inf).max(1), jnp.zeros_like(found))

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, weighted
-from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, log_sum, places_of
+from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, log_sum, places_of, products
 from jaxemb.types import Loss, Paper
 
 
@@ -51,7 +51,7 @@ class MultiPositive(ContrastiveLoss):
     ) -> Loss:
         b, m = keep.shape
         q, c = alike(self.similarity, queries, candidates)
-        logits = q @ c.T / self.temperature
+        logits = products(q, c) / self.temperature
         positive = hot(places_of(positives, b), m) | jnp.asarray(known.also)
         log_z = log_sum((logits, keep | positive))
         if self.form == "any":

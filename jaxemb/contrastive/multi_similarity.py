@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import ContrastiveLoss, Known, weighted
 from jaxemb.contrastive.groups import grouped
-from jaxemb.contrastive.softmax import log_sum
+from jaxemb.contrastive.softmax import log_sum, products
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -54,7 +54,7 @@ class MultiSimilarity(ContrastiveLoss):
         known: Known,
     ) -> Loss:
         near, far = grouped(known, positives, keep, self.themselves)
-        s = unit(queries) @ unit(candidates).T
+        s = products(unit(queries), unit(candidates))
         highest = jnp.where(far, s, -jnp.inf).max(1, keepdims=True)
         lowest = jnp.where(near, s, jnp.inf).min(1, keepdims=True)
         near, far = near & (s - self.epsilon < highest), far & (s + self.epsilon > lowest)

@@ -57,16 +57,18 @@ def scored(file, name="pair_labels"):
     return Known(scores=jnp.asarray(file[name]))
 
 
-# ---- scored pairs ------------------------------------------------------------------------------------------------------------------
+# ---- scored pairs ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("member", "prefix"), [(CoSENT, "cosent_"), (AnglE, "angle_")])
 def test_ranks_of_scored_pairs_by_labels_and_scale(one, member, prefix):
+    cases = {}
     for case in [c for c in names(one, prefix) if "scale" in c]:
         kind = re.sub(r"_scale.*", "", case.removeprefix(prefix))
         b = len(one["pair_labels"])
         scores = {"graded": one["pair_labels"], "binary": one["pair_labels_binary"], "all_equal": np.ones(b)}[kind]
-        check(one, case, of_rows(member(1 / number(case, "scale")), Known(scores=jnp.asarray(scores))))
+        cases[case] = of_rows(member(1 / number(case, "scale")), Known(scores=jnp.asarray(scores)))
+    check(one, cases)
 
 
 def test_the_similarity_of_angle(one):
@@ -74,21 +76,25 @@ def test_the_similarity_of_angle(one):
 
 
 def test_cosent_and_angle_with_their_options(two):
+    cases = {}
     t, known = 1 / float(two["cosent_scale"]), scored(two)
-    check(two, "cosent", of_rows(CoSENT(t), known))
-    check(two, "cosent_dot", of_rows(CoSENT(t, "dot"), known))
-    check(two, "cosent_euclidean", of_rows(CoSENT(1 / 2, "euclidean"), known))
-    check(two, "angle", of_rows(AnglE(t), known))
-    check(two, "angle_odd", of_rows(AnglE(t), known))
-    check(two, "angle_triplets", of_rows(AnglE(t, negatives=True)))
+    cases["cosent"] = of_rows(CoSENT(t), known)
+    cases["cosent_dot"] = of_rows(CoSENT(t, "dot"), known)
+    cases["cosent_euclidean"] = of_rows(CoSENT(1 / 2, "euclidean"), known)
+    cases["angle"] = of_rows(AnglE(t), known)
+    cases["angle_odd"] = of_rows(AnglE(t), known)
+    cases["angle_triplets"] = of_rows(AnglE(t, negatives=True))
     nested = {"dims": tuple(map(int, two["mrl_dims"])), "weights": tuple(map(float, two["mrl_weights"]))}
-    check(two, "mrl_cosent", of_rows(Matryoshka(CoSENT(t), **nested), known))
-    check(two, "mrl_triplet_euc", of_rows(Matryoshka(Triplet(float(two["triplet_margin"]), "euclidean"), **nested)))
+    cases["mrl_cosent"] = of_rows(Matryoshka(CoSENT(t), **nested), known)
+    cases["mrl_triplet_euc"] = of_rows(Matryoshka(Triplet(float(two["triplet_margin"]), "euclidean"), **nested))
+    check(two, cases)
 
 
 def test_regression_of_scores(two):
-    check(two, "cosine_mse", of_rows(CosineMSE(), scored(two)))
-    check(two, "cosine_mse_sigmoid", of_rows(CosineMSE("sigmoid"), scored(two)))
+    cases = {}
+    cases["cosine_mse"] = of_rows(CosineMSE(), scored(two))
+    cases["cosine_mse_sigmoid"] = of_rows(CosineMSE("sigmoid"), scored(two))
+    check(two, cases)
 
 
 KINDS = {"cos": ("cosine", 1), "euc": ("euclidean", 8), "man": ("manhattan", 20)}
@@ -96,23 +102,27 @@ TRIPLETS = {"cos": ("cosine", 1), "euc": ("euclidean", 5), "man": ("manhattan", 
 
 
 def test_contrastive_of_all_and_of_hard_pairs(two):
+    cases = {}
     margin, known = float(two["contrastive_margin"]), scored(two, "pair_labels_binary")
     for tag, (kind, times) in KINDS.items():
-        check(two, f"contrastive_{tag}", of_rows(Hadsell(times * margin, kind), known))
-        check(two, f"online_contrastive_{tag}", of_rows(OnlineContrastive(times * margin, kind), known))
-    check(two, "contrastive_sum", of_rows(Hadsell(margin, reduce="sum"), known))
-    check(two, "contrastive_graded", of_rows(Hadsell(margin), scored(two)))
+        cases[f"contrastive_{tag}"] = of_rows(Hadsell(times * margin, kind), known)
+        cases[f"online_contrastive_{tag}"] = of_rows(OnlineContrastive(times * margin, kind), known)
+    cases["contrastive_sum"] = of_rows(Hadsell(margin, reduce="sum"), known)
+    cases["contrastive_graded"] = of_rows(Hadsell(margin), scored(two))
     for tag, y in (("allpos", 1.0), ("allneg", 0.0)):
         all_of_one = Known(scores=jnp.full(len(two["q"]), y))
-        check(two, f"online_contrastive_{tag}", of_rows(OnlineContrastive(margin), all_of_one))
+        cases[f"online_contrastive_{tag}"] = of_rows(OnlineContrastive(margin), all_of_one)
+    check(two, cases)
 
 
-# ---- triplets ----------------------------------------------------------------------------------------------------------------------
+# ---- triplets --------------------------------------------------------------------------------------------------------------------
 
 
 def test_triplets(two):
+    cases = {}
     for tag, (kind, times) in TRIPLETS.items():
-        check(two, f"triplet_{tag}", of_rows(Triplet(times * float(two["triplet_margin"]), kind)))
+        cases[f"triplet_{tag}"] = of_rows(Triplet(times * float(two["triplet_margin"]), kind))
+    check(two, cases)
 
 
 def of_one_side(loss, labels):
@@ -122,6 +132,7 @@ def of_one_side(loss, labels):
 
 
 def test_triplets_mined_by_labels(two):
+    cases = {}
     for case in names(two, "batch_"):
         mining, kind = re.fullmatch(r"batch_(all|hard_soft|hard|semi_hard)_(euc|cos|dup|oneclass)", case).groups()
         distance, margin = ("cosine", "cos") if kind == "cos" else ("euclidean", "euc")
@@ -133,89 +144,108 @@ def test_triplets_mined_by_labels(two):
             np.testing.assert_allclose(value, two[f"{case}__loss"], **CLOSE)
             assert np.isfinite(grad).all()
         else:
-            check(two, case, of_one_side(loss, labels))
+            cases[case] = of_one_side(loss, labels)
+    check(two, cases)
 
 
 def test_multi_similarity(one):
+    cases = {}
     for case in names(one, "ms_"):
         loss = MultiSimilarity(number(case, "alpha"), number(case, "beta"), themselves=True)
-        check(one, case, of_one_side(loss, one["ms_labels"]), x="q")
+        cases[case] = of_one_side(loss, one["ms_labels"])
+    check(one, cases, x="q")
 
 
 def test_mega_batch_margin(two):
-    check(two, "mega_batch", of_rows(MegaBatchMargin(float(two["mega_positive_margin"]), float(two["mega_negative_margin"]))))
+    cases = {}
+    cases["mega_batch"] = of_rows(MegaBatchMargin(float(two["mega_positive_margin"]), float(two["mega_negative_margin"])))
+    check(two, cases)
 
 
-# ---- regularisers ------------------------------------------------------------------------------------------------------------------
+# ---- regularisers ----------------------------------------------------------------------------------------------------------------
 
 
 def test_global_orthogonal_regularisation(two):
+    cases = {}
     weights = float(two["gor_mean_weight"]), float(two["gor_second_weight"])
     for reduce in ("mean", "sum"):
-        check(two, f"gor_{reduce}", of_rows(GlobalOrthogonal(*weights, reduce)))
+        cases[f"gor_{reduce}"] = of_rows(GlobalOrthogonal(*weights, reduce))
+    check(two, cases)
 
 
 def test_alignment_and_uniformity(two):
+    cases = {}
     alpha, t = float(two["align_alpha"]), float(two["uniform_t"])
-    check(two, "alignment", of_rows(AlignmentUniformity(alpha, t, 1.0, 0.0)))
+    cases["alignment"] = of_rows(AlignmentUniformity(alpha, t, 1.0, 0.0))
 
     def of_queries(q):
         return AlignmentUniformity(alpha, t, 0.0, 1.0)(q, q).value
 
-    check(two, "uniformity", of_queries)
+    cases["uniformity"] = of_queries
     dup = jnp.asarray(two["p_dup"])
     dup = dup / jnp.linalg.norm(dup, axis=1, keepdims=True)
     np.testing.assert_allclose(uniformity(dup, jnp.ones(len(dup)), t), two["uniformity_dup__loss"], **CLOSE)
+    check(two, cases)
 
 
-# ---- hierarchies, several positives ----------------------------------------------------------------------------------------------
+# ---- hierarchies, several positives --------------------------------------------------------------------------------------------
 
 
 def test_distances_in_a_tree(one):
+    cases = {}
     known = Known(scores=jnp.asarray(one["tree_w"]))
     for case in names(one, "tree_ms_"):
         loss = HiPrBERT(alpha=number(case, "alpha"), beta=number(case, "beta"))
-        check(one, case, of_rows(loss, known), a="q", s="p")
+        cases[case] = of_rows(loss, known)
     for case in names(one, "clogit_code_"):
-        check(one, case, of_rows(HiPrBERT("clogit", number(case, "alpha")), known), a="q", s="p")
+        cases[case] = of_rows(HiPrBERT("clogit", number(case, "alpha")), known)
+    check(one, cases, a="q", s="p")
 
 
 def test_free_embeddings_in_both_forms(one):
+    cases = {}
     relevant = jnp.asarray(one["limit_rel"], bool)
     known, first = Known(also=relevant), relevant.argmax(1)
     for form, case in (("each", "limit_code"), ("any", "limit_paper")):
         loss = MultiPositive(0.1, form)
-        check(one, case, lambda q, d, loss=loss: loss(q, d, first, known=known).value, q="limit_q", d="limit_d")
+        cases[case] = lambda q, d, loss=loss: loss(q, d, first, known=known).value
+    check(one, cases, q="limit_q", d="limit_d")
 
 
-# ---- teachers ----------------------------------------------------------------------------------------------------------------------
+# ---- teachers --------------------------------------------------------------------------------------------------------------------
 
 
 def test_margins_of_a_teacher(two):
+    cases = {}
     margins, scores = jnp.asarray(two["mm_teacher"]), jnp.asarray(two["kl_teacher"])
     of_margins = jnp.concatenate([jnp.zeros((len(margins), 1)), -margins], axis=1)
-    check(two, "margin_mse_one", of_rows(MarginMSE(), Known(teacher=of_margins[:, :2])))
-    check(two, "margin_mse", of_rows(MarginMSE(), Known(teacher=of_margins)))
-    check(two, "margin_mse_scores", of_rows(MarginMSE(), Known(teacher=scores)))
-    check(two, "margin_mse_cos", of_rows(MarginMSE("cosine"), Known(teacher=of_margins)))
+    cases["margin_mse_one"] = of_rows(MarginMSE(), Known(teacher=of_margins[:, :2]))
+    cases["margin_mse"] = of_rows(MarginMSE(), Known(teacher=of_margins))
+    cases["margin_mse_scores"] = of_rows(MarginMSE(), Known(teacher=scores))
+    cases["margin_mse_cos"] = of_rows(MarginMSE("cosine"), Known(teacher=of_margins))
+    check(two, cases)
 
 
 def test_the_distribution_of_a_teacher(two):
+    cases = {}
     teacher = jnp.asarray(two["kl_teacher"])
     temperatures = float(two["kl_student_temperature"]), float(two["kl_teacher_temperature"])
-    check(two, "distill_kl", of_rows(DistillKL(), Known(teacher=teacher)))
-    check(two, "distill_kl_temp", of_rows(DistillKL("dot", *temperatures), Known(teacher=teacher)))
-    check(two, "distill_kl_cos", of_rows(DistillKL("cosine", 0.1, 0.1), Known(teacher=teacher / 10)))
+    cases["distill_kl"] = of_rows(DistillKL(), Known(teacher=teacher))
+    cases["distill_kl_temp"] = of_rows(DistillKL("dot", *temperatures), Known(teacher=teacher))
+    cases["distill_kl_cos"] = of_rows(DistillKL("cosine", 0.1, 0.1), Known(teacher=teacher / 10))
+    check(two, cases)
 
 
 def test_distillation_beside_info_nce(one):
+    cases = {}
     for case in names(one, "e5_kd_"):
         tau, share = number(case, "tau"), number(case, "alpha")
         loss = WeightedSum((DistillKL("cosine", tau), InfoNCE(tau)), (1 / tau**2, share))
-        check(one, case, of_rows(loss, Known(teacher=jnp.asarray(one["e5_teacher_scores"]))))
+        cases[case] = of_rows(loss, Known(teacher=jnp.asarray(one["e5_teacher_scores"])))
+    check(one, cases)
 
 
-# ---- images and texts --------------------------------------------------------------------------------------------------------------
+# ---- images and texts ------------------------------------------------------------------------------------------------------------
 
 
 def test_hinge_ranking_and_ranks(medical):
