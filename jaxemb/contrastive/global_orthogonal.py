@@ -56,7 +56,7 @@ class GlobalOrthogonal(ContrastiveLoss):
             self.mean_weight * jnp.square(a) + self.second_weight * jax.nn.relu(b - 1 / x.shape[1])
             for (a, b), x in zip(moments, sides, strict=True)
         ]
-        return Loss(sum(each) / (2 if self.reduce == "mean" else 1), weight=weights.sum())
+        return Loss((each[0] + each[1]) / (2 if self.reduce == "mean" else 1), weight=weights.sum())
 
 
 def _moments(x: Float[Array, "b d"], weights: Float[Array, " b"]) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -65,7 +65,7 @@ class Hinge(ContrastiveLoss):
         divisor = len(each) if self.negatives == "mean" else 1
         above = jnp.where(blocks["q2d"][1], s, -jnp.inf).max(1) if "q2d" in self.directions else None
         logs = {} if above is None else {"accuracy": weighted((found > above).astype(s.dtype), weights)}
-        return Loss(weighted(sum(each) / divisor, weights), weight=weights.sum(), logs=logs)
+        return Loss(weighted(jnp.stack(each).sum(0) / divisor, weights), weight=weights.sum(), logs=logs)
 
     def _similar(self, a: Float[Array, "b d"], c: Float[Array, "m d"]) -> Float[Array, "b m"]:
         if self.similarity == "mean_squared":

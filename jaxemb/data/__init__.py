@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.base import Augment as Augment
     from jaxemb.data.base import Data as Data
     from jaxemb.data.digits import Digits as Digits
+    from jaxemb.data.filter import AfLite as AfLite
     from jaxemb.data.folder import ImageFolder as ImageFolder
     from jaxemb.data.folder import Listing as Listing
     from jaxemb.data.glyphs import Glyphs as Glyphs

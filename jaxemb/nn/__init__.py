@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.cnn import CNN as CNN
     from jaxemb.nn.decoder import Branch as Branch
     from jaxemb.nn.decoder import Decoder as Decoder
+    from jaxemb.nn.fusion import LayerAttention as LayerAttention
+    from jaxemb.nn.fusion import SourcePath as SourcePath
+    from jaxemb.nn.fusion import SurfaceFusion as SurfaceFusion
     from jaxemb.nn.lora import LoRA as LoRA
     from jaxemb.nn.mlp import MLP as MLP
     from jaxemb.nn.pooled import Pooled as Pooled

@@ -7,7 +7,7 @@ import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.metrics import ranking
-from jaxemb.metrics.ranking import ABSENT, UNJUDGED, Ranking
+from jaxemb.metrics.ranking import ABSENT, UNJUDGED, Ranking, median_rank, strict_ranks, within
 
 R = Ranking(np.array([[2, 0, 1, UNJUDGED], [ABSENT] * 4, [0, 0, UNJUDGED, ABSENT]]), np.array([[1, 2, 0], [3, -1, -1], [0, 0, -1]]))
 """Found at ranks 1 and 3; nothing retrieved; nothing relevant."""
@@ -42,3 +42,13 @@ def test_equal_scores_are_ranked_by_the_higher_document():
 def test_a_grade_below_0_is_no_judgement():
     r = ranking.ranking(np.array([[0, 1, -1]]), np.array([[-5, 1, 0]]))
     assert r.grades.tolist() == [[UNJUDGED, 1, ABSENT]] and r.relevant.tolist() == [1]
+
+
+def test_strict_ranks_take_ties_in_favour_and_the_best_of_several_captions():
+    scores = np.array([[0.5, 0.9, 0.5, 0.1], [0.3, 0.2, 0.8, 0.8]])
+    relevant = np.array([[1, 0, 0, 1], [0, 1, 1, 0]], bool)
+    ranks = strict_ranks(scores, relevant)
+    np.testing.assert_array_equal(ranks, [2, 1])
+    assert median_rank(ranks) == 1.5 and within(ranks, 1) == 0.5 and within(ranks, 2) == 1
+    with pytest.raises(ConfigError, match="row 1 has no relevant column"):
+        strict_ranks(scores, relevant & [[True], [False]])
