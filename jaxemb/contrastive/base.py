@@ -39,6 +39,8 @@ class Known(NamedTuple):
     """(b g, m g): another model's embeddings of the queries and of the candidates."""
     also: Array | None = None
     """b m, bool: True where candidate j is a positive of query i as well, for losses that take several."""
+    task: Array | None = None
+    """b, int: the task of each row, the same one in all that count."""
     learned: Mapping[str, Any] = {}
     """The learned scalars of the loss by name, those of `learned()`."""
     key: Array | None = None
@@ -55,6 +57,7 @@ GIVEN_BY = {
     "teacher": "data with a teacher's scores of the positive and the negatives (`teacher`)",
     "guide": "a guide model",
     "also": "data with ids of the positives (`positive_id`), or a mask of your own",
+    "task": "data of several tasks (`tasks=True`)",
     "learned": "an objective that has them as parameters, or `Known(learned=loss.learned())`, if they are to stay as they are",
     "key": "an objective in training (`Now.key`)",
 }
@@ -148,7 +151,7 @@ class ContrastiveLoss(abc.ABC):
             raise ConfigError(
                 f"{name} needs known.learned[{missing[0]!r}], which is not given; it comes from {GIVEN_BY['learned']}"
             )
-        sizes = {"scores": b, "labels": b, "candidate_labels": m, "own": b, "teacher": b, "also": b}
+        sizes = {"scores": b, "labels": b, "candidate_labels": m, "own": b, "teacher": b, "also": b, "task": b}
         found = {field: len(x) for field in sizes if (x := getattr(known, field)) is not None}
         if known.guide is not None:
             sizes |= {"guide[0]": b, "guide[1]": m}

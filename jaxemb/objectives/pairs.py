@@ -139,7 +139,7 @@ class Pairs(Contrastive):
         known = Known(
             batch.get("scores"), labels, of_candidates, own, batch.get("teacher"), guide, also(batch, b, len(_candidates(z)))
         )
-        return known._replace(learned=self.learned, key=now.key)
+        return known._replace(task=batch.get("task"), learned=self.learned, key=now.key)
 
     # ---- the guide ---------------------------------------------------------------------------------------------------------------
 

@@ -119,8 +119,17 @@ def test_two_queries_of_one_candidate_are_no_negatives_of_each_other():
     q, c, same = jnp.asarray(Q), jnp.asarray(C), jnp.asarray(np.array([2, 2, 0]))
     loss = InfoNCE(directions=("q2d", "q2q", "d2q", "d2d"))
     without = jnp.ones((3, 5), bool)
-    gradient = jax.grad(lambda q: loss(q, c, same, jnp.array([1.0, 0.0, 0.0]), without).value)
-    assert (gradient(q)[1] == 0).all() and (gradient(q)[0] != 0).any()
+    first = jnp.array([1.0, 1e-30, 1e-30])  # the others count, and what they cost is not seen
+    gradient = jax.grad(lambda q: loss(q, c, same, first, without).value)(q)
+    assert np.abs(gradient[1]).max() < 1e-20 < np.abs(gradient[2]).max()
+
+
+def test_a_query_that_is_padding_is_no_negative_whatever_its_positive():
+    """Padding may have any place as its positive, one that all others keep as well."""
+    loss = InfoNCE(directions=("q2d", "q2q", "d2q", "d2d"))
+    places, weights = jnp.asarray(np.array([0, 1, 2])), jnp.array([1.0, 1.0, 0.0])
+    gradient = jax.grad(lambda q: loss(q, jnp.asarray(C), places, weights).value)(jnp.asarray(Q))
+    assert (gradient[2] == 0).all() and (gradient[0] != 0).any()
 
 
 def test_scores_that_half_precision_would_tie_are_told_apart():
