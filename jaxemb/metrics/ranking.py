@@ -78,11 +78,21 @@ def success(r: Ranking, k: int) -> Float[np.ndarray, " q"]:
     return ((r.grades[:, :k] > 0).sum(1) > 0).astype(np.float64)
 
 
-def average_precision(r: Ranking, k: int | None = None) -> Float[np.ndarray, " q"]:
-    """Precision at the rank of each relevant document of the first k, summed, over all that are relevant (not over min(k, all))."""
+def average_precision(r: Ranking, k: int | None = None, *, divisor: str = "relevant") -> Float[np.ndarray, " q"]:
+    """Precision at the rank of each relevant document of the first k, summed, over all that are relevant; toolkits also divide by
+    min(k, all that are relevant) ("least") or by k ("k")."""
+    if divisor not in ("relevant", "least", "k") or (k is None and divisor != "relevant"):
+        raise ConfigError(f"divisor={divisor!r} with k={k}; valid: relevant, and with a k least, k")
     hits = r.grades[:, :k] > 0
     at = hits.cumsum(1) / (np.arange(hits.shape[1]) + 1)
-    return over((at * hits).sum(1), r.relevant)
+    by = (
+        r.relevant
+        if k is None or divisor == "relevant"
+        else np.minimum(r.relevant, k)
+        if divisor == "least"
+        else np.full(len(hits), k)
+    )
+    return over((at * hits).sum(1), by)
 
 
 def r_precision(r: Ranking) -> Float[np.ndarray, " q"]:

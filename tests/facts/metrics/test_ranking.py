@@ -52,3 +52,13 @@ def test_strict_ranks_take_ties_in_favour_and_the_best_of_several_captions():
     assert median_rank(ranks) == 1.5 and within(ranks, 1) == 0.5 and within(ranks, 2) == 1
     with pytest.raises(ConfigError, match="row 1 has no relevant column"):
         strict_ranks(scores, relevant & [[True], [False]])
+
+
+def test_average_precision_by_its_divisors():
+    """Hits at ranks 1 and 3 of 4 relevant ones."""
+    r = Ranking(np.array([[1, 0, 1] + [0] * 7]), np.array([[1, 1, 1, 1]]))
+    for k, divisor, expected in ((10, "relevant", 5 / 12), (10, "least", 5 / 12), (3, "least", 5 / 9), (10, "k", 1 / 6)):
+        np.testing.assert_allclose(ranking.average_precision(r, k, divisor=divisor), [expected])
+    np.testing.assert_allclose([ranking.precision(r, 10)[0], ranking.recall(r, 10)[0]], [0.2, 0.5])
+    with pytest.raises(ConfigError, match="divisor='k' with k=None; valid: relevant, and with a k least, k"):
+        ranking.average_precision(r, divisor="k")
