@@ -27,7 +27,7 @@ BETWEEN = "\x00"
 
 def fit(
     objective: Any,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Any],
     *,
     steps: int,
     batch: int,
@@ -35,17 +35,17 @@ def fit(
     lr: float = 1e-3,
     start: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The variables after training on rows of `arrays` in a new order every epoch. `start`: parameters to begin with, by the name
-    of the part, such as {"encoder": ...}; the rest as it is drawn."""
-    create, step = compiled(objective, lr, steps)
-    rng, count = np.random.default_rng(seed), len(next(iter(arrays.values())))
+    """The variables after training on rows of `arrays`, nested by role or not, in a new order every epoch. `start`: parameters to
+    begin with, by the name of the part, such as {"encoder": ...}; the rest as it is drawn."""
+    begin, step = compiled(objective, lr, steps)
+    rng, count = np.random.default_rng(seed), len(jax.tree.leaves(arrays)[0])
     order = np.concatenate([rng.permutation(count) for _ in range(-(-steps * batch // count))])
 
     def at(i: int) -> dict[str, Any]:
-        rows = {name: x[order[i * batch : (i + 1) * batch]] for name, x in arrays.items()}
+        rows = jax.tree.map(lambda x: x[order[i * batch : (i + 1) * batch]], dict(arrays))
         return objective.prepare(rows, Draws((seed, i), batch))
 
-    state = create(at(0), seed)
+    state = begin(at(0), seed)
     if start is not None:
         state = state.replace(params=state.params | jax.tree.map(jnp.array, dict(start)))
     for i in range(steps):

@@ -53,6 +53,8 @@ class Text(Data):
     """Of lines: rising lengths, the last of them `length`; each is compiled once. Empty: all rows have `length`."""
     tokenizer: Tokenizer = Bytes()
     """How text is cut: `Bytes()`, `BPE(vocabulary)`. The stem is `Tokens(data.vocabulary)`."""
+    words: bool = False
+    """Whether rows hold `words` too, the number of the word of each token along the row, for masks of whole words."""
 
     def __post_init__(self) -> None:
         if self.length < 2:
@@ -90,12 +92,18 @@ class Text(Data):
     def specs(self) -> tuple[Spec, ...]:
         lengths = self.buckets or (self.length,)
         names = {"windows": {}, "lines": {"mask": "bool"}, "packed": {"segments": "int32", "positions": "int32"}}[self.rows]
-        return tuple({name: ArraySpec((n,), dtype) for name, dtype in {"tokens": "int32", **names}.items()} for n in lengths)
+        names = {"tokens": "int32", **names} | ({"words": "int32"} if self.words else {})
+        return tuple({name: ArraySpec((n,), dtype) for name, dtype in names.items()} for n in lengths)
 
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> Drawn:
-        return Drawn(getattr(self, f"_draw_{self.rows}")(), size, seed=seed, shard=shard, choose=self._bucket_of())
+        draw, numbered = getattr(self, f"_draw_{self.rows}")(), self._numbered()
+        return Drawn(lambda *drawn: numbered(draw(*drawn)), size, seed=seed, shard=shard, choose=self._bucket_of())
 
     def split(self, name: str) -> Split:
+        found, numbered = self._split(name), self._numbered()
+        return Split(lambda rows: numbered(found[rows]), len(found)) if self.words else found
+
+    def _split(self, name: str) -> Split:
         check_split(name)
         if self.rows == "windows":
             ids = self._ids(name)
@@ -110,6 +118,20 @@ class Text(Data):
     def bytes_per_token(self, split: str = "test") -> float:
         """Bytes of the text for each of its tokens: what makes figures of two tokenizers comparable."""
         return len(self._text(split)) / len(self._ids(split))
+
+    def _numbered(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """Adds `words` to rows, or to one; leaves them as they are where none are asked for."""
+        if not self.words:
+            return lambda rows: rows
+        begins = self.tokenizer.begins(self.preprocess.learned)
+
+        def numbered(rows: dict[str, Any]) -> dict[str, Any]:
+            first = begins[rows["tokens"]]
+            if "segments" in rows:  # a text of its own begins with a word
+                first = first | (rows["positions"] == 0)
+            return {**rows, "words": np.cumsum(first, axis=-1, dtype=np.int32)}
+
+        return numbered
 
     # ---- training rows -----------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 
 from jaxemb import files
 from jaxemb.config import ConfigError
@@ -43,6 +43,10 @@ class Tokenizer(abc.ABC):
     def encode(self, text: bytes, state: str | None) -> Integer[np.ndarray, " n"]:
         """The ids of a text."""
 
+    def begins(self, state: str | None) -> Bool[np.ndarray, " v"]:
+        """Which ids begin a word: white space belongs to the word after it."""
+        raise ConfigError(f"{type(self).__name__} does not say where words begin")
+
 
 @dataclasses.dataclass(frozen=True)
 class Bytes(Tokenizer):
@@ -57,6 +61,9 @@ class Bytes(Tokenizer):
 
     def encode(self, text, state):
         return np.frombuffer(text, np.uint8)
+
+    def begins(self, state):
+        return np.isin(np.arange(256), list(b" \t\r\n"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +109,13 @@ class BPE(Tokenizer):
             )
         ids.flags.writeable = False
         return ids
+
+    def begins(self, state):
+        found = np.zeros(self.vocabulary, bool)
+        for token, i in _opened(state or "").get_vocab().items():
+            # Byte-level tokens write white space as these characters; of a WordPiece vocabulary all but "##..." begin a word.
+            found[i] = token[:1] in "\u0120\u010a\u0109\u010d\u2581" if '"WordPiece"' not in (state or "") else token[:2] != "##"
+        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

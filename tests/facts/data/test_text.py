@@ -7,7 +7,7 @@ from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
 from jaxemb.data.text import Text
 from jaxemb.preprocess.base import Preprocess
-from jaxemb.preprocess.text import BPE, _opened, _trained
+from jaxemb.preprocess.text import BPE, Bytes, _opened, _trained
 
 WORDS = "the cat sat on the mat, and the dog sat on the cat.\n" * 40
 
@@ -177,3 +177,18 @@ def test_bad_files(save, tmp_path):
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         Text("x.txt", **fields)
+
+
+@pytest.mark.parametrize("rows", ["windows", "lines", "packed"])
+@pytest.mark.parametrize("tokenizer", [Bytes(), BPE(260)])
+def test_words_are_numbered_along_a_row(tmp_path, rows, tokenizer):
+    (tmp_path / "x.txt").write_text("the cat sat\n" * 30)
+    data = Text(str(tmp_path / "x.txt"), length=8, rows=rows, tokenizer=tokenizer, words=True)
+    drawn, held = next(iter(data.batches(4, seed=0))), data.split("test")[:2]
+    for found in (drawn, held):
+        assert found["words"].shape == found["tokens"].shape and found["words"].dtype == np.int32
+        steps = np.diff(found["words"], axis=1)
+        begins = tokenizer.begins(data.preprocess.learned)[found["tokens"][:, 1:]]
+        assert ((steps == 1) == (begins | (found["positions"][:, 1:] == 0 if rows == "packed" else False))).all()
+        assert steps.any() and not steps.all()
+    assert set(drawn) == set(data.spec)
