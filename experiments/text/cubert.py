@@ -149,7 +149,7 @@ def lines(tokenizer: Any, texts: Sequence[Words]) -> dict[str, np.ndarray]:
 
 
 @functools.lru_cache(1)
-def read(limit: int | None) -> tuple[Any, list[list[Words]], list[list[str]]]:
+def read(limit: int | None) -> tuple[Any, Sequence[Sequence[Words]], list[list[str]]]:
     """(vocabulary, words of the files, functions) of the training files and of a fifth that is held out; by file."""
     every = sources(limit)
     order = np.random.default_rng(0).permutation(len(every))

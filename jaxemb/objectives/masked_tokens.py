@@ -186,7 +186,7 @@ class MaskedTokens(Objective):
 
     def _features(self, batch: Batch, ids: Array, train: bool, layers: tuple[int, ...] = ()) -> Features:
         told: dict[str, Any] = {"pos": placed(batch), "types": batch.get("types"), "allow": allowed(batch)}
-        asked = {"layers": layers} if layers else wanted(self.pooling, self.encoder)
+        asked: dict[str, Any] = {"layers": layers} if layers else wanted(self.pooling, self.encoder)
         return self.encoder(ids, **told, **asked, train=train)
 
 
