@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.contrastive.alignment_uniformity import AlignmentUniformity as AlignmentUniformity
     from jaxemb.contrastive.angle import AnglE as AnglE
     from jaxemb.contrastive.base import ContrastiveLoss as ContrastiveLoss
+    from jaxemb.contrastive.by_task import ByTask as ByTask
     from jaxemb.contrastive.class_nce import ClassNCE as ClassNCE
     from jaxemb.contrastive.cosent import CoSENT as CoSENT
     from jaxemb.contrastive.cosine_mse import CosineMSE as CosineMSE

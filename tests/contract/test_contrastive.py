@@ -62,6 +62,7 @@ def known_of(loss, b=B, m=M, places=None):
         teacher=jnp.asarray(rng.normal(size=(b, 3)), jnp.float32),
         guide=(jnp.asarray(rng.normal(size=(b, 3)), jnp.float32), jnp.asarray(rng.normal(size=(m, 3)), jnp.float32)),
         also=jnp.asarray(also),
+        task=jnp.ones(b, jnp.int32),
         learned={name: jnp.float32(x) for name, x in loss.learned().items()},
         key=jax.random.key(0),
     )
@@ -202,7 +203,7 @@ def test_padding_changes_nothing_and_where_all_is_padding_the_loss_is_zero(loss)
     known = known_of(loss, B, B)
     known = known._replace(own=jnp.where(known.own < 5, known.own, 0), also=known.also & keep)
     cut = known._replace(own=known.own[:5], also=known.also[:5, :5], guide=(known.guide[0][:5], known.guide[1][:5]))
-    cut = cut._replace(**{name: getattr(known, name)[:5] for name in ("scores", "labels", "candidate_labels", "teacher")})
+    cut = cut._replace(**{name: getattr(known, name)[:5] for name in ("scores", "labels", "candidate_labels", "teacher", "task")})
 
     def padded(q, c, weights):
         q, c = jnp.where(real[:, None], q, 7), jnp.where(real[:, None], c, -3)

@@ -14,6 +14,7 @@ from reference import check, names, number, of_rows
 from jaxemb.contrastive.adaptive_layer import AdaptiveLayer
 from jaxemb.contrastive.base import NOTHING, Known
 from jaxemb.contrastive.class_nce import ClassNCE
+from jaxemb.contrastive.cosent import CoSENT
 from jaxemb.contrastive.gist import GIST
 from jaxemb.contrastive.info_nce import InfoNCE
 from jaxemb.contrastive.kalm import KaLM
@@ -204,6 +205,7 @@ def test_starbucks(one):
         loss = Starbucks(InfoNCE(tau, similarity="dot"), sizes[:-1], kl_weight=number(case, "kl"), kl_temperature=tau)
         of = of_layers(loss)
         values[case] = lambda q, d, of=of: of(q, d, jnp.arange(q.shape[1]) * (d.shape[1] // q.shape[1]))
-    of = of_layers(Starbucks(InfoNCE(0.05), sizes[:-1], align="coordinates", kl_weight=0.3))
-    values["starbucks_sts_infonce"] = of
+    scored = Known(scores=jnp.asarray(one["pair_labels"]))
+    for name, base in (("infonce", InfoNCE(0.05)), ("cosent", CoSENT(0.05))):
+        values[f"starbucks_sts_{name}"] = of_layers(Starbucks(base, sizes[:-1], align="coordinates", kl_weight=0.3), scored)
     check(one, values, Rd="sb_Rd")
