@@ -80,7 +80,9 @@ def swapped(source: str, rng: np.random.Generator) -> tuple[Words, Words] | None
         return None
     left, right = sides[int(rng.integers(len(sides)))]
     starts = np.cumsum([0, *map(len, source.splitlines(keepends=True))])
-    (a, b), (c, d) = ((starts[x.lineno - 1] + x.col_offset, starts[x.end_lineno - 1] + x.end_col_offset) for x in (left, right))
+    (a, b), (c, d) = (
+        (starts[x.lineno - 1] + x.col_offset, starts[(x.end_lineno or 1) - 1] + (x.end_col_offset or 0)) for x in (left, right)
+    )
     return python_words(source[:a] + source[c:d] + source[b:c] + source[a:b] + source[d:]), python_words(source)
 
 
