@@ -9,6 +9,7 @@ from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.decoder import Decoder
+from jaxemb.nn.pair_head import PairHead
 from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches, Tokens
@@ -25,6 +26,7 @@ from jaxemb.objectives.mae import MAE
 from jaxemb.objectives.masked_auto_encoding import MaskedAutoEncoding
 from jaxemb.objectives.masked_tokens import MaskedTokens, encoder
 from jaxemb.objectives.next_token import NextToken, decoder
+from jaxemb.objectives.pair_scores import PairScores
 from jaxemb.objectives.pairs import Pairs, of_bytes
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.objectives.variable_misuse import VariableMisuse
@@ -73,6 +75,11 @@ TINY: dict[type, dict[str, Any]] = {
     MaskedTokens: {"encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),)), "mask": 16},
     NextToken: {"encoder": decoder(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
     Pairs: {"encoder": of_bytes(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),))},
+    PairScores: {
+        "encoder": of_bytes(stem=Tokens(16), width=32, depth=1, blocks=(Block(Attention(2)),)),
+        "head": PairHead(1, 64),
+        "alpha": 0.0,
+    },
     SimCLR: {"encoder": ENCODER, "projector": PROJECTOR},
     VariableMisuse: {"encoder": encoder(stem=Tokens(17), width=32, depth=1, blocks=(Block(Attention(2)),))},
     VICReg: {"encoder": ENCODER, "projector": PROJECTOR},

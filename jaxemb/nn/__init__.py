@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.nn.fusion import SurfaceFusion as SurfaceFusion
     from jaxemb.nn.lora import LoRA as LoRA
     from jaxemb.nn.mlp import MLP as MLP
+    from jaxemb.nn.pair_head import PairHead as PairHead
     from jaxemb.nn.pooled import Pooled as Pooled
     from jaxemb.nn.predictor import Predictor as Predictor
     from jaxemb.nn.presets import micro as micro

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.objectives.masked_auto_encoding import TextDecoder as TextDecoder
     from jaxemb.objectives.masked_tokens import MaskedTokens as MaskedTokens
     from jaxemb.objectives.next_token import NextToken as NextToken
+    from jaxemb.objectives.pair_scores import PairScores as PairScores
     from jaxemb.objectives.pairs import Pairs as Pairs
     from jaxemb.objectives.simclr import SimCLR as SimCLR
     from jaxemb.objectives.variable_misuse import VariableMisuse as VariableMisuse

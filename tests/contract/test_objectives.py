@@ -149,7 +149,7 @@ def test_encode_and_features_read_the_tower_of_a_role(run):
             found(method, "passage")
 
 
-HEED = {"Classify", "Equiangular", "MaskedAutoEncoding", "MaskedTokens", "NextToken", "Pairs", "VariableMisuse"}
+HEED = {"Classify", "Equiangular", "MaskedAutoEncoding", "MaskedTokens", "NextToken", "PairScores", "Pairs", "VariableMisuse"}
 """Those that read token sequences, and heed what a batch says of them."""
 
 

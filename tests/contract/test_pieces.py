@@ -23,6 +23,7 @@ from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.contrastive import Contrastive
 from jaxemb.objectives.lejepa import LeJEPA
+from jaxemb.objectives.pair_scores import PairScores
 from jaxemb.objectives.pairs import Pairs
 from jaxemb.objectives.simclr import SimCLR
 from jaxemb.ops.draws import Draws
@@ -50,9 +51,9 @@ class Shaded(Views):
 
 
 def prepared(model):
-    if isinstance(model, Pairs):
+    if isinstance(model, Pairs | PairScores):
         ids = token_ids(1, 16, 2, B, 4)
-        return {"query": {"tokens": ids[0]}, "positive": {"tokens": ids[1]}}
+        return {"query": {"tokens": ids[0]}, "positive": {"tokens": ids[1]}, "labels": ids[0, :, 0] % 2}
     return jax.tree.map(jnp.asarray, model.prepare(RAW, Draws((0,), B)))
 
 
@@ -87,7 +88,7 @@ CASES = [m.cls for m in members("objectives") if issubclass(m.cls, Contrastive)]
 
 @pytest.mark.parametrize("cls", CASES, ids=lambda c: c.__name__)
 def test_pieces_change_neither_loss_nor_gradient(cls):
-    model = Pairs(encoder=TEXT) if cls is Pairs else tiny(cls, encoder=MLP((8,)), views=Shaded())
+    model = tiny(cls, encoder=TEXT) if cls in (Pairs, PairScores) else tiny(cls, encoder=MLP((8,)), views=Shaded())
     if isinstance(model, LeJEPA):
         model = model.clone(local=Shaded(count=1))
     batch = prepared(model)
