@@ -1,0 +1,219 @@
+"""Two tasks that pull an encoder of text apart: which merging of the two fine-tuned copies serves both?
+
+    python -m experiments.text.merging [--seeds 3]      about five minutes on one core; writes results/text_merging.csv
+
+The card of Self Positioning at the size of a lab. A small Transformer (2 layers, width 96, words hashed to ids) learns from halves
+of the standard library's docstrings and codes; then one copy is trained on each task. `code`: a docstring finds its code (MRR@10
+among those of modules that were held out). `module`: docstrings of one module are alike, with a tenth of the data (accuracy of the
+nearest neighbour among the same docstrings). Beside them: one model trained on both, in proportion of the data (10 : 1) or half and
+half, with the steps of both copies together. `grid` is the best mean of eleven points between the copies chosen on the test itself,
+an oracle; Self Positioning and Fisher see 200 probes a task, from modules that are neither trained on nor tested. All losses are
+InfoNCE at .05.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import re
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxemb.contrastive import InfoNCE
+from jaxemb.data.docstrings import Function, functions, standard_library
+from jaxemb.nn import Attention, Block, Pooled, Tokens, Transformer
+from jaxemb.ops.similarity import unit
+from jaxemb.pooling import Mean
+from jaxemb.posemb import SinCos
+from jaxemb.transforms import Average, Dare, Fisher, SelfPositioning, Slerp, TaskArithmetic, Ties
+from jaxemb.transforms.self_positioning import information, same_basin
+
+OUT = Path(__file__).parents[2] / "results" / "text_merging.csv"
+VOCABULARY, LENGTH, BATCH, PROBES = 8192, 40, 48, 200
+STEPS = {"start": 300, "task": 200}
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d")
+MODEL = Pooled(
+    Transformer(stem=Tokens(VOCABULARY), pos=SinCos(axes=1), width=96, depth=2, blocks=(Block(Attention(4)),)), pooling=Mean()
+)
+LOSS = InfoNCE(temperature=0.05)
+Pair = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+TASKS = ("code", "module")
+
+
+def arrays(texts: list[list[str]]) -> dict[str, np.ndarray]:
+    ids = np.zeros((len(texts), LENGTH), np.int32)
+    mask = np.zeros((len(texts), LENGTH), bool)
+    for row, seen, words in zip(ids, mask, texts, strict=True):
+        cut = words[:LENGTH] or ["?"]
+        row[: len(cut)] = [zlib.crc32(w.lower().encode()) % VOCABULARY for w in cut]
+        seen[: len(cut)] = True
+    return {"tokens": ids, "mask": mask}
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(text)
+
+
+def start_pairs(found: list[Function], rng: np.random.Generator) -> Iterator[Pair]:
+    """Either half of the words of a text, drawn."""
+    while True:
+        halves: tuple[list, list] = ([], [])
+        for i in rng.integers(0, len(found), BATCH):
+            every = words(found[i].text if rng.random() < 0.5 else found[i].code)[: 2 * LENGTH]
+            chosen = rng.random(len(every)) < 0.5
+            for half, keep in zip(halves, (chosen, ~chosen), strict=True):
+                half.append([w for w, k in zip(every, keep, strict=True) if k])
+        yield arrays(halves[0]), arrays(halves[1])
+
+
+def code_pairs(found: list[Function], rng: np.random.Generator) -> Iterator[Pair]:
+    while True:
+        rows = rng.choice(len(found), BATCH, replace=False)
+        yield arrays([words(found[i].text) for i in rows]), arrays([words(found[i].code) for i in rows])
+
+
+def module_pairs(found: list[Function], rng: np.random.Generator) -> Iterator[Pair]:
+    """Two docstrings of each of BATCH modules."""
+    by_module: dict[str, list[Function]] = defaultdict(list)
+    for f in found:
+        by_module[f.module].append(f)
+    able = [fs for fs in by_module.values() if len(fs) > 1]
+    while True:
+        chosen = [able[i] for i in rng.choice(len(able), BATCH, replace=len(able) < BATCH)]
+        two = [rng.choice(len(fs), 2, replace=False) for fs in chosen]
+        yield tuple(arrays([words(fs[t[side]].text) for fs, t in zip(chosen, two, strict=True)]) for side in (0, 1))  # pyright: ignore
+
+
+PAIRS: dict[str, Callable[..., Iterator[Pair]]] = {"start": start_pairs, "code": code_pairs, "module": module_pairs}
+
+
+def loss(params: Any, pair: Any) -> jax.Array:
+    q, d = (MODEL.apply({"params": params}, x) for x in pair)
+    return LOSS(q, d).value
+
+
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+def step(params: Any, state: Any, pair: Any, rate: Any) -> Any:
+    change, state = optax.scale_by_adam().update(jax.grad(loss)(params, pair), state)
+    return jax.tree.map(lambda x, c: x - rate * c, params, change), state
+
+
+def train(params: Any, batches: Iterator[Pair], steps: int, rate: float) -> Any:
+    """Adam with a rate that falls to 0."""
+    params = jax.tree.map(jnp.array, params)  # the step gives its memory away
+    state = optax.scale_by_adam().init(params)
+    for i in range(steps):
+        params, state = step(params, state, next(batches), jnp.float32(rate * (1 - i / steps)))
+    return params
+
+
+def mixed(parts: dict[str, Iterator[Pair]], share: float, rng: np.random.Generator) -> Iterator[Pair]:
+    """A batch of the first task with probability `share`, else of the second."""
+    while True:
+        yield next(parts[TASKS[int(rng.random() >= share)]])
+
+
+@jax.jit
+def embed(params: Any, batch: Any) -> jax.Array:
+    return unit(MODEL.apply({"params": params}, batch))
+
+
+def judge(params: Any, test: list[Function]) -> dict[str, float]:
+    embed = jax.jit(lambda p, x: unit(MODEL.apply({"params": p}, x)))
+    texts, codes = (
+        np.asarray(embed(params, arrays([words(t) for t in side]))) for side in zip(*((f.text, f.code) for f in test), strict=True)
+    )
+    scores = texts @ codes.T
+    rank = 1 + (scores > np.diag(scores)[:, None]).sum(1)
+    modules = np.array([f.module for f in test])
+    among = texts @ texts.T
+    np.fill_diagonal(among, -2)
+    mrr, nearest = np.where(rank <= 10, 1 / rank, 0).mean(), (modules[among.argmax(1)] == modules).mean()
+    return {"code": float(mrr), "module": float(nearest), "mean": float(mrr + nearest) / 2}
+
+
+def parts(seed: int) -> dict[str, list[Function]]:
+    """What is trained on, probed and tested: no module in two of them."""
+    found = functions([standard_library()], share=0.4, seed=seed)
+    held: dict[str, list[Function]] = {"probe": [], "test": []}
+    several = defaultdict(int)
+    for f in found.modules:
+        several[f.module] += 1
+    for f in found.modules:
+        if several[f.module] > 1:
+            held["test" if zlib.crc32(f.module.encode()) % 3 else "probe"].append(f)
+    rng = np.random.default_rng(seed)
+    tenth = [found.train[i] for i in rng.permutation(len(found.train))[: len(found.train) // 10]]
+    return {"code": found.train, "module": tenth, "probe": held["probe"], "test": held["test"][:600]}
+
+
+def run(seed: int, steps: dict[str, int], search: int) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    own, rng = parts(seed), np.random.default_rng(seed)
+    draw = {"start": start_pairs(own["code"], rng), **{task: PAIRS[task](own[task], rng) for task in TASKS}}
+    first = next(draw["code"])[0]
+    start = train(jax.jit(MODEL.init)(jax.random.key(seed), first)["params"], draw["start"], steps["start"], 1e-3)
+    models = [train(start, draw[task], steps["task"], 5e-4) for task in TASKS]
+    both = 2 * steps["task"]
+    probes = [[next(b) for _ in range(PROBES // BATCH)] for b in (PAIRS[task](own["probe"], rng) for task in TASKS)]
+    squares = [information(loss, m, p) for m, p in zip(models, probes, strict=True)]
+    found = SelfPositioning(steps=search, rate=0.02).search(models, start, loss=loss, probes=probes)
+    made = {
+        "start": start,
+        "code alone": models[0],
+        "module alone": models[1],
+        "joint, 10 : 1": train(start, mixed(draw, 10 / 11, rng), both, 5e-4),
+        "joint, 1 : 1": train(start, mixed(draw, 0.5, rng), both, 5e-4),
+        "average": Average()(models),
+        "slerp": Slerp(0.5)(models),
+        "task arithmetic, 1": TaskArithmetic(1.0)(models, start),
+        "task arithmetic, 0.7": TaskArithmetic(0.7)(models, start),
+        "ties, 0.2": Ties(density=0.2)(models, start),
+        "ties, 0.6": Ties(density=0.6)(models, start),
+        "dare, 0.5": Dare(drop=0.5, scale=0.5)(models, start),
+        "fisher": Fisher()(models, information=squares),
+        "self positioning": found.params,
+    }
+    figures = {name: judge(params, own["test"]) for name, params in made.items()}
+    line = [judge(Average((1 - t, t))(models), own["test"]) for t in np.linspace(0, 1, 11).tolist()]
+    figures["grid"] = max(line, key=lambda f: f["mean"])
+    place = found.place
+    along = same_basin(models[0], models[1], loss, probes[0][0], points=5)
+    aside = {"alpha_code": float(place.alpha[0]), "scale": place.scale, "probe_loss_before": found.losses[0]}
+    aside |= {"probe_loss_after": found.losses[-1], "tests": len(own["test"])}
+    return figures, aside | {f"code_loss_at_{t:g}": float(v) for t, v in zip((0, 0.25, 0.5, 0.75, 1), along, strict=True)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, nargs=2, default=list(STEPS.values()), help="of the start, and of each task")
+    parser.add_argument("--search", type=int, default=100, help="steps of Self Positioning")
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    began, rows = time.perf_counter(), []
+    for seed in range(args.seeds):
+        figures, aside = run(seed, dict(zip(STEPS, args.steps, strict=True)), args.search)
+        rows += [(name, seed, figure, value) for name, some in figures.items() for figure, value in some.items()]
+        rows += [("self positioning", seed, figure, value) for figure, value in aside.items()]
+        print(f"seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
+    with args.out.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("model", "seed", "figure", "value"), *rows])
+    for name in dict.fromkeys(row[0] for row in rows):
+        mine = [row for row in rows if row[0] == name]
+        means = {f: np.array([row[3] for row in mine if row[2] == f]) for f in dict.fromkeys(row[2] for row in mine)}
+        print(f"{name:<22}", "  ".join(f"{f} {x.mean():.3f} ± {x.std():.3f}" for f, x in means.items()))
+    print(f"{time.perf_counter() - began:.0f} s; {args.out}")
+
+
+if __name__ == "__main__":
+    main()
