@@ -3,17 +3,16 @@
     python -m experiments.text.aflite [--seeds 3]      about a minute on one core; writes results/text_aflite.csv
 
 Labels are drawn at random, so that nothing but the artefact tells them. In 60 % of the rows it does: `noise`, 2000 rows of 20
-normal numbers, the first of which is moved by 2.5 towards the label (card of WinoGrande), and `docstrings`, 1500 first paragraphs of the
-standard library's docstrings, before which stands a word that gives the label away ("usually" or "perhaps"), as embeddings of
-all-MiniLM-L6-v2. AfLite is held against as many rows removed at random, and removed at once by the confidence of models that were
-fitted to the other folds. Of each: the share of planted rows among those left; the accuracy of a linear model on halves of what is
-left (`inside`; .5 is chance, below it too much was removed), and of one that was trained on the whole (`from_all`).
+normal numbers, the first of which is moved by 2.5 towards the label (card of WinoGrande), and `docstrings`, 1500 first paragraphs
+of the standard library's docstrings, before which stands a word that gives the label away ("usually" or "perhaps"), as embeddings
+of all-MiniLM-L6-v2. AfLite is held against as many rows removed at random, and removed at once by the confidence of models that
+were fitted to the other folds. Of each: the share of planted rows among those left; the accuracy of a linear model on halves of
+what is left (`inside`; .5 is chance, below it too much was removed), and of one that was trained on the whole (`from_all`).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.text.pooling import pairs
+from experiments.text.rows import Row, write
 from jaxemb.data.filter import AfLite, fit, standardised
 
 OUT = Path(__file__).parents[2] / "results" / "text_aflite.csv"
@@ -84,7 +84,7 @@ def judged(x: np.ndarray, y: np.ndarray, planted: np.ndarray, kept: np.ndarray, 
     }
 
 
-def run(name: str, rows: Rows, seed: int) -> list[tuple[str, str, int, str, float]]:
+def run(name: str, rows: Rows, seed: int) -> list[Row]:
     x, y, planted = rows
     rng, x = np.random.default_rng(seed), standardised(x)
     found = AfLite(**{**vars(LITE[name]), "seed": seed})(x, y)
@@ -102,7 +102,7 @@ def run(name: str, rows: Rows, seed: int) -> list[tuple[str, str, int, str, floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sets", default="noise,docstrings")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -113,12 +113,7 @@ def main() -> None:
         draw = made[name]()
         for seed in range(args.seeds):
             rows += run(name, draw(np.random.default_rng(100 + seed)), seed)
-    with args.out.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("set", "rows", "seed", "figure", "value"), *rows])
-    for name, how in dict.fromkeys((row[0], row[1]) for row in rows):
-        mine = [row for row in rows if row[:2] == (name, how)]
-        means = {f: np.mean([row[4] for row in mine if row[3] == f]) for f in dict.fromkeys(row[3] for row in mine)}
-        print(f"{name:<11} {how:<14}", "  ".join(f"{f} {m:.3g}" for f, m in means.items()))
+    write(rows, args.out, "python -m experiments.text.aflite")
     print(f"{time.perf_counter() - began:.0f} s; {args.out}")
 
 

@@ -13,7 +13,6 @@ tables of queries and documents of 4 to 32 numbers. Writes results/text_limit.cs
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import itertools
 import time
@@ -27,6 +26,7 @@ import optax
 from jax import Array
 from jaxtyping import Bool, Float
 
+from experiments.text.rows import Row, write
 from jaxemb.data.beir import read_beir
 from jaxemb.metrics.ranking import ranking, recall
 from jaxemb.ops.maxsim import maxsim
@@ -38,7 +38,6 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "retrieval" / "limit_smal
 RATE, TAU, STEPS, CHECK = 0.01, 0.1, 4000, 100
 PUBLISHED = (0.0037, 0.0520, 4.0309, -10.5322)
 """n = ... of d, highest power first: fitted there to d up to about 45, negative below 3."""
-Row = tuple[str, str, int, str, float]
 
 
 def limit_loss(q: Float[Array, "m d"], p: Float[Array, "n d"], relevant: Float[Array, "m n"], here: Bool[Array, " n"]) -> Array:
@@ -49,8 +48,10 @@ def limit_loss(q: Float[Array, "m d"], p: Float[Array, "n d"], relevant: Float[A
 
 @functools.partial(jax.jit, static_argnames="dim")
 def begin(key: Array, relevant: Array, dim: int) -> Any:
-    draws = [unit(jax.random.normal(k, (n, dim))) for k, n in zip(jax.random.split(key), relevant.shape, strict=True)]
-    return tuple(draws), optax.adam(RATE).init(tuple(draws))
+    first, second = jax.random.split(key)
+    m, n = relevant.shape
+    tables = unit(jax.random.normal(first, (m, dim))), unit(jax.random.normal(second, (n, dim)))
+    return tables, optax.adam(RATE).init(tables)
 
 
 @jax.jit
@@ -126,7 +127,8 @@ def construction(n: int) -> float:
 def fitted(rows: list[Row]) -> np.ndarray:
     """A cubic through the critical n of all seeds, highest power first."""
     points = [(int(name[2:]), value) for kind, name, _, figure, value in rows if (kind, figure) == ("free", "critical_n")]
-    return np.polyfit(*np.array(points).T, min(3, len({d for d, _ in points}) - 1))
+    d, n = np.array(points).T
+    return np.polyfit(d, n, min(3, len(set(d)) - 1))
 
 
 def mini(folder: Path, dims: list[int], seeds: int) -> list[Row]:
@@ -181,7 +183,7 @@ def draw(rows: list[Row], out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--dims", type=int, nargs="*", default=[2, 3, 4, 5, 6, 7])
     parser.add_argument(
@@ -195,12 +197,8 @@ def main() -> None:
     rows += [("fit", f"d^{i}", 0, "coefficient", float(c)) for i, c in enumerate(fitted(rows)[::-1])] if args.dims else []
     if args.data.is_dir():
         rows += mini(args.data, args.tables, args.seeds)
-    with args.out.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("kind", "system", "seed", "figure", "value"), *rows])
+    write(rows, args.out, "python -m experiments.text.limit")
     draw(rows, args.out.with_suffix(".png"))
-    for kind, name, figure in dict.fromkeys((r[0], r[1], r[3]) for r in rows):
-        values = [r[4] for r in rows if (r[0], r[1], r[3]) == (kind, name, figure)]
-        print(f"{kind:<13} {name:<26} {figure:<12} {np.mean(values):.4g}  {[round(v, 4) for v in values]}")
     print(f"{time.perf_counter() - began:.0f} s; {args.out}")
 
 

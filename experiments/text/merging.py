@@ -14,7 +14,6 @@ InfoNCE at .05.
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import re
 import time
@@ -29,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.text.rows import write
 from jaxemb.contrastive import InfoNCE
 from jaxemb.data.docstrings import Function, functions, standard_library
 from jaxemb.nn import Attention, Block, Pooled, Tokens, Transformer
@@ -97,8 +97,12 @@ def module_pairs(found: list[Function], rng: np.random.Generator) -> Iterator[Pa
 PAIRS: dict[str, Callable[..., Iterator[Pair]]] = {"start": start_pairs, "code": code_pairs, "module": module_pairs}
 
 
+def encode(params: Any, batch: Any) -> Any:
+    return MODEL.apply({"params": params}, batch)
+
+
 def loss(params: Any, pair: Any) -> jax.Array:
-    q, d = (MODEL.apply({"params": params}, x) for x in pair)
+    q, d = (encode(params, x) for x in pair)
     return LOSS(q, d).value
 
 
@@ -125,7 +129,7 @@ def mixed(parts: dict[str, Iterator[Pair]], share: float, rng: np.random.Generat
 
 @jax.jit
 def embed(params: Any, batch: Any) -> jax.Array:
-    return unit(MODEL.apply({"params": params}, batch))
+    return unit(encode(params, batch))
 
 
 def judge(params: Any, test: list[Function]) -> dict[str, float]:
@@ -203,15 +207,10 @@ def main() -> None:
     began, rows = time.perf_counter(), []
     for seed in range(args.seeds):
         figures, aside = run(seed, dict(zip(STEPS, args.steps, strict=True)), args.search)
-        rows += [(name, seed, figure, value) for name, some in figures.items() for figure, value in some.items()]
-        rows += [("self positioning", seed, figure, value) for figure, value in aside.items()]
+        rows += [("stdlib", name, seed, figure, value) for name, some in figures.items() for figure, value in some.items()]
+        rows += [("stdlib", "self positioning", seed, figure, value) for figure, value in aside.items()]
         print(f"seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
-    with args.out.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("model", "seed", "figure", "value"), *rows])
-    for name in dict.fromkeys(row[0] for row in rows):
-        mine = [row for row in rows if row[0] == name]
-        means = {f: np.array([row[3] for row in mine if row[2] == f]) for f in dict.fromkeys(row[2] for row in mine)}
-        print(f"{name:<22}", "  ".join(f"{f} {x.mean():.3f} ± {x.std():.3f}" for f, x in means.items()))
+    write(rows, args.out, "python -m experiments.text.merging")
     print(f"{time.perf_counter() - began:.0f} s; {args.out}")
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 FILE = results() / "claims.csv"
 CLAIMS = read(FILE)
 SYSTEMS = {m.name: str(m.paper) for m in list_methods() if m.paper}
-OUTSIDE = {"BI-RADS-BERT", "TrAct"}
+OUTSIDE = {"AfLite", "BI-RADS-BERT", "LIMIT", "SurfaceFusion", "TrAct"}
 """Systems that are no member of a family."""
 
 
