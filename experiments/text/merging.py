@@ -1,6 +1,6 @@
 """Two tasks that pull an encoder of text apart: which merging of the two fine-tuned copies serves both?
 
-    python -m experiments.text.merging [--seeds 3]      about five minutes on one core; writes results/text_merging.csv
+    python -m experiments.text.merging [--seeds 3]      about five minutes of one core a seed; writes results/text_merging.csv
 
 The card of Self Positioning at the size of a lab. A small Transformer (2 layers, width 96, words hashed to ids) learns from halves
 of the standard library's docstrings and codes; then one copy is trained on each task. `code`: a docstring finds its code (MRR@10
