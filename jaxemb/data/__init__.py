@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.pipeline import Kept as Kept
     from jaxemb.data.pipeline import Source as Source
     from jaxemb.data.pipeline import Stream as Stream
+    from jaxemb.data.pipeline import Table as Table
     from jaxemb.data.pipeline import Whole as Whole
     from jaxemb.data.recent import Recent as Recent
     from jaxemb.data.shapes import Shapes as Shapes
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.split import Split as Split
     from jaxemb.data.stream import Drawn as Drawn
     from jaxemb.data.text import Text as Text
+    from jaxemb.data.text_pairs import PairTable as PairTable
     from jaxemb.data.text_pairs import TextPairs as TextPairs
     from jaxemb.data.text_shards import TextRows as TextRows
     from jaxemb.data.text_shards import TextShards as TextShards

@@ -178,11 +178,11 @@ class TextPairs(Data):
         table = self._table(name)
         return Split(lambda ids: table.rows(ids, table.next_of(ids), None), len(table))
 
-    def _table(self, name: str) -> Table:
+    def _table(self, name: str) -> PairTable:
         sides = {role: self._side(role) for role in self._roles}
         guide = None if self.guide is None else _of_folder(self.guide, self.guide_length, True, ())
         names = {label: self.label_names(label) for label in ("labels", "task")}
-        return Table(self._pairs(name), sides, guide, names, self)
+        return PairTable(self._pairs(name), sides, guide, names, self)
 
     def _side(self, role: str) -> PretrainedText | TextPreprocess:
         found = self.preprocess
@@ -220,7 +220,7 @@ class Texts(NamedTuple):
     """(rows, length) -> arrays."""
 
 
-class Table:
+class PairTable:
     """The pairs of a split, with every text tokenised once."""
 
     def __init__(self, pairs: tuple[Pair, ...], sides: Mapping[str, Any], guide: Any, names: Mapping[str, Any], data: TextPairs):

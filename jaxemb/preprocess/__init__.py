@@ -7,6 +7,7 @@ from jaxemb.lazy import attach
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.preprocess.base import ArraySpec as ArraySpec
     from jaxemb.preprocess.base import Preprocess as Preprocess
+    from jaxemb.preprocess.bm25 import BM25 as BM25
     from jaxemb.preprocess.hf_images import PretrainedImages as PretrainedImages
     from jaxemb.preprocess.hf_text import PretrainedText as PretrainedText
     from jaxemb.preprocess.images import ImagePreprocess as ImagePreprocess
