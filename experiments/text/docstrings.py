@@ -1,14 +1,13 @@
-"""all-MiniLM-L6-v2 adapted to find the code of a docstring, or to pairs of texts of one's own.
+"""all-MiniLM-L6-v2 adapted to find the code of a docstring.
 
     python -m experiments.text.docstrings data/docstrings                        writes the pairs: seconds, nothing is downloaded
     jaxemb train experiments/text/docstrings.py                                  nDCG@10 before and after, of what is held out
-    jaxemb train experiments/text/docstrings.py:own --set data.path=mine.jsonl   one's own pairs, {"query": ..., "positive": ...}
     jaxemb export runs/docstrings models/docstrings                              a folder that sentence-transformers opens
 
 Trained on 32 pairs a step of functions of Python's standard library; held out are a tenth of its modules, and the libraries optax
 and etils. A query is the first paragraph of a docstring, its document the function without it, among all of the same part. The same
-training by sentence-transformers: `scripts/against_sentence_transformers.py`. Another loss is one field:
-`--set objective.contrast=jaxemb.contrastive.gist:GIST()`.
+training by sentence-transformers: `scripts/against_sentence_transformers.py`. Pairs of
+one's own: `pairs.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from jaxemb.contrastive import InfoNCE
 from jaxemb.data import TextPairs
 from jaxemb.data.docstrings import functions, installed, standard_library, write_functions
 from jaxemb.evals import Retrieval
-from jaxemb.experiment import replace
 from jaxemb.layers import FeedForward, LayerNorm
 from jaxemb.nn import Attention, Block, Tokens, Transformer
 from jaxemb.objectives import Pairs
@@ -59,7 +57,6 @@ main = Experiment(
     mesh={"data": 1},
     init=FromPretrained(minilm()),
 )
-own = replace(main, name="own_pairs", data=replace(main.data, path="pairs.jsonl"), evals={})
 
 
 def main_() -> None:
