@@ -90,6 +90,23 @@ class FeedForward(nn.Module):
         return Dense(features, use_bias=self.bias, kernel_init=self.kernel_init, name=name)
 
 
+class Dropout(nn.Module):
+    """x / keep where a number of 16 bits is below keep 2^16, else 0; keep = 1 - rate, to 1 / 2^16.
+
+    `nn.Dropout` takes 32 random bits for each, which makes a quarter of a training step of a small text encoder on a CPU.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        d, kept = x.shape[-1], max(1, round((1 - self.rate) * 2**16))
+        words = jax.random.bits(self.make_rng("dropout"), (*x.shape[:-1], -(-d // 2)), jnp.uint32)
+        # The two halves side by side: to interleave them would turn the array in the memory of a TPU.
+        bits = jnp.concatenate([words & 0xFFFF, words >> 16], axis=-1)[..., :d]
+        return jnp.where(bits < kept, x / (kept / 2**16), jnp.zeros_like(x))
+
+
 def dropped(x: Array, rate: float, train: bool) -> Array:
     """Dropout, to be called inside `nn.compact`; nothing is drawn where the rate is 0."""
-    return nn.Dropout(rate)(x, deterministic=False) if rate and train else x
+    return Dropout(rate)(x) if rate and train else x
