@@ -66,12 +66,12 @@ def method_of(objective: Any, method: str) -> Any:
     return jax.jit(lambda v, b: objective.apply(v, b, method=method))
 
 
-def asked(objective: Any, variables: Any, arrays: Mapping[str, np.ndarray], method: str, batch: int = 128) -> Any:
+def asked(objective: Any, variables: Any, arrays: Mapping[str, Any], method: str, batch: int = 128) -> Any:
     """What a method gives for each row."""
     run = method_of(objective, method)
-    count, found = len(next(iter(arrays.values()))), []
+    count, found = len(jax.tree.leaves(arrays)[0]), []
     for i in range(0, count, batch):
-        rows = {name: np.resize(x[i : i + batch], (batch, *x.shape[1:])) for name, x in arrays.items()}
+        rows = jax.tree.map(lambda x, i=i: np.resize(x[i : i + batch], (batch, *x.shape[1:])), dict(arrays))
         found.append(jax.device_get(run(variables, rows)))
     return jax.tree.map(lambda *x: np.concatenate(x)[:count], *found)
 

@@ -3,24 +3,63 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 Row = tuple[str, str, int, str, float]
 """Data or part of the experiment, system, seed, figure, value."""
+COLUMNS = ("part", "system", "figure", "mean", "values", "seeds", "command")
 
 
 def write(rows: Sequence[Row], out: Path, command: str) -> None:
     """Writes the table and prints it."""
+    for part, system, figure, mean, values, *_ in save(rows, out, command):
+        print(f"{part:<12} {system:<26} {figure:<24} {float(mean):9.4g}   {values}")
+
+
+def save(rows: Sequence[Row], out: Path, command: str) -> list[tuple[str, ...]]:
+    """Writes the table, and gives its lines."""
     held: dict[tuple[str, str, str], dict[int, float]] = {}
     for part, system, seed, figure, value in rows:
         held.setdefault((part, system, figure), {})[seed] = value
+    found = []
+    for names, values in held.items():
+        mean, shown = f"{np.mean([*values.values()]):.4g}", " ".join(f"{v:.4g}" for v in values.values())
+        found.append((*names, mean, shown, " ".join(map(str, values)), command))
     with out.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(("part", "system", "figure", "mean", "values", "seeds", "command"))
-        for (part, system, figure), found in held.items():
-            values, seeds = (" ".join(x) for x in ([f"{v:.4g}" for v in found.values()], map(str, found)))
-            lines.writerow((part, system, figure, f"{np.mean([*found.values()]):.4g}", values, seeds, command))
-            print(f"{part:<12} {system:<26} {figure:<24} {np.mean([*found.values()]):9.4g}   {values}")
+        lines.writerow(COLUMNS)
+        lines.writerows(found)
+    return found
+
+
+def gather(
+    arms: Sequence[tuple[str, str, Any]],
+    seeds: int,
+    figures: Callable[[Any, int], Mapping[str, float]],
+    out: Path,
+    command: str,
+) -> list[Row]:
+    """The figures of each arm (part, system, what `figures` is given) and seed; the table is written anew after each."""
+    rows: list[Row] = []
+    for seed in range(seeds):
+        for part, system, arm in arms:
+            began = time.perf_counter()
+            found = figures(arm, seed)
+            rows += [(part, system, seed, name, float(value)) for name, value in found.items()]
+            save(rows, out, command)
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+            print(f"seed {seed}  {system:28} {shown}  {time.perf_counter() - began:.0f} s", flush=True)
+    return rows
+
+
+def means(rows: Sequence[Row]) -> dict[tuple[str, str, str], float]:
+    """The mean over the seeds of each (part, system, figure)."""
+    held: dict[tuple[str, str, str], list[float]] = {}
+    for part, system, _, figure, value in rows:
+        held.setdefault((part, system, figure), []).append(value)
+    return {names: float(np.mean(values)) for names, values in held.items()}
