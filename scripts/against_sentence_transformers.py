@@ -6,8 +6,9 @@ DATA is what `python -m experiments.text.docstrings DATA` wrote. jaxemb trains a
 torch, accelerate, datasets and sentence-transformers trains on the same batches (written out), with the same optimiser, schedule,
 length and temperature, no dropout on either side, into OUT/torch-SEED. nDCG@10 of what is held out is measured by jaxemb of all
 folders, before and after, and by sentence-transformers of jaxemb's folder once more (`opened`): both must tell the same.
-samples_s is that of the training steps; cpu_s of the whole process, with loading and compiling; seeds are of the order of rows.
-Systems train one after the other, each in a process of its own.
+`first_loss` is that of the first batch before any update: it must be equal, or the two do not train on the same. samples_s is
+that of the training steps; cpu_s of the whole process, with loading and compiling; seeds are of the order of rows. Systems train one
+after the other, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -49,7 +51,12 @@ def trained_by_jaxemb(data: str, out: str, steps: int, seed: int) -> Figures:
     Embedder.from_run(f"{out}/run-{seed}").save_pretrained(f"{out}/jaxemb-{seed}")
     lines = [json.loads(line) for line in open(f"{out}/run-{seed}/metrics.jsonl")]
     last = [line for line in lines if "examples_per_second" in line][-1]
-    return {"loss": last["loss"], "samples_s": last["examples_per_second"], "cpu_s": time.process_time()}
+    return {
+        "first_loss": lines[0]["loss"],
+        "loss": last["loss"],
+        "samples_s": last["examples_per_second"],
+        "cpu_s": time.process_time(),
+    }
 
 
 def trained_by_torch(out: str, model: str, steps: int, seed: int, batch: int, length: int, temperature: float) -> Figures:
@@ -64,18 +71,21 @@ def trained_by_torch(out: str, model: str, steps: int, seed: int, batch: int, le
         def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, *args: Any, **options: Any) -> Any:
             return DefaultBatchSampler(torch.utils.data.SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last)
 
-    opened = SentenceTransformer(model, device="cpu")
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            # Its own schedule is a step behind, so that the first update moves nothing.
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda i: rate(i + 1, num_training_steps))
+            return self.lr_scheduler
+
+    # Of the config, not of modules: attention reads its rate there, and setting those of nn.Dropout leaves it on.
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    opened = SentenceTransformer(model, device="cpu", config_kwargs=still)
     opened.max_seq_length = length
-    for module in opened.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
     how = SentenceTransformerTrainingArguments(
         f"{out}/trainer-{seed}",
         max_steps=steps,
         per_device_train_batch_size=batch,
         learning_rate=LR,
-        lr_scheduler_type="cosine",
-        warmup_steps=int(WARMUP * steps),
+        logging_steps=1,
         weight_decay=DECAY,
         max_grad_norm=CLIP,
         seed=seed,
@@ -88,7 +98,19 @@ def trained_by_torch(out: str, model: str, steps: int, seed: int, batch: int, le
     trainer = InOrder(opened, how, train_dataset=rows, loss=MultipleNegativesRankingLoss(opened, scale=1 / temperature))
     done = trainer.train()
     opened.save_pretrained(f"{out}/torch-{seed}")
-    return {"loss": done.training_loss, "samples_s": done.metrics["train_samples_per_second"], "cpu_s": time.process_time()}
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    return {
+        "first_loss": losses[0],
+        "loss": losses[-1],
+        "samples_s": done.metrics["train_samples_per_second"],
+        "cpu_s": time.process_time(),
+    }
+
+
+def rate(t: int, steps: int) -> float:
+    """The share of the learning rate at update t (the first is 1), as `Optim.lr_at` has it."""
+    warm = int(WARMUP * steps)
+    return t / warm if t < warm else 0.5 * (1 + math.cos(math.pi * min((t - warm) / max(steps - warm, 1), 1.0)))
 
 
 def measured_by_jaxemb(data: str, folder: str, length: int) -> Figures:
@@ -169,7 +191,7 @@ def main() -> None:
     if not (args.data and args.out):
         parser.error("DATA and OUT")
     rows = compared(args)
-    columns = ["system", "seed", "steps", "batch", *PARTS, "loss", "samples_s", "cpu_s"]
+    columns = ["system", "seed", "steps", "batch", *PARTS, "first_loss", "loss", "samples_s", "cpu_s"]
     with open(args.csv or f"{args.out}/table.csv", "w", newline="") as stream:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()

@@ -5,7 +5,10 @@ import importlib
 import pathlib
 import sys
 
+import numpy as np
 import pytest
+
+from jaxemb.train.optim import Optim
 
 SCRIPTS = pathlib.Path(__file__).parents[3] / "scripts"
 
@@ -56,3 +59,10 @@ def test_a_row_a_system_and_seed(against, monkeypatch, tmp_path, torch, systems)
 def test_a_task_that_fails_is_named(against, tmp_path):
     with pytest.raises(SystemExit, match="no_such_task failed in .*python"):
         against.run(sys.executable, "no_such_task")
+
+
+def test_both_have_the_same_schedule(against):
+    optim = Optim("adamw", lr=1.0, warmup=against.WARMUP)
+    for steps in (12, 40):
+        ours = [float(optim.lr_at(t, steps)) for t in range(1, steps + 1)]
+        np.testing.assert_allclose([against.rate(t, steps) for t in range(1, steps + 1)], ours, atol=1e-6)
