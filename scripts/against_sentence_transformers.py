@@ -7,8 +7,8 @@ torch, accelerate, datasets and sentence-transformers trains on the same batches
 length and temperature, no dropout on either side, into OUT/torch-SEED. nDCG@10 of what is held out is measured by jaxemb of all
 folders, before and after, and by sentence-transformers of jaxemb's folder once more (`opened`): both must tell the same.
 `first_loss` is that of the first batch before any update: it must be equal, or the two do not train on the same. samples_s is
-that of the training steps; cpu_s of the whole process, with loading and compiling; seeds are of the order of rows. Systems train one
-after the other, each in a process of its own.
+that of the training steps; cpu_s of the whole process, with loading and compiling; seeds are of the order of rows. Systems train
+one after the other, each in a process of its own.
 """
 
 from __future__ import annotations
