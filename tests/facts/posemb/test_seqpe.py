@@ -134,7 +134,7 @@ def test_shifted_steps_see_other_positions_and_rest_the_distillation():
     np.testing.assert_allclose(moved.tokens[0], moved.tokens[2], atol=1e-6)  # image i has origin i mod 2
     assert not np.allclose(moved.tokens[0], moved.tokens[1], atol=1e-6)
     assert not np.allclose(moved.tokens[0], still.tokens[0], atol=1e-6)
-    evaluated = [model[chance].apply(variables, x).tokens for chance in (0.0, 1.0)]
+    evaluated = [apply(model[chance], variables, x).tokens for chance in (0.0, 1.0)]
     np.testing.assert_array_equal(*evaluated)  # evaluation shifts nothing
 
 
