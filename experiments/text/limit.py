@@ -60,10 +60,11 @@ def some_steps(tables: Any, state: Any, relevant: Array, here: Array) -> Any:
 
     def step(_: Any, held: Any) -> Any:
         tables, state = held
-        gradient = jax.grad(lambda t: limit_loss(*t, relevant, here))(tables)
+        gradient = jax.grad(lambda t: limit_loss(t[0], t[1], relevant, here))(tables)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes that strict promotion refuses
             change, state = optax.adam(RATE).update(gradient, state, tables)
-        return tuple(unit(x) for x in optax.apply_updates(tables, change)), state
+            moved: Any = optax.apply_updates(tables, change)
+        return tuple(unit(x) for x in moved), state
 
     (q, p), state = jax.lax.fori_loop(0, CHECK, step, (tables, state))
     scores = q @ p.T

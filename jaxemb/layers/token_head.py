@@ -31,9 +31,9 @@ class TokenHead(nn.Module):
     def __call__(self, z: Float[Array, "b k e"], table: Float[Array, "w d"] | None) -> Float[Array, "b k v"]:
         """`table` None: the matrix of its own. Of a table the first `vocabulary` rows are classes."""
         t = self.transform(z)
-        if table is None:
-            table = self.param("out", INITS["normal"], (self.vocabulary, t.shape[-1]), jnp.float32)
-        logits = jnp.einsum("bkd,vd->bkv", t, table[: self.vocabulary].astype(t.dtype), preferred_element_type=wide(t))
+        own = table is None
+        rows: Array = self.param("out", INITS["normal"], (self.vocabulary, t.shape[-1]), jnp.float32) if own else table
+        logits = jnp.einsum("bkd,vd->bkv", t, rows[: self.vocabulary].astype(t.dtype), preferred_element_type=wide(t))
         bias = self.param("out_bias", nn.initializers.zeros, (self.vocabulary,), jnp.float32)
         return of_tokens(logits + bias[None, None].astype(logits.dtype))
 
