@@ -215,7 +215,7 @@ def said(side: Any) -> str:
 
 def compile(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Fails where an array of a chip has as many numbers as there are pairs of rows."""
-    from experiments.scale.contrastive_32k import main as big
+    from experiments.text.contrastive_32k import main as big
     from jaxemb.aot.hlo import Module
     from jaxemb.aot.program import build, train_step
     from jaxemb.aot.topology import topology

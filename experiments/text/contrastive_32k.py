@@ -1,6 +1,6 @@
 """Contrastive fine-tuning of MiniLM's dimensions with 32 768 pairs a batch, all of which are compared with each other.
 
-    jaxemb compile experiments/scale/contrastive_32k.py --topology v5e-64
+    jaxemb compile experiments/text/contrastive_32k.py --topology v5e-64
     python scripts/bench_pairs.py compile
 
 The rows of the batch lie on all chips. Each embeds its own 512, 64 at a time, and computes 512 rows of the 32 768 x 32 768
@@ -30,7 +30,7 @@ encoder = Transformer(
     scan=True,
 )
 main = Experiment(
-    name="scale_contrastive_32k",
+    name="text_contrastive_32k",
     objective=Pairs(encoder=encoder, contrast=InfoNCE(0.05, directions=("q2d", "d2q"), partition="each"), pieces=8),
     data=TextPairs("pairs.jsonl", length=64, tokenizer=BPE(30_522, file="tokenizer.json")),
     optim=Optim("adamw", lr=2e-5, warmup=0.1, decay=0.01, clip=1.0),
