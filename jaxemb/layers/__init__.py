@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.layers.dense import Dense as Dense
     from jaxemb.layers.dense import FromHeads as FromHeads
     from jaxemb.layers.dense import ToHeads as ToHeads
+    from jaxemb.layers.feedforward import Dropout as Dropout
     from jaxemb.layers.feedforward import FeedForward as FeedForward
     from jaxemb.layers.heads import DenseHead as DenseHead
     from jaxemb.layers.heads import Unit as Unit
