@@ -35,16 +35,20 @@ start() { # WORDS...: the job, which goes on when ssh has ended
         return
     fi
     mkdir -p "$job"
-    rm -f "$job/status" "$job/stopped"
+    rm -f "$job/status" "$job/stopped" "$job/pid"
     printf '%s\n' "$*" >"$job/command"
     cd code
     PATH=$HOME/venv/bin:$PATH
     export PATH
     # A session of its own: its process group outlives the connection, and is stopped as one. The shell waits for what it started
-    # even then, and says how that ended.
+    # even then, and says how that ended: once it has written its number, it minds no SIGTERM any more.
     # shellcheck disable=SC2016  # expanded by the inner shell
-    setsid nohup sh -c 'trap : TERM; status=0; "$@" || status=$?; echo "$status" >"$HOME/job/status"' job "$@" >>"$job/log" 2>&1 </dev/null &
-    echo $! >"$job/pid"
+    setsid nohup sh -c 'trap : TERM; echo "$$" >"$HOME/job/pid"; status=0; "$@" || status=$?; echo "$status" >"$HOME/job/status"' job "$@" >>"$job/log" 2>&1 </dev/null &
+    left=100
+    until [ -s "$job/pid" ] || [ "$left" = 0 ]; do
+        left=$((left - 1))
+        sleep 0.1
+    done
     echo "$(hostname) started"
 }
 
