@@ -11,7 +11,6 @@ with the labels of all 8 500. Accuracy on 2 000 other pairs, and how much of the
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.text.lab import asked, fit
-from experiments.text.rows import gather
+from experiments.text.rows import table_of
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.nn import Attention, Block, PairHead, Tokens, Transformer
 from jaxemb.objectives.classify import Classify
@@ -132,15 +131,7 @@ def study(arm: Arm | None, seed: int, scale: float = 1.0) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", default=";".join(ARMS), help="some of them, between semicolons")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all numbers of steps")
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args(argv)
-    arms = [("overlap", name, ARMS[name]) for name in args.arms.split(";")]
-    command = f"python -m experiments.text.distillation --seeds {args.seeds}"
-    gather(arms, args.seeds, lambda arm, seed: study(arm, seed, args.scale), args.out, command)
+    table_of("distillation", __doc__, "overlap", ARMS, study, ("scale", 1.0, "of all numbers of steps"), OUT, argv)
 
 
 if __name__ == "__main__":

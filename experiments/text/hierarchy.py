@@ -15,7 +15,6 @@ and cousins against others, and Spearman's correlation with minus the distance: 
 
 from __future__ import annotations
 
-import argparse
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.text.lab import asked, fit
-from experiments.text.rows import gather
+from experiments.text.rows import table_of
 from jaxemb.contrastive.base import ContrastiveLoss, Known
 from jaxemb.contrastive.hiprbert import HiPrBERT
 from jaxemb.contrastive.multi_similarity import MultiSimilarity
@@ -152,15 +151,7 @@ def study(arm: Arm, seed: int, steps: int = STEPS) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", default=";".join(ARMS), help="some of them, between semicolons")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args(argv)
-    arms = [("planted", name, ARMS[name]) for name in args.arms.split(";")]
-    command = f"python -m experiments.text.hierarchy --seeds {args.seeds}"
-    gather(arms, args.seeds, lambda arm, seed: study(arm, seed, args.steps), args.out, command)
+    table_of("hierarchy", __doc__, "planted", ARMS, study, ("steps", STEPS, "of training"), OUT, argv)
 
 
 if __name__ == "__main__":

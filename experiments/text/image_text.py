@@ -11,7 +11,6 @@ describes (search), and of the first caption that describes an image (annotation
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 from jax import Array
 
 from experiments.text.lab import asked, fit
-from experiments.text.rows import gather
+from experiments.text.rows import table_of
 from jaxemb.contrastive.base import ContrastiveLoss
 from jaxemb.contrastive.hinge import Hinge
 from jaxemb.contrastive.info_nce import InfoNCE
@@ -114,15 +113,7 @@ def study(loss: ContrastiveLoss, seed: int, steps: int = STEPS) -> dict[str, flo
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", default=";".join(ARMS), help="some of them, between semicolons")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args(argv)
-    arms = [("shapes", name, ARMS[name]) for name in args.arms.split(";")]
-    command = f"python -m experiments.text.image_text --seeds {args.seeds}"
-    gather(arms, args.seeds, lambda loss, seed: study(loss, seed, args.steps), args.out, command)
+    table_of("image_text", __doc__, "shapes", ARMS, study, ("steps", STEPS, "of training"), OUT, argv)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,6 +58,29 @@ def gather(
             shown = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
             print(f"seed {seed}  {system:28} {shown}  {time.perf_counter() - began:.0f} s", flush=True)
     return rows
+
+
+def table_of(
+    name: str,
+    about: str | None,
+    part: str,
+    arms: Mapping[str, Any],
+    study: Callable[[Any, int, Any], Mapping[str, float]],
+    option: tuple[str, float, str],
+    out: Path,
+    argv: Sequence[str] | None,
+) -> None:
+    """The command line of a study: its arms with some seeds, and `option` (name, default, help), which `study` is given last."""
+    known, default, meaning = option
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--arms", default=";".join(arms), help="some of them, between semicolons")
+    parser.add_argument(f"--{known}", type=type(default), default=default, help=meaning)
+    parser.add_argument("--out", type=Path, default=out)
+    args = parser.parse_args(argv)
+    chosen = [(part, arm, arms[arm]) for arm in args.arms.split(";")]
+    command = shlex.join(["python", "-m", f"experiments.text.{name}", *(sys.argv[1:] if argv is None else argv)])
+    gather(chosen, args.seeds, lambda arm, seed: study(arm, seed, getattr(args, known)), args.out, command)
 
 
 def means(rows: Sequence[Row]) -> dict[tuple[str, str, str], float]:
