@@ -42,7 +42,7 @@ LOSSES: dict[str, ContrastiveLoss | None] = {
     "Matryoshka2D": Matryoshka2D(BASE, shallow=(1, 2, 3, 4, 5), dims=WIDTHS[:-1]),
     "Starbucks": Starbucks(BASE, sizes=SIZES, align="coordinates", kl_weight=0.3),
 }
-LENGTH, BATCH, STEPS, LR = 32, 32, 90, 5e-5
+LENGTH, BATCH, STEPS, LR = 24, 32, 60, 1e-4
 
 
 class Nested(Pairs):
