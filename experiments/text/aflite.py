@@ -3,7 +3,7 @@
     python -m experiments.text.aflite [--seeds 3]      about a minute on one core; writes results/text_aflite.csv
 
 Labels are drawn at random, so that nothing but the artefact tells them. In 60 % of the rows it does: `noise`, 2000 rows of 20
-normal numbers, the first of which is moved by 2.5 towards the label (card of WinoGrande), and `docstrings`, 1500 first paragraphs
+normal numbers, the first of which is moved by 2.5 towards the label, and `docstrings`, 1500 first paragraphs
 of the standard library's docstrings, before which stands a word that gives the label away ("usually" or "perhaps"), as embeddings
 of all-MiniLM-L6-v2. AfLite is held against as many rows removed at random, and removed at once by the confidence of models that
 were fitted to the other folds. Of each: the share of planted rows among those left; the accuracy of a linear model on halves of

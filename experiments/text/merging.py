@@ -2,7 +2,7 @@
 
     python -m experiments.text.merging [--seeds 3]      about five minutes of one core a seed; writes results/text_merging.csv
 
-The card of Self Positioning at the size of a lab. A small Transformer (2 layers, width 96, words hashed to ids) learns from halves
+Self Positioning at the size of a lab. A small Transformer (2 layers, width 96, words hashed to ids) learns from halves
 of the standard library's docstrings and codes; then one copy is trained on each task. `code`: a docstring finds its code (MRR@10
 among those of modules that were held out). `module`: docstrings of one module are alike, with a tenth of the data (accuracy of the
 nearest neighbour among the same docstrings). Beside them: one model trained on both, in proportion of the data (10 : 1) or half and
