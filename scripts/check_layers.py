@@ -1,7 +1,7 @@
 """Imports only go down: reads every file's syntax tree and names each import that goes up or across. Run by `make lint`.
 
-0 types config -> 1 ops -> 2 layers metrics preprocess masks token_masks -> 3 posemb pooling contrastive transforms views, never
-each other -> 4 nn -> 5 objectives -> 6 data run -> 7 evals train io log -> 8 doctor aot -> 9 experiment discover cli
+0 types config -> 1 ops -> 2 layers metrics preprocess masks token_masks -> 3 posemb pooling contrastive transforms views
+index, never each other -> 4 nn -> 5 objectives -> 6 data run -> 7 evals train io log -> 8 doctor aot -> 9 experiment discover cli
 -> 10 experiments/
 
 Imports under `if TYPE_CHECKING:` are exempt. Packages that are heavy or optional are imported in the function that needs them.
@@ -18,7 +18,7 @@ LAYERS = (
     ("types", "config", "lazy", "packages", "files", "patterns"),
     ("ops",),
     ("layers", "metrics", "preprocess", "masks", "token_masks"),
-    ("posemb", "pooling", "contrastive", "transforms", "views"),
+    ("posemb", "pooling", "contrastive", "transforms", "views", "index"),
     ("nn",),
     ("objectives",),
     ("data", "run"),
@@ -27,13 +27,15 @@ LAYERS = (
     ("experiment", "discover", "cli", "__main__"),
 )
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
-STRANGERS = {"posemb", "pooling", "contrastive", "transforms", "views"}  # families that never import each other
+STRANGERS = {"posemb", "pooling", "contrastive", "transforms", "views", "index"}  # families that never import each other
 BANNED = {"data": {"train", "objectives"}, "evals": {"train", "objectives"}}  # beyond the order of layers
 LAZY = {
     "PIL",
     "array_record",
     "cv2",
+    "faiss",
     "grain",
+    "hnswlib",
     "huggingface_hub",
     "matplotlib",
     "mteb",
@@ -43,6 +45,7 @@ LAZY = {
     "tensorflow_datasets",
     "tokenizers",
     "torch",
+    "usearch",
     "wandb",
 }
 NO_JAX = {"data", "masks", "preprocess", "token_masks", "types"}  # what data workers import

@@ -1,0 +1,232 @@
+"""The family of indexes: vectors are kept in some form, and those that are nearest to a query are found among them.
+
+    built = Exact().build(x)                              x (m d); or an iterable of blocks of rows, such as do not fit in memory
+    scores, ids = built.search(q, k=10, allow=None)       q (b d) -> (b k), (b k), the best first
+
+A member is a frozen dataclass of settings with four functions; all that is the same for every index is done here and in
+`built.py`: checks, blocks, filters, several devices, adding, removing, files.
+
+    prepare(x)                      a block of rows or queries as the other three get it: checked, of length 1 for cosines
+    learn(x)         -> learned     arrays that all rows share (a mean, a codebook), from at most `sample` rows; once
+    encode(learned, x) -> rows      arrays with an entry a row, along their axis `axis`; block by block, each row by itself
+    scores(learned, rows, q) -> s   (b m), larger is nearer: traced, with `rows` some or all of the rows, as they were joined
+
+`learned` and `rows` are trees of arrays (dicts, in dicts where an index holds another one). Where a score for every row is not what
+an index computes, it defines `find` instead of `scores`; where rows are not of one length, `blocks`, `prepare`, `join`, `take`.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float, Int, Shaped
+
+from jaxemb.config import ConfigError, choices
+from jaxemb.ops.nearest import Best, over_shards, top_k
+from jaxemb.ops.similarity import unit
+from jaxemb.preprocess.base import DataError
+from jaxemb.types import Paper
+
+if TYPE_CHECKING:
+    from jaxemb.index.built import Built
+
+SIMILARITIES = ("cosine", "dot", "euclidean")
+ROWS = 2**16
+"""Rows of an array that are encoded at a time."""
+SCORES = 2**26
+"""Scores that are in memory at a time."""
+
+Tree = Any
+"""Arrays by name."""
+
+
+class Kept(NamedTuple):
+    """What an index holds."""
+
+    learned: Tree
+    """Of all rows together."""
+    rows: Tree
+    """Of each row."""
+    count: int
+    """Rows. On several devices the arrays are longer: each device has as many."""
+    mesh: Mesh | None = None
+    """Over whose devices the rows are cut."""
+
+
+class Found(NamedTuple):
+    """What a search gives: at most as many columns as there are rows."""
+
+    scores: Float[np.ndarray, "b k"]
+    """The best first: products, cosines, or distances less than nothing (-|q - x|); -inf where nothing is left."""
+    ids: Int[np.ndarray, "b k"]
+    """Of the rows, in the order in which they were given; of equal scores the lowest id first, -1 where nothing is left."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Index(abc.ABC):
+    """How vectors are kept and compared. Its fields are the description; `build` makes what can be searched."""
+
+    paper: ClassVar[Paper | None] = None
+    axis: ClassVar[int] = 0
+    """Of the arrays of `encode`, the axis that has an entry a row."""
+
+    similarity: str = "cosine"
+    """"cosine", "dot", or "euclidean", of which the score is -|q - x|."""
+
+    def __post_init__(self) -> None:
+        choices(self, similarity=SIMILARITIES)
+
+    @property
+    def sample(self) -> int:
+        """The most rows that `learn` is given; 0: nothing is learned."""
+        return 0
+
+    def build(self, x: Any, *, mesh: Mesh | None = None, seed: int = 0) -> Built:
+        """Rows (m d), or an iterable of blocks of them, are kept. `mesh`: over whose devices the rows are cut. `learn` gets rows
+        that are drawn with `seed` from an array, and from blocks the first ones."""
+        from jaxemb.index.built import build  # which needs this module
+
+        return build(self, x, mesh, seed)
+
+    # ---- what members define -----------------------------------------------------------------------------------------------------
+
+    def blocks(self, x: Any) -> Iterator[Any]:
+        """What `build` was given in blocks of rows; of an array slices, so that one that is mapped is never read whole."""
+        if not hasattr(x, "shape"):
+            if isinstance(x, str | dict) or not isinstance(x, Iterable):
+                raise DataError(f"vectors are an array of rows, or an iterable of such blocks, not a {type(x).__name__}")
+            yield from x
+            return
+        for start in range(0, max(len(x), 1), ROWS):
+            yield x[start : start + ROWS]
+
+    def prepare(self, x: Any, first: int = 0, what: str = "row") -> Float[np.ndarray, "n d"]:
+        """Rows or queries, checked; `first` is the number of the first one, for a person to read."""
+        return vectors(x, self.similarity, first, what)
+
+    def learn(self, x: Float[np.ndarray, "s d"]) -> Tree:
+        """The arrays that all rows share."""
+        return {}
+
+    @abc.abstractmethod
+    def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:
+        """What is kept of rows."""
+
+    def join(self, parts: list[Tree]) -> Tree:
+        """Blocks of rows as one."""
+        return joined(parts, self.axis)
+
+    def take(self, rows: Tree, which: Any) -> Tree:
+        """Some rows, by their places; NumPy's arrays or traced ones."""
+        return jax.tree.map(lambda a: a.take(which, self.axis), rows)
+
+    def scores(self, learned: Tree, rows: Tree, q: Float[Array, "b d"]) -> Float[Array, "b m"]:
+        """Of each query with each row, larger is nearer; for "euclidean" -|q - x|^2, of which `search` gives the root."""
+        raise NotImplementedError
+
+    def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
+        """(scores, places) (b k) of prepared queries among the rows that `mask` allows; k is at most the number of rows. Where
+        fewer are allowed the scores of the last are -inf. By default all `scores`, as many queries at a time as memory allows."""
+        length = jax.tree.leaves(kept.rows)[0].shape[self.axis]
+        if length > kept.count:
+            allowed = np.ones((1, kept.count), bool) if mask is None else mask
+            mask = np.pad(allowed, ((0, 0), (0, length - kept.count)))
+        size = min(power_of_two(len(q)), max(SCORES // length, 1))
+        found = []
+        for start in range(0, len(q), size):
+            some = q[start : start + size]
+            seen = mask if mask is None or len(mask) == 1 else padded(mask[start : start + size], size)
+            found.append(_best(self, k, kept.mesh, kept.learned, kept.rows, padded(some, size), seen))
+        scores, places = zip(*jax.device_get(found), strict=True)
+        return np.concatenate(scores)[: len(q)], np.concatenate(places)[: len(q)]
+
+    def rescore(self, learned: Tree, rows: Tree, q: Float[Array, "b d"], places: Int[Array, "b c"]) -> Float[Array, "b c"]:
+        """`scores` of candidates, which each query has of its own."""
+        return jax.vmap(lambda q, p: self.scores(learned, self.take(rows, p), q[None])[0])(q, places)
+
+    def select(self, scores: Float[Array, "b m"], k: int) -> Best:
+        """The k best of each row of scores."""
+        return top_k(scores, k)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _best(index: Index, k: int, mesh: Mesh | None, learned: Tree, rows: Tree, q: Any, mask: Any) -> Best:
+    def local(learned: Tree, rows: Tree, q: Any, mask: Any) -> Best:
+        scores = index.scores(learned, rows, q)
+        scores = scores if mask is None else jnp.where(mask, scores, -jnp.inf)
+        return index.select(scores, min(k, scores.shape[1]))
+
+    if mesh is None:
+        return local(learned, rows, q, mask)
+    length = jax.tree.leaves(rows)[0].shape[index.axis]
+    mask = jnp.ones((1, length), bool) if mask is None else mask
+    return over_shards(local, k, mesh, index.axis, learned, rows, q, mask)
+
+
+# ---- what they share -------------------------------------------------------------------------------------------------------------
+
+
+def vectors(x: Any, similarity: str, first: int = 0, what: str = "row") -> Float[np.ndarray, "n d"]:
+    """Rows in 32 bits (in 64 where JAX has them), finite; for cosines of length 1. Zeros have no direction, hence no cosine and no
+    meaningful product."""
+    found = np.asarray(x)
+    if found.ndim != 2 or not np.issubdtype(found.dtype, np.number) and found.dtype.name != "bfloat16":
+        raise DataError(f"{what}s are vectors (n d), not an array of shape {found.shape} and type {found.dtype}")
+    wide = found.dtype == np.float64 and jax.config.jax_enable_x64
+    found = found.astype(np.float64 if wide else np.float32, copy=False)
+    square = np.einsum("nd,nd->n", found, found)
+    if not np.isfinite(square).all():
+        bad = ~np.isfinite(found).all(1)
+        if bad.any():
+            raise DataError(f"{what}s with entries that are not finite: {numbered(bad, first)}")
+    if similarity != "euclidean" and not square.all() and (zero := ~found.any(1)).any():
+        raise DataError(f"{what}s of zeros, which are near to nothing: {numbered(zero, first)}; leave them out")
+    return unit(found) if similarity == "cosine" else found
+
+
+def numbered(bad: Bool[np.ndarray, " n"], first: int) -> str:
+    """The numbers of rows, the first ten of them."""
+    which = np.flatnonzero(bad)
+    more = f" and {len(which) - 10} more" if len(which) > 10 else ""
+    return ", ".join(str(first + i) for i in which[:10]) + more
+
+
+def power_of_two(n: int) -> int:
+    """The next one: so few sizes are compiled."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def padded(x: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "s ..."]:
+    """Rows of zeros at the end."""
+    return x if len(x) == size else np.pad(x, ((0, size - len(x)), *((0, 0),) * (x.ndim - 1)))
+
+
+def joined(parts: list[Tree], axis: int) -> Tree:
+    """Blocks of rows as one. They are taken off the list one by one: what is in memory is the result and little more."""
+    if len(parts) == 1:
+        return parts.pop()
+    total = sum(jax.tree.leaves(part)[0].shape[axis] for part in parts)
+    whole = jax.tree.map(lambda a: np.empty((*a.shape[:axis], total, *a.shape[axis + 1 :]), a.dtype), parts[0])
+    at = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        n = jax.tree.leaves(part)[0].shape[axis]
+        into = (*(slice(None),) * axis, slice(at, at + n))
+        jax.tree.map(lambda out, a, into=into: out.__setitem__(into, np.asarray(a)), whole, part)
+        at += n
+    return whole
+
+
+def check_k(k: int) -> None:
+    if k < 1:
+        raise ConfigError(f"k={k}: at least 1 row is looked for")
