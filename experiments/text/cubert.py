@@ -88,7 +88,10 @@ def swapped(source: str, rng: np.random.Generator) -> tuple[Words, Words] | None
 
 def documented(source: str) -> tuple[str, str] | None:
     """(first paragraph of the docstring, the function without it)."""
-    tree = ast.parse(source)
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # a method with a text that begins at the left margin stays indented
+        return None
     node = tree.body[0]
     assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     if len(node.body) < 2 or not (text := ast.get_docstring(node)):
