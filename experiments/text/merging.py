@@ -180,8 +180,9 @@ def run(seed: int, steps: dict[str, int], search: int) -> tuple[dict[str, dict[s
     figures["grid"] = max(line, key=lambda f: f["mean"])
     place = found.place
     along = same_basin(models[0], models[1], loss, probes[0][0], points=5)
-    aside = {"alpha_code": float(place.alpha[0]), "scale": place.scale, "probe_loss_before": found.losses[0]}
-    aside |= {"probe_loss_after": found.losses[-1], "tests": len(own["test"])}
+    once = len(probes[0])  # a round of the batches of probes
+    aside = {"alpha_code": float(place.alpha[0]), "scale": place.scale, "tests": len(own["test"])}
+    aside |= {"probe_loss_first": float(np.mean(found.losses[:once])), "probe_loss_last": float(np.mean(found.losses[-once:]))}
     return figures, aside | {f"code_loss_at_{t:g}": float(v) for t, v in zip((0, 0.25, 0.5, 0.75, 1), along, strict=True)}
 
 
