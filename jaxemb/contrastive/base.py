@@ -202,3 +202,5 @@ def check_temperature(owner: ContrastiveLoss, temperature: float) -> None:
     """Raises ConfigError for one that nothing can be divided by."""
     if not temperature > 0:
         raise ConfigError(f"{type(owner).__name__}: temperature must be above 0, is {temperature}")
+    if not 1e-6 <= temperature <= 1e6:  # 1 / 1e-45 is no number of 32 bits, and with an endless one all are alike
+        raise ConfigError(f"{type(owner).__name__}: temperature must be from 1e-6 to 1e6, is {temperature}")

@@ -49,7 +49,9 @@ class ClassNCE(ContrastiveLoss):
         q, c = unit(queries), unit(candidates)
         labels, of_candidates = jnp.asarray(known.labels), jnp.asarray(known.candidate_labels)
         positive = hot(places_of(positives, b), m)
-        hard = keep & ~everywhere(positive.any(0))[None] & (labels[:, None] != everywhere(of_candidates)[None])
+        of_candidates = everywhere(of_candidates)[None]
+        other = (labels[:, None] != of_candidates) | (of_candidates < 0)
+        hard = keep & ~everywhere(positive.any(0))[None] & other
         pairs = other_pairs(positives, weights, keep) & (labels[:, None] != everywhere(labels)[None])
         logits = products(q, c) / self.temperature
         logit = picked(logits, positive)

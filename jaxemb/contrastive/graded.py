@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
@@ -55,7 +57,8 @@ def pair_weights(weights: Float[Array, " b"]) -> Float[Array, "b b"]:
 
 
 def check_margin(owner: ContrastiveLoss, *names: str) -> None:
-    """Raises ConfigError for a margin below 0."""
+    """Raises ConfigError for a margin below 0 or without end."""
     for name in names:
-        if not getattr(owner, name) >= 0:
-            raise ConfigError(f"{type(owner).__name__}: {name} must not be negative, is {getattr(owner, name)}")
+        if not 0 <= getattr(owner, name) < math.inf:
+            which = "be finite" if getattr(owner, name) == math.inf else "not be negative"
+            raise ConfigError(f"{type(owner).__name__}: {name} must {which}, is {getattr(owner, name)}")

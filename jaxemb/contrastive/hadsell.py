@@ -69,8 +69,8 @@ class OnlineContrastive(ContrastiveLoss):
         loss = sum of d^2 over positives beyond the nearest negative + sum of relu(margin - d)^2 over negatives within the
                farthest positive
 
-    A pair of a score above 1/2 is positive, others are negative. Where all are of one kind, those beyond (negatives: within) their
-    mean distance are hard.
+    A pair of a score above 1/2 is positive, others are negative. One pair of a kind or none is no extreme: the pairs of the other
+    kind are then hard beyond (negatives: within) their own mean distance.
     """
 
     paper: ClassVar[Paper | None] = PAPER
@@ -97,9 +97,9 @@ class OnlineContrastive(ContrastiveLoss):
         d = apart(self.distance, queries, matched(candidates, positives, len(queries)))
         y, counts = scores_of(self, known, weights, 0.0, 1.0), weights > 0
         near, far = counts & (y > 0.5), counts & (y <= 0.5)
-        mean = weighted(d, weights)
-        farthest = jnp.where(near.any(), jnp.where(near, d, -jnp.inf).max(), mean)
-        nearest = jnp.where(far.any(), jnp.where(far, d, jnp.inf).min(), mean)
+        mean_near, mean_far = (weighted(d, jnp.where(kind, weights, jnp.zeros_like(weights))) for kind in (near, far))
+        farthest = jnp.where(near.sum() > 1, jnp.where(near, d, -jnp.inf).max(), mean_far)
+        nearest = jnp.where(far.sum() > 1, jnp.where(far, d, jnp.inf).min(), mean_near)
         each = jnp.where(near & (d > nearest), jnp.square(d), jnp.zeros_like(d))
         each = jnp.where(far & (d < farthest), jnp.square(jax.nn.relu(self.margin - d)), each)
         value = (each * weights).sum()

@@ -25,8 +25,8 @@ class Hinge(ContrastiveLoss):
         loss_i = sum_j relu(margin - s(q_i, p_i) + s(q_i, c_j)) + sum_j relu(margin - s(q_i, p_i) + s(q_j, p_i))
 
     over the candidates c_j that are no positives of query i (q2d), and over the other queries (d2q). `negatives`: "sum" as above,
-    "mean" of each sum, or "hardest": the highest of each alone (VSE++, Faghri et al. 2018; it collapses where it is used from the
-    start, so begin with the sum). `mean_squared`, hardest and q2d: the triplets of IMAGINATOR (Krishna et al. 2023).
+    "mean" of each sum and of the two, or "hardest": the highest of each alone (VSE++, Faghri et al. 2018; it collapses where it is
+    used from the start, so begin with the sum). `mean_squared`, hardest and q2d: the triplets of IMAGINATOR (Krishna et al. 2023).
     """
 
     paper: ClassVar[Paper | None] = Paper("Deep Learning Applied to Image and Text Matching", 2016, "arxiv.org/abs/1601.03478")

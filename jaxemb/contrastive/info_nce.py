@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched, weighted
-from jaxemb.contrastive.scale import factor
+from jaxemb.contrastive.scale import check_scale, factor
 from jaxemb.contrastive.softmax import (
     SIMILARITIES,
     alike,
@@ -81,8 +81,7 @@ class InfoNCE(ContrastiveLoss):
             raise ConfigError(
                 f"InfoNCE: strength must be above 0 with a hardness and 0 without, is {self.strength} with {self.hardness!r}"
             )
-        if not self.most_scale > 0:
-            raise ConfigError(f"InfoNCE: most_scale must be above 0, is {self.most_scale}")
+        check_scale(self, self.temperature if self.learn_scale else math.inf, self.most_scale)
 
     def _check_directions(self) -> None:
         given = self.directions

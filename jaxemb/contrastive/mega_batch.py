@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from jaxemb.config import within
 from jaxemb.contrastive.base import ContrastiveLoss, Known, weighted
 from jaxemb.contrastive.softmax import alike, hot, nearest, picked, places_of, products
 from jaxemb.types import Loss, Paper
@@ -31,6 +32,9 @@ class MegaBatchMargin(ContrastiveLoss):
 
     positive_margin: float = 0.8
     negative_margin: float = 0.3
+
+    def __post_init__(self) -> None:
+        within(self, positive_margin=(-2, 2), negative_margin=(-2, 2))
 
     def compare(
         self,

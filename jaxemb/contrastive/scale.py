@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
+
+from jaxemb.config import ConfigError
 
 
 @jax.custom_vjp
@@ -30,3 +34,14 @@ def factor(log_scale: Array, most: float, dtype: np.dtype) -> Float[Array, ""]:
     """exp(log_scale), at most `most`."""
     log_scale = jnp.asarray(log_scale, dtype)
     return jnp.exp(below(log_scale, jnp.asarray(np.log(most), dtype)))
+
+
+def check_scale(owner: Any, temperature: float, most: float) -> None:
+    """Raises ConfigError where a learned factor, from 1 / temperature on, would start above the most that it can be."""
+    if not most > 0:
+        raise ConfigError(f"{type(owner).__name__}: most_scale must be above 0, is {most}")
+    if 1 / temperature > most * (1 + 1e-6):
+        raise ConfigError(
+            f"{type(owner).__name__}: temperature={temperature} is a factor of {1 / temperature:g} to start with, and "
+            f"most_scale={most:g} is the most that it can be"
+        )

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, choices
+from jaxemb.config import choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, weighted
-from jaxemb.contrastive.scale import factor
+from jaxemb.contrastive.scale import check_scale, factor
 from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, nearest, picked, places_of, products
 from jaxemb.types import Loss, Paper
 
@@ -43,8 +43,7 @@ class Sigmoid(ContrastiveLoss):
     def __post_init__(self) -> None:
         check_temperature(self, self.temperature)
         choices(self, similarity=SIMILARITIES)
-        if not self.most_scale > 0:
-            raise ConfigError(f"Sigmoid: most_scale must be above 0, is {self.most_scale}")
+        check_scale(self, self.temperature, self.most_scale)
 
     def learned(self) -> dict[str, float]:
         return {"log_scale": -math.log(self.temperature), "bias": self.bias}

@@ -54,11 +54,11 @@ class AfLite:
     cut: int = 500
     """k, rows that a round removes at most."""
     threshold: float = 0.75
-    """tau"""
+    """tau; above 1 nothing goes."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        within(self, size=(2, 2**31), partitions=(1, 2**20), cut=(1, 2**31))
+        within(self, size=(2, 2**31), partitions=(1, 2**20), cut=(1, 2**31), threshold=(0, 2))
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> Filtered:
         """`x` (n d): embeddings, `y` (n): labels 0 and 1."""
@@ -102,8 +102,8 @@ class AfLite:
 def standardised(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     """Mean 0 and deviation 1 of each feature; one that is constant stays at 0."""
     x = np.asarray(x, np.float64)
-    deviation = x.std(0)
-    return (x - x.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+    constant, deviation = (x == x[:1]).all(0), x.std(0)  # by value: the mean of equal numbers can differ from them by rounding
+    return np.where(constant, 0.0, (x - x.mean(0)) / np.where(constant | (deviation == 0), 1.0, deviation))
 
 
 def fit(z: Float[np.ndarray, "n d"], y: Int[np.ndarray, " n"]) -> Fitted:

@@ -20,7 +20,7 @@ from jaxemb.ops.allow import Allow
 from jaxemb.ops.draws import Draws
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.first import First
-from jaxemb.posemb.base import Places
+from jaxemb.posemb.base import Places, PosEmb
 from jaxemb.posemb.none import NoPos
 from jaxemb.token_masks.base import TokenMasks
 from jaxemb.token_masks.whole_words import WholeWords
@@ -81,6 +81,11 @@ class MaskedAutoEncoding(MaskedTokens):
             )
         if self.encoder.stem_width not in (None, width):
             raise ConfigError(f"MaskedAutoEncoding puts a vector of the width, {width}, among those of the table: stem_width=None")
+        if type(self.encoder.pos).add is PosEmb.add and not isinstance(self.encoder.pos, NoPos):
+            raise ConfigError(
+                "MaskedAutoEncoding decodes from vectors to which positions were added, and the positions of its encoder, "
+                f"{type(self.encoder.pos).__name__}, add nothing: the decoder would not know the order of the text"
+            )
         if self.encoder.class_token or self.encoder.registers:
             raise ConfigError("MaskedAutoEncoding takes the first token for the text's vector: class_token=False and registers=0")
 
@@ -110,6 +115,10 @@ class MaskedAutoEncoding(MaskedTokens):
         }
 
     def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
+        if "segments" in batch:
+            raise ConfigError(
+                "MaskedAutoEncoding has one vector a row, and a packed row (segments) holds several texts: unpack them"
+            )
         depth = self.encoder.depth
         asked = tuple(sorted({layer - 1 for layer, _ in self.sizes}))
         f = self._features(batch, batch["changed"], True, asked)

@@ -22,6 +22,7 @@ from jaxemb.ops.dtypes import wide
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
 from jaxemb.posemb.sincos import SinCos
+from jaxemb.preprocess.base import DataError
 from jaxemb.token_masks.base import TokenMasks
 from jaxemb.token_masks.random_tokens import RandomTokens
 from jaxemb.types import Batch, Features, Loss, Now, Paper
@@ -106,8 +107,6 @@ class MaskedTokens(Objective):
     ) -> Int[np.ndarray, "b n"]:
         """The ids that go in: at the places `masked` the mask token, a random one or the same, by `replace`."""
         usual = np.setdiff1d(np.arange(self._classes, dtype=tokens.dtype), [self.mask, *self.special])
-        if not len(usual):
-            raise ConfigError(f"all {self._classes} ids are special: {type(self).__name__} has no token to predict")
         own = np.take_along_axis(tokens, masked, axis=1)
         how, other = draws.random(masked.shape[1]), usual[draws.integers(0, len(usual), masked.shape[1])]
         hide, swap = self.replace
@@ -194,7 +193,15 @@ def tokens_of(owner: Any, batch: Batch) -> Any:
     """The ids of a batch (b n)."""
     if "tokens" not in batch:
         raise ConfigError(f"{type(owner).__name__} reads 'tokens', which are not in the batch; it holds {', '.join(sorted(batch))}")
-    return batch["tokens"]
+    tokens = batch["tokens"]
+    if isinstance(tokens, np.ndarray):  # on the host, where numbers are known
+        those = tokens[np.asarray(owner.free(batch))]
+        if those.size and not 0 <= those.min() <= those.max() < owner._classes:
+            raise DataError(
+                f"{type(owner).__name__} predicts the ids 0 to {owner._classes - 1} and the batch has {those.min()} to "
+                f"{those.max()}: encoder.stem.vocabulary, or vocabulary, is that of another tokenizer"
+            )
+    return tokens
 
 
 def negative_log_likelihood(logits: Float[Array, "b k v"], ids: Int[Array, "b k"]) -> Float[Array, "b k"]:

@@ -94,6 +94,7 @@ class PairScores(Contrastive):
         else:
             hot = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
             nll = -(hot * jax.nn.log_softmax(logits)).sum(1)
+        nll = jnp.where(labels < max(2, logits.shape[1]), nll, jnp.nan)  # no class: it must not cost 0 or pass for another one
         return jnp.where(labels >= 0, nll, jnp.zeros_like(nll))
 
     def logits(self, batch: Batch) -> Float[Array, "b c"]:

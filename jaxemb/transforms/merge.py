@@ -46,6 +46,9 @@ class TaskArithmetic(Merge):
     scale: float | tuple[float, ...] = 1.0
     """s, one for all or one a model."""
 
+    def __post_init__(self) -> None:
+        within(self, scale=(-1e6, 1e6))
+
     def merge(self, models: Sequence[Leaves], base: Leaves | None) -> Leaves:
         s, taus = self.one_each("scale", models), task_vectors(models, base)
         return {path: x + np.tensordot(s, stack(taus, path), 1) for path, x in _given(base).items()}
@@ -97,6 +100,7 @@ class Ties(Merge):
     def __post_init__(self) -> None:
         if not 0 < self.density <= 1:
             raise ConfigError(f"Ties.density is the share of entries that stay, in (0, 1], not {self.density}")
+        within(self, scale=(-1e6, 1e6))
 
     def merge(self, models: Sequence[Leaves], base: Leaves | None) -> Leaves:
         trimmed = self.trimmed(task_vectors(models, base))
@@ -135,6 +139,7 @@ class Dare(Merge):
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
             raise ConfigError(f"Dare.drop is a probability in [0, 1), not {self.drop}")
+        within(self, scale=(-1e6, 1e6))
 
     def merge(self, models: Sequence[Leaves], base: Leaves | None, keep: Sequence[Tree] | None = None) -> Leaves:
         """`keep`: drawn masks, a tree a model; None: drawn here by `seed`."""
@@ -203,7 +208,7 @@ def slerp(a: Float[np.ndarray, "*s"], b: Float[np.ndarray, "*s"], t: float, thre
     """Of two arrays as vectors; the angle is that of their directions, the lengths are kept as they are."""
     lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
     cos = float(np.vdot(a, b)) / lengths if lengths else 1.0
-    if abs(cos) > threshold:
+    if not lengths or abs(cos) > threshold:
         return (1 - t) * a + t * b
     angle = math.acos(min(max(cos, -1.0), 1.0))
     return (math.sin((1 - t) * angle) * a + math.sin(t * angle) * b) / math.sin(angle)
@@ -212,7 +217,7 @@ def slerp(a: Float[np.ndarray, "*s"], b: Float[np.ndarray, "*s"], t: float, thre
 def largest(x: Float[np.ndarray, "*s"], density: float) -> Bool[np.ndarray, "*s"]:
     """Which entries are the max(1, ceil(density n)) of largest magnitude, of equal ones the first."""
     size = np.abs(x).reshape(-1)
-    count = max(1, math.ceil(density * size.size))
+    count = max(1, math.ceil(round(density * size.size, 6)))  # .07 of 100 are 7, not 7.000000000000001
     limit = np.partition(size, size.size - count)[size.size - count]
     kept = size > limit
     kept[np.flatnonzero(size == limit)[: count - int(kept.sum())]] = True

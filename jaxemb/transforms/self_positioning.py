@@ -96,8 +96,12 @@ class SelfPositioning(Merge):
         if not probes or not all(len(batches) for batches in probes):
             raise ConfigError("SelfPositioning: every task needs a batch of probes at least")
         steps = list(walk(models, base, loss, self._steps(probes), self.rate))
-        place = steps[-1][1]
-        return Found(jax.jit(position)(models, base, place), place, tuple(float(value) for value, _ in steps))
+        place, losses = steps[-1][1], [float(value) for value, _ in steps]
+        if bad := [i for i, value in enumerate(losses) if not math.isfinite(value)]:
+            raise ConfigError(
+                f"SelfPositioning: the loss over probes is {losses[bad[0]]} at step {bad[0]}, of which no place follows"
+            )
+        return Found(jax.jit(position)(models, base, place), place, tuple(losses))
 
     def _steps(self, probes: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
         rng = np.random.default_rng(self.seed)

@@ -73,3 +73,16 @@ def test_the_drawn_layer_follows_from_the_key():
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         AdaptiveLayer(**fields)
+
+
+def test_layers_draw_apart():
+    """What a loss of a layer draws is its own: of equal layers the values differ."""
+    from jaxemb.contrastive import KaLM
+
+    own, inner = jnp.asarray([[3, 4], [4, 3], [3, 4]]), KaLM(0.5, 0.0, mix_list=False)
+    same = jnp.stack([Q[0]] * 3), jnp.stack([C[0]] * 3)
+    loss = AdaptiveLayer(inner, (0, 1), kl_weight=0.0, last_weight=0.0, weighting="uniform")
+    known = Known(own=own, key=jax.random.key(0))
+    once = inner(Q[0], C[0], known=known._replace(key=jax.random.fold_in(jax.random.key(0), 1))).value
+    both = loss(*same, known=known).value
+    assert abs(float(both) - float(once)) > 1e-5, "two layers with one draw would be the mean of equal values"

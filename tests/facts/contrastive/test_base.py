@@ -78,3 +78,15 @@ def test_a_batch_of_one_row_teaches_nothing_and_is_refused_where_the_loss_would_
         InfoNCE().refuse_alone(1, 1)
     InfoNCE().refuse_alone(1, 2)
     VICRegLoss().refuse_alone(2, 2)
+
+
+@pytest.mark.parametrize("temperature", [1e-45, float("inf")])
+def test_a_temperature_without_a_use_is_refused(temperature):
+    with pytest.raises(ConfigError, match=r"InfoNCE: temperature must be from 1e-6 to 1e6"):
+        InfoNCE(temperature)
+
+
+def test_a_learned_factor_that_starts_above_its_most_is_refused():
+    with pytest.raises(ConfigError, match=r"InfoNCE: temperature=0.005 is a factor of 200 to start with, and most_scale=100"):
+        InfoNCE(0.005, learn_scale=True)
+    InfoNCE(0.005)

@@ -47,3 +47,11 @@ def test_labels_that_are_missing_are_named():
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         ClassNCE(**fields)
+
+
+def test_a_hard_negative_of_an_unknown_class_is_one_of_queries_of_an_unknown_class_too():
+    e = [np.asarray(x) / np.linalg.norm(x, axis=1, keepdims=True) for x in (Q, C)]
+    e = np.exp(e[0] @ e[1].T / 0.5)
+    known = classes(-1, -1, -1, of_candidates=[-1, -1, -1, -1, -1, -1])
+    expected = -np.log(np.diagonal(e) / (np.diagonal(e) + e[:, 3:].sum(1))).mean()
+    assert float(ClassNCE(0.5)(Q, C, known=known).value) == pytest.approx(expected, rel=1e-5)

@@ -40,3 +40,16 @@ def test_bad_fields_are_named(member):
         member(-0.1)
     with pytest.raises(ConfigError, match="distance='dot'.*cosine, euclidean, manhattan"):
         member(distance="dot")
+
+
+def test_one_pair_of_a_kind_is_no_extreme():
+    """As sentence-transformers has it: beside a single positive (negative) the others are hard beyond their own mean."""
+    one_near = Known(scores=jnp.asarray([0.0, 1.0, 0.0, 0.0]))  # the positive at 3; negatives at 1, 2, 4, of mean 7/3
+    assert float(OnlineContrastive(5.0, "manhattan")(LINE, AT, known=one_near).value) == pytest.approx(9 + 16 + 9, rel=1e-5)
+    one_far = Known(scores=jnp.asarray([1.0, 1.0, 0.0, 1.0]))  # the negative at 2; positives at 1, 3, 4, of mean 8/3
+    assert float(OnlineContrastive(5.0, "manhattan")(LINE, AT, known=one_far).value) == pytest.approx(9 + 16 + 9, rel=1e-5)
+
+
+def test_a_score_of_a_half_is_a_negative():
+    half = Known(scores=jnp.asarray([1.0, 1.0, 0.5, 0.0]))
+    assert float(OnlineContrastive(5.0, "manhattan")(LINE, AT, known=half).value) == pytest.approx(9 + 9, rel=1e-5)

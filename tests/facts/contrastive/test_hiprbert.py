@@ -61,3 +61,12 @@ def test_equal_and_zero_rows_have_a_finite_gradient(form):
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         HiPrBERT(**fields)
+
+
+def test_padding_counts_in_neither_form():
+    q, p = normal(0, 4, 3), normal(1, 4, 3)
+    known = Known(scores=jnp.asarray([1.0, 0.81, 0.6561, 0.81]))
+    less = Known(scores=known.scores[:3])
+    for form in ("weighted", "clogit"):
+        padded = HiPrBERT(form)(q, p, weights=jnp.asarray([1.0, 1.0, 1.0, 0.0]), known=known).value
+        assert float(padded) == pytest.approx(float(HiPrBERT(form)(q[:3], p[:3], known=less).value), rel=1e-6)

@@ -84,3 +84,21 @@ def test_what_kalm_needs_follows_from_what_it_mixes():
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         KaLM(**fields)
+
+
+def test_mixtures_are_unit_vectors_whose_shares_are_constants():
+    """The shares of `mix_list` come from cosines, and have no part in the gradient; a mixture of two unit rows is shorter."""
+    q, c = jnp.eye(3)[:1], jnp.asarray([[0.9, 0.1, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    c = c / jnp.linalg.norm(c, axis=1, keepdims=True)
+    known = Known(own=jnp.asarray([[1, 2]]), key=jax.random.key(0))
+    shares = jax.nn.softmax((q @ c[1:].T)[0])
+    mixture = shares @ c[1:]
+
+    def expected(q, mixture=mixture):
+        u = q / jnp.linalg.norm(q)
+        logits = jnp.concatenate([(u @ c.T)[0], (u @ (mixture / jnp.linalg.norm(mixture)))])
+        return jax.nn.logsumexp(logits) - logits[0]
+
+    found = jax.value_and_grad(lambda q: KaLM(1.0, 0.0, mix_pair=False)(q, c, known=known).value)(q)
+    for x, y in zip(found, jax.value_and_grad(expected)(q), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)

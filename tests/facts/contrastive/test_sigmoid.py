@@ -48,3 +48,10 @@ def test_learned_scalars_that_are_missing_are_named():
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         Sigmoid(**fields)
+
+
+def test_another_positive_counts_where_it_is_no_negative():
+    """As `Pairs` hands them on: what `also` names, `keep` spares."""
+    also = jnp.zeros((3, 6), bool).at[0, 4].set(True)
+    spared = Sigmoid(0.5, -1.0)(Q, C, keep=~also, known=sigmoid(also=also)).value
+    assert float(spared) == pytest.approx(float(Sigmoid(0.5, -1.0)(Q, C, known=sigmoid(also=also)).value), rel=1e-6)

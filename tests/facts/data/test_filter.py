@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
-from jaxemb.data.filter import AfLite, fit
+from jaxemb.data.filter import AfLite, fit, standardised
 from jaxemb.preprocess.base import DataError
 
 SMALL = AfLite(size=30, partitions=6, cut=8)
@@ -85,6 +85,8 @@ def test_the_seed_draws_the_partitions():
     [
         (lambda: AfLite(size=1), ConfigError, "AfLite.size"),
         (lambda: AfLite(cut=0), ConfigError, "AfLite.cut"),
+        (lambda: AfLite(threshold=float("nan")), ConfigError, "AfLite.threshold=nan"),
+        (lambda: AfLite(threshold=-1.0), ConfigError, "AfLite.threshold=-1.0"),
         (lambda: SMALL(noise()[0], noise()[1][:5]), DataError, r"not \(80, 4\) and \(5,\)"),
         (lambda: SMALL(noise()[0], noise()[1] + 1), DataError, r"labels 0 and 1, here are \[1, 2\]"),
         (lambda: SMALL(noise()[0] / [[1, 1, 1, 0.0]], noise()[1]), DataError, "row 0 has features that are no finite"),
@@ -94,3 +96,8 @@ def test_the_seed_draws_the_partitions():
 def test_what_makes_no_sense_is_said(made, error, words):
     with pytest.raises(error, match=words):
         made()
+
+
+def test_a_constant_feature_stays_at_0():
+    """The mean of ten times .1 is not .1."""
+    assert (standardised(np.full((10, 1), 0.1)) == 0).all()

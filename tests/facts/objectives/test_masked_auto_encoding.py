@@ -13,6 +13,7 @@ from jaxemb.nn.stem import Tokens
 from jaxemb.objectives.masked_auto_encoding import MaskedAutoEncoding
 from jaxemb.objectives.masked_tokens import encoder
 from jaxemb.ops.draws import Draws
+from jaxemb.posemb.rotary import Rotary
 from jaxemb.token_masks.random_tokens import RandomTokens
 from jaxemb.token_masks.whole_words import WholeWords
 from jaxemb.types import Now
@@ -99,9 +100,15 @@ def test_padding_changes_nothing(params):
         ({"sizes": ()}, "are pairs"),
         ({"decoder_rate": 0.1}, "decoder_rate=0.1 must be from masks.rate=0.2 to 1"),
         ({"encoder": ENCODER.clone(stem_width=8)}, "stem_width=None"),
+        ({"encoder": ENCODER.clone(pos=Rotary())}, "positions of its encoder, Rotary, add nothing"),
         ({"encoder": ENCODER.clone(class_token=True)}, "class_token=False and registers=0"),
     ],
 )
 def test_fields_that_cannot_be_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         MODEL.clone(**fields)
+
+
+def test_a_packed_row_is_refused():
+    with pytest.raises(ConfigError, match=r"one vector a row, and a packed row \(segments\)"):
+        MODEL.bind({}).loss({"segments": np.ones((2, 4), np.int32)}, None, NOW)

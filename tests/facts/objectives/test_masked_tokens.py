@@ -177,8 +177,8 @@ def test_fields_that_cannot_be_are_named(fields, message):
         MaskedTokens(**{"encoder": ENCODER, "mask": MASK} | fields)
 
 
-def test_a_batch_without_tokens_and_a_vocabulary_of_special_ones_are_named():
+def test_a_batch_without_tokens_and_ids_of_another_tokenizer_are_named():
     with pytest.raises(ConfigError, match="reads 'tokens', which are not in the batch; it holds images"):
         MODEL.prepare({"images": np.zeros((1, 2))}, Draws((0,), 1))
-    with pytest.raises(ConfigError, match="all 4 ids are special"):
-        MODEL.clone(vocabulary=4).prepare(rows(), Draws((0,), 4))
+    with pytest.raises(DataError, match=r"MaskedTokens predicts the ids 0 to 9 and the batch has 4 to 19: .*another tokenizer"):
+        MODEL.clone(vocabulary=10).prepare(rows(), Draws((0,), 4))

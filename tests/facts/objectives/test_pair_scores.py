@@ -55,3 +55,11 @@ def test_regression():
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         PairScores(**fields)
+
+
+def test_a_label_of_no_class_makes_the_loss_nan():
+    """It would cost nothing, or pass for another class."""
+    assert np.isnan(compared({"labels": jnp.asarray([1, 0, 2])}, alpha=0.0)[0].value)
+    three = {"head": PairHead(3, 8), "task": "classes", "alpha": 0.0}
+    assert np.isnan(compared({"labels": jnp.asarray([1, 0, 3])}, **three)[0].value)
+    assert np.isfinite(compared({"labels": jnp.asarray([1, -1, 2])}, **three)[0].value)

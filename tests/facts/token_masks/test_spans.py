@@ -22,6 +22,7 @@ def test_stretches_are_of_whole_words_but_for_the_last():
     words = np.arange(60)[None].repeat(500, 0) // 3
     drawn = Spans(0.1, p=1.0)(np.ones((500, 60), bool), Draws((0,), 500), words)["masked"]
     assert (np.sort(drawn // 3, axis=1).reshape(500, 2, 3).std(-1) == 0).all()  # two words of three tokens each
+    assert (drawn.min(1) > 0).mean() > 0.8, "of length 1, anywhere: what the draws do not hide would be filled up from the start"
 
 
 @pytest.mark.parametrize("fields", [{"p": 0.0}, {"p": 1.5}, {"longest": 0}])

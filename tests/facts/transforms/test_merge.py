@@ -52,6 +52,7 @@ def test_slerp_of_parallel_opposed_and_zero_arrays_is_a_straight_line():
     a = kernel(A).astype(float)
     for b in (3 * a, -a, np.zeros_like(a), a + 1e-9):
         np.testing.assert_allclose(slerp(a, b, 0.25), 0.75 * a + 0.25 * b, atol=1e-8)
+    assert (slerp(np.zeros(3), np.zeros(3), 0.5, threshold=1.0) == 0).all()
 
 
 def test_ties_of_one_whole_task_vector_is_that_model():
@@ -68,6 +69,7 @@ def test_the_largest_are_at_least_one_and_of_equal_ones_the_first():
     x = np.array([1.0, -2, 2, 0.5, 2])
     np.testing.assert_array_equal(largest(x, 0.4), [False, True, True, False, False])
     assert largest(x, 1e-6).sum() == 1 and largest(x, 0.41).sum() == 3
+    assert largest(np.arange(100.0), 0.07).sum() == 7, ".07 * 100 is above 7 by rounding"
 
 
 def test_dropped_entries_are_those_of_the_base_and_the_mean_over_masks_is_the_task_vector():
@@ -121,6 +123,9 @@ def test_factors_of_adapters_are_not_averaged():
         (lambda: Ties(density=0.0), r"in \(0, 1\], not 0.0"),
         (lambda: Ties(density=1.1), r"in \(0, 1\], not 1.1"),
         (lambda: Dare(drop=1.0), r"in \[0, 1\), not 1.0"),
+        (lambda: TaskArithmetic(float("nan")), "TaskArithmetic.scale=nan"),
+        (lambda: Ties(scale=float("nan")), "Ties.scale=nan"),
+        (lambda: Dare(scale=float("inf")), "Dare.scale=inf"),
         (lambda: Slerp()([A, B, BASE]), "takes two, not 3"),
         (lambda: Slerp(t=1.5), "Slerp.t"),
         (lambda: Fisher()([A, B]), "Fisher information of each model"),

@@ -72,6 +72,10 @@ def test_a_straight_line_over_a_parabola_has_no_ridge():
         (lambda: SelfPositioning()(MODELS), "give it as `base`"),
         (lambda: SelfPositioning()(MODELS, BASE, loss=parabola, probes=[[], []]), "a batch of probes"),
         (lambda: SelfPositioning(steps=0), "steps"),
+        (
+            lambda: SelfPositioning(steps=2)(MODELS, BASE, loss=lambda p, b: parabola(p, b) * jnp.nan, probes=[[BASE["w"]]]),
+            "the loss over probes is nan at step 0",
+        ),
         (lambda: information(parabola, BASE, []), "a batch at least"),
     ],
 )
