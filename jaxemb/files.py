@@ -7,6 +7,7 @@ that names the file.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -101,6 +102,15 @@ def read_bytes(file: Any, limit: int = LARGEST) -> bytes:
     if long or len(found) > limit:
         raise FileError(f"{printable(file)} is larger than {limit // 2**20} MiB, which no such file is")
     return found
+
+
+def digest(file: Any) -> str:
+    """blake2b of a file's bytes, 128 bits."""
+    new = hashlib.blake2b(digest_size=16)
+    with open(file, "rb") if is_local(file) else file.open("rb") as f:
+        while piece := f.read(2**20):
+            new.update(piece)  # pyright: ignore[reportArgumentType]
+    return new.hexdigest()
 
 
 def read_text(file: Any, limit: int = LARGEST) -> str:

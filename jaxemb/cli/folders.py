@@ -11,8 +11,8 @@ from jaxemb.cli.describe import by_module
 from jaxemb.config import ConfigError, brief, is_config, override, suggest
 from jaxemb.io.hub import resolve
 from jaxemb.io.preview import preview
-from jaxemb.io.tensors import WeightsError
 from jaxemb.log.table import say, table
+from jaxemb.tensor_file import WeightsError
 
 if TYPE_CHECKING:
     from jaxemb.io.embedder import Embedder

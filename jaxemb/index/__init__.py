@@ -6,7 +6,20 @@ from jaxemb.lazy import attach
 
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.index.base import Index as Index
+    from jaxemb.index.binary import Binary as Binary
     from jaxemb.index.built import Built as Built
     from jaxemb.index.exact import Exact as Exact
+    from jaxemb.index.filtered import Filtered as Filtered
+    from jaxemb.index.filters import AllOf as AllOf
+    from jaxemb.index.filters import AnyOf as AnyOf
+    from jaxemb.index.filters import Contains as Contains
+    from jaxemb.index.filters import Equals as Equals
+    from jaxemb.index.filters import Filter as Filter
+    from jaxemb.index.filters import Not as Not
+    from jaxemb.index.filters import OneOf as OneOf
+    from jaxemb.index.filters import Range as Range
+    from jaxemb.index.rerank import Rerank as Rerank
+    from jaxemb.index.scalar import Scalar as Scalar
+    from jaxemb.index.tags import Column as Column
 else:
     __getattr__, __dir__ = attach(__name__)

@@ -20,7 +20,8 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
@@ -31,9 +32,10 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int, Shaped
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.ops.nearest import Best, over_shards, top_k
+from jaxemb.ops.nearest import Best, Candidates, merged, over_shards, top_k
 from jaxemb.ops.similarity import unit
 from jaxemb.preprocess.base import DataError
+from jaxemb.tensor_file import aligned
 from jaxemb.types import Paper
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ ROWS = 2**16
 """Rows of an array that are encoded at a time."""
 SCORES = 2**26
 """Scores that are in memory at a time."""
+NUMBERS = 2**24
+"""Numbers of candidates that are in memory at a time."""
 
 Tree = Any
 """Arrays by name."""
@@ -90,12 +94,13 @@ class Index(abc.ABC):
         """The most rows that `learn` is given; 0: nothing is learned."""
         return 0
 
-    def build(self, x: Any, *, mesh: Mesh | None = None, seed: int = 0) -> Built:
-        """Rows (m d), or an iterable of blocks of them, are kept. `mesh`: over whose devices the rows are cut. `learn` gets rows
-        that are drawn with `seed` from an array, and from blocks the first ones."""
+    def build(self, x: Any, tags: Any = None, *, mesh: Mesh | None = None, seed: int = 0) -> Built:
+        """Rows (m d), or an iterable of blocks of them, are kept. `tags`: values of the rows by name, for filters (`tags.py`).
+        `mesh`: over whose devices the rows are cut. `learn` gets rows that are drawn with `seed` from an array, and from blocks the
+        first ones."""
         from jaxemb.index.built import build  # which needs this module
 
-        return build(self, x, mesh, seed)
+        return build(self, x, tags, mesh, seed)
 
     # ---- what members define -----------------------------------------------------------------------------------------------------
 
@@ -121,14 +126,6 @@ class Index(abc.ABC):
     def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:
         """What is kept of rows."""
 
-    def join(self, parts: list[Tree]) -> Tree:
-        """Blocks of rows as one."""
-        return joined(parts, self.axis)
-
-    def take(self, rows: Tree, which: Any) -> Tree:
-        """Some rows, by their places; NumPy's arrays or traced ones."""
-        return jax.tree.map(lambda a: a.take(which, self.axis), rows)
-
     def scores(self, learned: Tree, rows: Tree, q: Float[Array, "b d"]) -> Float[Array, "b m"]:
         """Of each query with each row, larger is nearer; for "euclidean" -|q - x|^2, of which `search` gives the root."""
         raise NotImplementedError
@@ -136,7 +133,7 @@ class Index(abc.ABC):
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
         """(scores, places) (b k) of prepared queries among the rows that `mask` allows; k is at most the number of rows. Where
         fewer are allowed the scores of the last are -inf. By default all `scores`, as many queries at a time as memory allows."""
-        length = jax.tree.leaves(kept.rows)[0].shape[self.axis]
+        length = self.length(kept.rows)
         if length > kept.count:
             allowed = np.ones((1, kept.count), bool) if mask is None else mask
             mask = np.pad(allowed, ((0, 0), (0, length - kept.count)))
@@ -153,23 +150,65 @@ class Index(abc.ABC):
         """`scores` of candidates, which each query has of its own."""
         return jax.vmap(lambda q, p: self.scores(learned, self.take(rows, p), q[None])[0])(q, places)
 
+    def nearest(self, learned: Tree, rows: Tree, q: Float[Array, "b d"], mask: Bool[Array, "#b m"] | None, k: int) -> Best:
+        """The k best of rows that `mask` allows, by `scores`; traced."""
+        scores = self.scores(learned, rows, q)
+        return self.select(scores if mask is None else jnp.where(mask, scores, -jnp.inf), k)
+
     def select(self, scores: Float[Array, "b m"], k: int) -> Best:
         """The k best of each row of scores."""
         return top_k(scores, k)
+
+    def shown(self, scores: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b k"]:
+        """Scores as `search` gives them."""
+        return -np.sqrt(np.maximum(-scores, 0)) if self.similarity == "euclidean" else scores
+
+    def compared(self, count: int) -> int:
+        """With how many of `count` rows a query is compared, when no filter is given."""
+        return count
+
+    def subset(self, kept: Kept, places: Int[np.ndarray, " c"]) -> tuple[Index, Kept]:
+        """Some rows, and the index that compares all of them."""
+        return self, Kept(kept.learned, self.take(kept.rows, places), len(places))
+
+    # ---- arrays of rows ----------------------------------------------------------------------------------------------------------
+
+    def axes(self, rows: Tree) -> Tree:
+        """Of each array of `rows`, the axis that has an entry a row."""
+        return jax.tree.map(lambda _: self.axis, rows)
+
+    def join(self, parts: list[Tree]) -> Tree:
+        """Blocks of rows as one."""
+        return joined(parts, self.axes(parts[0]))
+
+    def take(self, rows: Tree, which: Any) -> Tree:
+        """Some rows, by their places; NumPy's arrays or traced ones."""
+        return jax.tree.map(lambda a, axis: a.take(which, axis), rows, self.axes(rows))
+
+    def length(self, rows: Tree) -> int:
+        """Rows, with those that fill up the last device."""
+        return first_leaf(rows).shape[first_leaf(self.axes(rows))]
+
+
+def reranked(best: Candidates, rescore: Callable[[Any, Array], Array], q: Any, k: int) -> Best:
+    """The k best of candidates by `rescore(q, places)`, a few queries at a time; of equals the first row comes first."""
+    order = jnp.argsort(best[1], axis=1)
+    near, places = (jnp.take_along_axis(a, order, 1) for a in best)
+    rows = max(NUMBERS // (places.shape[1] * math.prod(q.shape[1:])), 1)
+    one = lambda some: rescore(some[0][None], some[1][None])[0]  # noqa: E731
+    scores = rescore(q, places) if len(q) <= rows else jax.lax.map(one, (q, places), batch_size=rows)
+    return merged((jnp.where(jnp.isneginf(near), -jnp.inf, scores), places), k)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _best(index: Index, k: int, mesh: Mesh | None, learned: Tree, rows: Tree, q: Any, mask: Any) -> Best:
     def local(learned: Tree, rows: Tree, q: Any, mask: Any) -> Best:
-        scores = index.scores(learned, rows, q)
-        scores = scores if mask is None else jnp.where(mask, scores, -jnp.inf)
-        return index.select(scores, min(k, scores.shape[1]))
+        return index.nearest(learned, rows, q, mask, min(k, index.length(rows)))
 
     if mesh is None:
         return local(learned, rows, q, mask)
-    length = jax.tree.leaves(rows)[0].shape[index.axis]
-    mask = jnp.ones((1, length), bool) if mask is None else mask
-    return over_shards(local, k, mesh, index.axis, learned, rows, q, mask)
+    mask = jnp.ones((1, index.length(rows)), bool) if mask is None else mask
+    return over_shards(local, k, mesh, index.axes(rows), learned, rows, q, mask)
 
 
 # ---- what they share -------------------------------------------------------------------------------------------------------------
@@ -181,21 +220,19 @@ def vectors(x: Any, similarity: str, first: int = 0, what: str = "row") -> Float
     found = np.asarray(x)
     if found.ndim != 2 or not np.issubdtype(found.dtype, np.number) and found.dtype.name != "bfloat16":
         raise DataError(f"{what}s are vectors (n d), not an array of shape {found.shape} and type {found.dtype}")
-    wide = found.dtype == np.float64 and jax.config.jax_enable_x64
+    wide = jax.dtypes.canonicalize_dtype(found.dtype) == np.float64
     found = found.astype(np.float64 if wide else np.float32, copy=False)
     square = np.einsum("nd,nd->n", found, found)
     if not np.isfinite(square).all():
-        bad = ~np.isfinite(found).all(1)
-        if bad.any():
+        if len(bad := np.flatnonzero(~np.isfinite(found).all(1))):
             raise DataError(f"{what}s with entries that are not finite: {numbered(bad, first)}")
-    if similarity != "euclidean" and not square.all() and (zero := ~found.any(1)).any():
+    if similarity != "euclidean" and not square.all() and len(zero := np.flatnonzero(~found.any(1))):
         raise DataError(f"{what}s of zeros, which are near to nothing: {numbered(zero, first)}; leave them out")
     return unit(found) if similarity == "cosine" else found
 
 
-def numbered(bad: Bool[np.ndarray, " n"], first: int) -> str:
-    """The numbers of rows, the first ten of them."""
-    which = np.flatnonzero(bad)
+def numbered(which: Int[np.ndarray, " n"], first: int) -> str:
+    """The numbers of rows, of the first ten of them."""
     more = f" and {len(which) - 10} more" if len(which) > 10 else ""
     return ", ".join(str(first + i) for i in which[:10]) + more
 
@@ -210,19 +247,22 @@ def padded(x: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "s .
     return x if len(x) == size else np.pad(x, ((0, size - len(x)), *((0, 0),) * (x.ndim - 1)))
 
 
-def joined(parts: list[Tree], axis: int) -> Tree:
-    """Blocks of rows as one. They are taken off the list one by one: what is in memory is the result and little more."""
-    if len(parts) == 1:
-        return parts.pop()
-    total = sum(jax.tree.leaves(part)[0].shape[axis] for part in parts)
-    whole = jax.tree.map(lambda a: np.empty((*a.shape[:axis], total, *a.shape[axis + 1 :]), a.dtype), parts[0])
-    at = 0
+def first_leaf(tree: Tree) -> Any:
+    return jax.tree.leaves(tree)[0]
+
+
+def joined(parts: list[Tree], axes: Tree) -> Tree:
+    """Blocks of rows as one that is nobody else's, placed where JAX takes it over without a copy. They are taken off the list one
+    by one: what is in memory is the result and little more."""
+    total = sum(first_leaf(part).shape[first_leaf(axes)] for part in parts)
+    whole = jax.tree.map(lambda a, x: aligned((*a.shape[:x], total, *a.shape[x + 1 :]), a.dtype), parts[0], axes)
     parts.reverse()
+    at = 0
     while parts:
         part = parts.pop()
-        n = jax.tree.leaves(part)[0].shape[axis]
-        into = (*(slice(None),) * axis, slice(at, at + n))
-        jax.tree.map(lambda out, a, into=into: out.__setitem__(into, np.asarray(a)), whole, part)
+        n = first_leaf(part).shape[first_leaf(axes)]
+        for out, a, x in zip(*map(jax.tree.leaves, (whole, part, axes)), strict=True):
+            out[(*(slice(None),) * x, slice(at, at + n))] = a
         at += n
     return whole
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +16,8 @@ from jaxtyping import Bool
 
 from jaxemb.config import ConfigError
 from jaxemb.index.base import ROWS, Found, Index, Kept, Tree, check_k
+from jaxemb.index.filters import Filter
+from jaxemb.index.tags import appended, columns
 from jaxemb.preprocess.base import DataError
 
 
@@ -31,37 +33,39 @@ class Built:
     ids: Any = None
     """Of the rows, rising; None: they are 0, 1, 2, ..."""
     next_id: int = 0
+    tags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """`Column`s of the rows, by name."""
 
     def __len__(self) -> int:
         """Rows."""
         return self.kept.count
 
     def search(self, q: Any, k: int = 10, allow: Any = None) -> Found:
-        """The k best rows of each query: all rows where k is above their number. `allow`: which may be found, a mask over ids, (m)
-        or (b m). Fewer than k may be allowed: all of them are found, then come ids of -1 with scores of -inf."""
+        """The k best rows of each query: all rows where k is above their number. `allow`: which may be found, a `Filter` of
+        their tags, one for each query, or a mask over ids, (m) or (b m). Where fewer than k are allowed all of them are found, and
+        after them come ids of -1 with scores of -inf."""
         check_k(k)
         queries = self.index.prepare(q, what="query")
         if queries.shape[-1] != self.width:
             raise DataError(f"queries of {queries.shape[-1]} numbers, and the rows of this index have {self.width}")
-        mask, k = self._mask(allow, len(queries)), min(k, len(self))
+        mask, k = self.allowed(allow, len(queries)), min(k, len(self))
         if not len(queries):
             return Found(np.zeros((0, k), np.float32), np.zeros((0, k), np.int64))
         scores, places = self.index.find(self.kept, queries, k, mask)
         ids = places.astype(np.int64) if self.ids is None else self.ids[places]
-        if self.index.similarity == "euclidean":
-            scores = np.where(np.isfinite(scores), -np.sqrt(np.maximum(-scores, 0)), scores)
-        return Found(scores, np.where(np.isneginf(scores), -1, ids))
+        nothing = np.isneginf(scores)
+        return Found(np.where(nothing, scores, self.index.shown(scores)), np.where(nothing, -1, ids))
 
-    def add(self, x: Any) -> Built:
-        """With further rows, whose ids follow on. What was learned stays: rows unlike those that it was learned from are kept less
-        well."""
+    def add(self, x: Any, tags: Any = None) -> Built:
+        """With further rows and their tags; their ids follow on. What was learned stays: rows unlike those that it was learned from
+        are kept less well."""
         parts = list(encoded(self.index, self.kept.learned, x, self.next_id, self.width))
         added = sum(count for _, count in parts)
-        mine = self._rows(np.arange(len(self)))
-        rows = self.index.join([mine, *(part for part, _ in parts)])
+        more = appended(self.tags, columns(tags, added)) if tags or self.tags else {}
+        rows = self.index.join([self.host_rows(), *(part for part, _ in parts)])
         ids = None if self.ids is None else np.concatenate([self.ids, np.arange(self.next_id, self.next_id + added)])
         kept = placed(self.index, self.kept.learned, rows, len(self) + added, self.kept.mesh)
-        return dataclasses.replace(self, kept=kept, ids=ids, next_id=self.next_id + added)
+        return dataclasses.replace(self, kept=kept, ids=ids, next_id=self.next_id + added, tags=more)
 
     def remove(self, ids: Any) -> Built:
         """Without these rows. The others keep their ids, and no new row gets an id that was there."""
@@ -72,29 +76,43 @@ class Built:
         stay = np.flatnonzero(~np.isin(own, given))
         if not len(stay):
             raise DataError(f"all {len(self)} rows would be removed, and an index has at least one")
-        rows = self._rows(stay)
+        rows, tags = self.index.take(self.host_rows(), stay), {name: c.take(stay) for name, c in self.tags.items()}
         kept = placed(self.index, self.kept.learned, rows, len(stay), self.kept.mesh)
-        return dataclasses.replace(self, kept=kept, ids=own[stay])
+        return dataclasses.replace(self, kept=kept, ids=own[stay], tags=tags)
 
     def nbytes(self) -> int:
-        """Of all that is kept: what was learned, the rows, and their ids where these are not 0, 1, 2, ..."""
-        arrays = (*jax.tree.leaves((self.kept.learned, self.kept.rows)), *(() if self.ids is None else (self.ids,)))
-        return sum(a.nbytes for a in arrays)
+        """Of all that is kept: what was learned, the rows, their ids where these are not 0, 1, 2, ..., and their tags."""
+        tags = (a for c in self.tags.values() for a in (c.values, c.starts))
+        arrays = (*jax.tree.leaves((self.kept.learned, self.kept.rows)), self.ids, *tags)
+        names = sum(len(name.encode()) for c in self.tags.values() for name in c.names or ())
+        return sum(a.nbytes for a in arrays if a is not None) + names
 
-    def _rows(self, which: np.ndarray) -> Tree:
-        """Some rows, on the host."""
-        return self.index.take(jax.tree.map(np.asarray, self.kept.rows), which)
+    def save(self, folder: Any) -> None:
+        """Into a folder, which `load_index` reads."""
+        from jaxemb.index.files import save  # which needs this module
 
-    def _mask(self, allow: Any, queries: int) -> Bool[np.ndarray, "#b m"] | None:
-        """By the places of rows."""
+        save(self, folder)
+
+    def host_rows(self) -> Tree:
+        """What is kept of the rows, on the host, without what fills up the last device."""
+        rows = jax.tree.map(np.asarray, self.kept.rows)
+        return rows if self.kept.mesh is None else self.index.take(rows, np.arange(len(self)))
+
+    def allowed(self, allow: Any, queries: int) -> Bool[np.ndarray, "#b m"] | None:
+        """`allow` of a search as a mask by the places of rows."""
         if allow is None:
             return None
-        mask = np.asarray(allow)
-        valid = (self.next_id,), (queries, self.next_id)
+        if isinstance(allow, Filter):
+            return allow.passes(self.tags)[None]
+        if isinstance(allow, list | tuple) and allow and all(isinstance(f, Filter) for f in allow):
+            if len(allow) != queries:
+                raise ConfigError(f"{len(allow)} filters for {queries} queries: give one for each, or one for all")
+            return np.stack([f.passes(self.tags) for f in allow])
+        mask, valid = np.asarray(allow), ((self.next_id,), (queries, self.next_id))
         if mask.dtype != bool or mask.shape not in valid:
             raise ConfigError(
-                f"allow is a mask over ids, True where a row may be found, of shape {valid[0]} or {valid[1]}; "
-                f"it has the shape {mask.shape} and the type {mask.dtype}"
+                f"allow is a filter, one for each query, or a mask over ids, True where a row may be found, of shape {valid[0]} or "
+                f"{valid[1]}; it has the shape {mask.shape} and the type {mask.dtype}"
             )
         mask = mask.reshape(-1, self.next_id)
         return mask if self.ids is None else mask[:, self.ids]
@@ -103,7 +121,7 @@ class Built:
 # ---- making one ------------------------------------------------------------------------------------------------------------------
 
 
-def build(index: Index, x: Any, mesh: Mesh | None, seed: int) -> Built:
+def build(index: Index, x: Any, tags: Any, mesh: Mesh | None, seed: int) -> Built:
     """See `Index.build`."""
     first, rest = first_rows(index, x, seed)
     learned = jax.tree.map(jnp.asarray, index.learn(first)) if index.sample else {}
@@ -112,7 +130,8 @@ def build(index: Index, x: Any, mesh: Mesh | None, seed: int) -> Built:
     if not count:
         raise DataError("an index of no rows: there is nothing to find")
     rows = index.join([part for part, _ in parts])
-    return Built(index, placed(index, learned, rows, count, mesh), first.shape[-1], None, count)
+    kept = placed(index, learned, rows, count, mesh)
+    return Built(index, kept, first.shape[-1], None, count, columns(tags, count))
 
 
 def first_rows(index: Index, x: Any, seed: int) -> tuple[Any, Iterable[Any]]:
@@ -143,7 +162,7 @@ def encoded(index: Index, learned: Tree, x: Any, first: int = 0, width: int | No
     for block in index.blocks(x):
         for start in range(0, len(block), ROWS):
             rows = index.prepare(block[start : start + ROWS], first)
-            width = rows.shape[-1] if width is None else width
+            width = int(width or rows.shape[-1])
             same_width(width, [rows], first)
             first += len(rows)
             yield index.encode(learned, rows), len(rows)
@@ -161,10 +180,11 @@ def placed(index: Index, learned: Tree, rows: Tree, count: int, mesh: Mesh | Non
     if mesh is None:
         return Kept(learned, jax.tree.map(jnp.asarray, rows), count)
     mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
-    more, axis = -count % mesh.size, index.axis
-    cut, whole = NamedSharding(mesh, P(*(None,) * axis, mesh.axis_names)), NamedSharding(mesh, P())
+    names, more = mesh.axis_names, -count % mesh.size
 
-    def put(a: Any) -> Any:
-        return jax.device_put(np.pad(a, [(0, more if i == axis else 0) for i in range(np.ndim(a))]), cut)
+    def put(a: Any, axis: int) -> Any:
+        whole = np.pad(a, [(0, more if i == axis else 0) for i in range(np.ndim(a))])
+        return jax.device_put(whole, NamedSharding(mesh, P(*(None,) * axis, names)))
 
-    return Kept(jax.device_put(learned, whole), jax.tree.map(put, rows), count, mesh)
+    learned = jax.device_put(learned, NamedSharding(mesh, P()))
+    return Kept(learned, jax.tree.map(put, rows, index.axes(rows)), count, mesh)

@@ -49,11 +49,12 @@ class Exact(Index):
         return s
 
     def select(self, scores: Float[Array, "b m"], k: int) -> Best:
-        if self.recall is None:
+        share = self.recall
+        if share is None:
             return top_k(scores, k)
         near: Any = jax.lax.platform_dependent(
             scores,
-            tpu=lambda s: jax.lax.approx_max_k(s, k, recall_target=self.recall),
+            tpu=lambda s: jax.lax.approx_max_k(s, k, recall_target=share),
             default=lambda s: list(top_k(s, k)),
         )
         return near[0], near[1]

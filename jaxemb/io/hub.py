@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxemb.files import exists, is_folder, printable
-from jaxemb.io.tensors import WeightsError
+from jaxemb.tensor_file import WeightsError
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """How the hub names a model: org/name."""

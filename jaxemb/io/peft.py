@@ -17,11 +17,12 @@ from jaxemb.io.adapter import Where, adapted, adapter_of, apart, fingerprint
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.hub import resolve
 from jaxemb.io.pretrained import architecture, example, load, parameter_shapes
-from jaxemb.io.tensors import INDEX, SINGLE, Tensor, TensorFiles, listed, write_tensors
+from jaxemb.io.tensors import INDEX, SINGLE, TensorFiles
 from jaxemb.nn.hf.base import Port, Take, Towers
 from jaxemb.nn.lora import A, B, adapters, base
 from jaxemb.nn.pooled import Pooled
 from jaxemb.ops.paths import by_path
+from jaxemb.tensor_file import Tensor, listed, write_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."

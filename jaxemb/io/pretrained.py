@@ -15,10 +15,11 @@ from jax.sharding import Mesh
 from jaxemb.files import FileError, is_regular, printable, read_json
 from jaxemb.io.hub import resolve
 from jaxemb.io.takes import fit, read, takes_of
-from jaxemb.io.tensors import TensorFiles, WeightsError
+from jaxemb.io.tensors import TensorFiles
 from jaxemb.nn.hf.base import Part, Port, Towers, port
 from jaxemb.nn.stem import Tokens
 from jaxemb.ops.paths import by_path
+from jaxemb.tensor_file import WeightsError
 from jaxemb.train.rules import Rules
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import make_mesh, shardings

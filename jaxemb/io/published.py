@@ -16,7 +16,7 @@ from jaxemb.io.origin import Origin
 from jaxemb.io.sentence_transformers import ACTIVATIONS, FLAGS, MODULES
 from jaxemb.io.sentence_transformers import SETTINGS as PROMPTS
 from jaxemb.io.takes import cut_back
-from jaxemb.io.tensors import SINGLE, Tensor, name_of, write_tensors
+from jaxemb.io.tensors import SINGLE
 from jaxemb.layers.heads import DenseHead, Unit
 from jaxemb.nn.hf.base import Towers, port
 from jaxemb.nn.pooled import Pooled
@@ -28,6 +28,7 @@ from jaxemb.preprocess.base import Preprocess
 from jaxemb.preprocess.hf_folder import SETTINGS
 from jaxemb.preprocess.hf_text import opened
 from jaxemb.preprocess.text import FILE
+from jaxemb.tensor_file import Tensor, name_of, write_tensors
 
 AT_WILL = {"dtype", "scan", "remat", "dropout", "drop_path"}
 """Fields of an encoder that change how it is computed or trained, and not what it computes."""

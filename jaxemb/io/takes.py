@@ -15,8 +15,9 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from jaxemb.config import MANY
-from jaxemb.io.tensors import DTYPES, FLOATS, Tensor, TensorFiles, WeightsError, aligned, listed, name_of
+from jaxemb.io.tensors import FLOATS, TensorFiles
 from jaxemb.nn.hf.base import Part, Port, Source, Take, Towers
+from jaxemb.tensor_file import DTYPES, Tensor, WeightsError, aligned, listed, name_of
 
 STACKED = re.compile(r"^(?P<before>(?:.*/)?)blocks/block_(?P<at>\d+)/(?P<rest>.*)$")
 """A parameter of all layers of a kind, with a leading axis, as `Layers` with scan=True has it."""

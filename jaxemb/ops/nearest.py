@@ -17,6 +17,8 @@ GROUP = 64
 
 Best = tuple[Float[Array, "b k"], Int[Array, "b k"]]
 """Scores, falling, and their columns; of equals the first column first."""
+Candidates = tuple[Float[Array, "b m"], Int[Array, "b m"]]
+"""Scores and columns of more than k."""
 
 
 def top_k(scores: Float[Array, "b m"], k: int) -> Best:
@@ -40,25 +42,25 @@ def top_k(scores: Float[Array, "b m"], k: int) -> Best:
     return best, jnp.take_along_axis(jnp.concatenate([columns, rest], axis=1), place, axis=1)
 
 
-def merged(best: Best, k: int) -> Best:
+def merged(best: Candidates, k: int) -> Best:
     """The k best of columns that were chosen before; of equals those that stand first."""
     scores, place = jax.lax.top_k(best[0], k)
     return scores, jnp.take_along_axis(best[1], place, axis=1)
 
 
-def over_shards(local: Callable[..., Best], k: int, mesh: Mesh, axis: int, whole: Any, rows: Any, q: Any, mask: Array) -> Best:
+def over_shards(local: Callable[..., Best], k: int, mesh: Mesh, axes: Any, whole: Any, rows: Any, q: Any, mask: Array) -> Best:
     """`local(whole, rows, q, mask)` of the rows that each device of a mesh has, and the k best of all devices.
 
-    `rows` are cut along `axis` of their arrays over all axes of the mesh, mask (b m) along its columns; all else is everywhere.
+    `rows` are cut along `axes`, one for each array, over all axes of the mesh, mask (b m) along its columns; all else is whole.
     """
     names = mesh.axis_names
-    cut = P(*(None,) * axis, names)
 
     def each(whole: Any, rows: Any, q: Any, mask: Array) -> Best:
         scores, columns = local(whole, rows, q, mask)
         columns = columns + jax.lax.axis_index(names).astype(columns.dtype) * mask.shape[1]
-        every = (jax.lax.all_gather(x, names, axis=1, tiled=True) for x in (scores, columns))
-        return merged((next(every), next(every)), k)
+        every = [jax.lax.all_gather(x, names, axis=1, tiled=True) for x in (scores, columns)]
+        return merged((every[0], every[1]), k)
 
+    cut = jax.tree.map(lambda axis: P(*(None,) * axis, names), axes)
     specs = (P(), cut, P(), P(None, names))
     return jax.shard_map(each, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)(whole, rows, q, mask)

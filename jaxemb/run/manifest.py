@@ -7,14 +7,13 @@ complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
-from jaxemb.files import is_local, is_regular, printable
+from jaxemb.files import digest, is_regular, printable
 from jaxemb.run.files import RunError, Where, read_json, size, walked, write_text
 
 UNSEALED = "it has no manifest, so its save was cut off"
@@ -83,12 +82,3 @@ def share(entries: Mapping[str, Any], index: int, count: int) -> dict[str, Any]:
         loads[lightest] += entries[name][0] + 1
         mine |= {name} if lightest == index else set()
     return {name: entry for name, entry in entries.items() if name in mine}
-
-
-def digest(file: epath.Path) -> str:
-    """blake2b of a file's bytes, 128 bits."""
-    new = hashlib.blake2b(digest_size=16)
-    with open(file, "rb") if is_local(file) else file.open("rb") as f:
-        while piece := f.read(2**20):
-            new.update(piece)  # pyright: ignore[reportArgumentType]
-    return new.hexdigest()

@@ -17,8 +17,9 @@ from jaxemb.io.origin import Origin
 from jaxemb.io.pretrained import CONFIG, read_config
 from jaxemb.io.sentence_transformers import is_chain, read_chain
 from jaxemb.io.takes import Fit, fit, read
-from jaxemb.io.tensors import TensorFiles, WeightsError, listed
+from jaxemb.io.tensors import TensorFiles
 from jaxemb.nn.hf.base import Part, Port, Towers, port
+from jaxemb.tensor_file import WeightsError, listed
 from jaxemb.train.init import Init, Say, SourceError, check_renames
 
 

@@ -2,11 +2,14 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError, from_json, to_json
 from jaxemb.discover import members
+from jaxemb.index.files import load_index
+from jaxemb.index.filters import Equals
 from jaxemb.preprocess.base import DataError
 
 M, D = 130, 16
@@ -52,9 +55,17 @@ def test_rows_go_and_come_and_the_others_keep_their_ids(built):
 
 
 def test_the_bytes_are_those_of_its_arrays(built):
-    import jax
-
     assert built.nbytes() == sum(a.nbytes for a in jax.tree.leaves((built.kept.learned, built.kept.rows)))
+
+
+def test_saved_and_loaded_it_is_the_same(built, tmp_path):
+    tagged = built.index.build(X, {"parity": np.arange(M) % 2, "name": [f"n{i % 3}" for i in range(M)]}).remove([4])
+    tagged.save(tmp_path)
+    loaded = load_index(tmp_path)
+    assert loaded.index == tagged.index and loaded.nbytes() == tagged.nbytes()
+    for allow in (None, Equals("parity", 1) & ~Equals("name", "n1")):
+        for a, b in zip(tagged.search(Q, 6, allow), loaded.search(Q, 6, allow), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_settings_are_stored(built):

@@ -13,7 +13,6 @@ from jaxemb.data.text import Text
 from jaxemb.experiment import Experiment
 from jaxemb.io.adapter import load_adapter, merge_adapter, save_adapter
 from jaxemb.io.embedder import Embedder
-from jaxemb.io.tensors import WeightsError
 from jaxemb.layers.dense import Dense
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
@@ -24,6 +23,7 @@ from jaxemb.objectives.next_token import NextToken, decoder
 from jaxemb.ops.paths import by_path
 from jaxemb.pooling.mean import Mean
 from jaxemb.preprocess.text import BPE
+from jaxemb.tensor_file import WeightsError
 from jaxemb.train.init import FromRun
 from jaxemb.train.loop import train
 from jaxemb.train.optim import Optim

@@ -32,6 +32,13 @@ def test_of_equal_rows_the_first_comes_first():
     np.testing.assert_array_equal(found.ids, np.arange(9)[:, None] + [0, 200])
 
 
+def test_what_is_kept_is_a_copy():
+    x = X.copy()
+    built = Exact("dot").build(x)
+    x[:] = 0
+    np.testing.assert_array_equal(built.kept.rows["x"], X)
+
+
 def test_the_share_that_a_tpu_finds_is_one():
     with pytest.raises(ConfigError, match="recall"):
         Exact(recall=1.5)

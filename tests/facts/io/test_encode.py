@@ -11,10 +11,10 @@ from safetensors.numpy import load_file, save_file
 from jaxemb.config import ConfigError
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.finishing import whole_number
-from jaxemb.io.tensors import WeightsError
 from jaxemb.pooling.concat import of_modes
 from jaxemb.pooling.late_interaction import LateInteraction
 from jaxemb.preprocess.base import DataError
+from jaxemb.tensor_file import WeightsError
 from jaxemb.train.sharding import make_mesh
 
 TEXTS = ["the cat", "", "the cat sat on the mat", "a dog", "the big red dog ran on the mat", "cat"]

@@ -21,7 +21,7 @@ from jaxemb.io.own import _computing, _encoding
 from jaxemb.io.pretrained import architecture, example, load, nested, parameter_shapes
 from jaxemb.io.published import _config
 from jaxemb.io.takes import cut_back, fit, takes_of, tensor_shapes
-from jaxemb.io.tensors import SINGLE, Tensor, TensorFiles, WeightsError, write_tensors
+from jaxemb.io.tensors import SINGLE, TensorFiles
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.hf.base import Towers, families
@@ -42,6 +42,7 @@ from jaxemb.preprocess.hf_images import PretrainedImages
 from jaxemb.preprocess.hf_text import PretrainedText
 from jaxemb.preprocess.text import BPE
 from jaxemb.preprocess.texts_and_images import TextsAndImages
+from jaxemb.tensor_file import Tensor, WeightsError, write_tensors
 from jaxemb.train.loop import train
 from jaxemb.train.pretrained import FromPretrained
 from jaxemb.train.sharding import make_mesh

@@ -6,7 +6,8 @@ import types
 import pytest
 
 from jaxemb.io.hub import HubError, resolve
-from jaxemb.io.tensors import TensorFiles, WeightsError
+from jaxemb.io.tensors import TensorFiles
+from jaxemb.tensor_file import WeightsError
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 errors = pytest.importorskip("huggingface_hub.errors")

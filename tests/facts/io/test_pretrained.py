@@ -10,10 +10,11 @@ import pytest
 from jaxemb.config import ConfigError
 from jaxemb.io.pretrained import architecture, load, parameter_shapes
 from jaxemb.io.takes import fit
-from jaxemb.io.tensors import SINGLE, Tensor, TensorFiles, WeightsError, name_of, write_tensors
+from jaxemb.io.tensors import SINGLE, TensorFiles
 from jaxemb.nn.block import stack_blocks
 from jaxemb.nn.pooled import Pooled
 from jaxemb.ops.paths import by_path
+from jaxemb.tensor_file import Tensor, WeightsError, name_of, write_tensors
 from jaxemb.train.sharding import make_mesh
 
 TEXT = {"tokens": np.zeros((1, 4), np.int32), "mask": np.ones((1, 4), bool)}

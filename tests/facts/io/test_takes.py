@@ -13,8 +13,9 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.io.takes import Filled, fit, read, taken
-from jaxemb.io.tensors import SINGLE, Tensor, TensorFiles, name_of, write_tensors
+from jaxemb.io.tensors import SINGLE, TensorFiles
 from jaxemb.nn.hf.base import Part, Port, Take, Towers
+from jaxemb.tensor_file import Tensor, name_of, write_tensors
 from jaxemb.train.sharding import make_mesh
 
 SHAPE = jax.ShapeDtypeStruct

@@ -6,7 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxemb.io.tensors import INDEX, SINGLE, Tensor, TensorFiles, WeightsError, aligned, name_of, write_tensors
+from jaxemb.io.tensors import INDEX, SINGLE, TensorFiles
+from jaxemb.tensor_file import Tensor, WeightsError, aligned, name_of, write_tensors
 
 
 def made(*shape, dtype=np.float32):

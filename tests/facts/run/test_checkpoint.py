@@ -12,8 +12,9 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxemb.files import digest
 from jaxemb.run.checkpoint import CheckpointError, Checkpoints
-from jaxemb.run.manifest import digest, fault, manifest_path, seal, share
+from jaxemb.run.manifest import fault, manifest_path, seal, share
 from jaxemb.train.sharding import make_mesh, state_shardings
 from jaxemb.train.state import TrainState, items_of, state_of
 
