@@ -1,12 +1,16 @@
-"""The studies of aspects, hierarchies, image-text ranking and distillation, at the smallest size."""
+"""The smaller studies of texts, at the smallest size."""
 
 import csv
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.text import aspects, distillation, hierarchy, image_text
+from experiments.text import aspects, distillation, false_negatives, hierarchy, image_text, instructions, pooling
 from experiments.text.rows import gather, means
+from jaxemb.pooling.first import First
+from jaxemb.types import Features
 
 
 def table(file):
@@ -131,3 +135,97 @@ def test_distillation_runs(monkeypatch, tmp_path):
     distillation.main(["--seeds", "1", "--scale", ".004", "--arms", "teacher;alpha .5", "--out", str(tmp_path / "d.csv")])
     found = table(tmp_path / "d.csv")
     assert [name for name, _ in found] == ["teacher", "alpha .5", "alpha .5"]
+
+
+# ---- false negatives -------------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_of_a_topic_stand_together_at_the_planted_rate_and_share_a_detail(monkeypatch):
+    monkeypatch.setattr(false_negatives, "TOPICS", 40)
+    arm = false_negatives.GUIDED["InfoNCE, oracle"]
+    rows, of = false_negatives.planted(0.3, arm, np.random.default_rng(0))
+    assert (of[:, 0] == of[:, 1]).mean() == 0.3 and (np.bincount(of.reshape(-1)) == 2).all() and (rows["positive_id"] == of).all()
+    q, p = (rows[role]["tokens"] for role in ("query", "positive"))
+    said, start = false_negatives.SAID, false_negatives.STARTS[1]
+    assert (q[..., :said] % 4 < 2).all() and (p[..., :said] % 4 > 1).all() and max(q[..., :said].max(), p[..., :said].max()) < start
+    assert (q[..., said] == p[..., said]).all() and len({*q[..., said].reshape(-1)}) > 10
+    common = lambda a, b: (a[..., :said, None] // 4 == b[..., None, :said] // 4).sum((-1, -2))  # noqa: E731
+    assert common(q, p).min() >= 2 and common(q[:12, 0], p[:12, 1]).min() >= 2 > common(q[12:, 0], p[12:, 1]).mean()
+
+
+def test_the_good_guide_hears_synonyms_alike_and_nothing_else():
+    tokens = np.array([[4, 7, 0, false_negatives.STARTS[1]]], np.int32)
+    good, poor = (false_negatives.heard(tokens, guide) for guide in ("good", "poor"))
+    assert good["tokens"][0, :3].tolist() == [4, 4, 0] and good["mask"].tolist() == [[True, True, True, False]]
+    assert (poor["tokens"] == tokens).all() and poor["mask"].all()
+
+
+def test_hard_pairs_have_words_of_their_own_and_negatives_that_lack_a_concept():
+    rows, hard = false_negatives.mixture(40, 0.25, np.random.default_rng(0))
+    q, p, n = (rows[role]["tokens"][..., : false_negatives.TOPIC] for role in ("query", "positive", "negatives"))
+    assert hard.sum() == 10 and (q[~hard] == p[~hard]).all() and (q[hard] // 4 == p[hard] // 4).all() and (p[hard] % 4 > 1).all()
+    same = (n // 4 == q[:, None] // 4).sum(-1)
+    assert (same[hard] == false_negatives.TOPIC - 1).all() and same[~hard].mean() < 1 and (n[~hard] % 4 < 2).all()
+
+
+def test_false_negatives_run(monkeypatch, tmp_path):
+    for name, count in {"TOPICS": 64, "TEST": 12, "PAIRS": 64}.items():
+        monkeypatch.setattr(false_negatives, name, count)
+    arms = ["--arms", "GIST, good guide, relative;focal .5, mixed", "--parts", "0.5;easy and hard"]
+    false_negatives.main(["--seeds", "1", "--steps", "2", *arms, "--out", str(tmp_path / "f.csv")])
+    found = {names: float(row["mean"]) for names, row in table(tmp_path / "f.csv").items()}
+    assert len(found) == 5 + 4
+    guided = {figure: value for (system, figure), value in found.items() if system.startswith("GIST")}
+    assert guided["recall"] > 0.8 and guided["precision"] > guided["removed"] > 0
+    assert found["focal .5, mixed", "easy/accuracy"] == 1 > found["focal .5, mixed", "hard/accuracy"]
+
+
+# ---- instructions ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_target_says_what_the_instruction_names_and_equal_ones_share_a_number():
+    factors = np.stack([np.arange(7) % len(values) for values in instructions.FACTORS.values()], axis=1)
+    assert instructions.instruction(("colour",), 2).tolist() == [[2, instructions.NOTHING]] * 2
+    assert instructions.instruction((), 1).tolist() == [[instructions.NOTHING] * 2]
+    colour, number = instructions.targets(("colour",), factors, np.random.default_rng(0))
+    assert (np.sort(colour)[:, 1] == instructions.PAD).all()
+    assert ((colour.min(1) - instructions.STARTS[2]) // 2 == factors[:, 2]).all()
+    assert number[0] == number[6] and len({*number}) == 6
+    every = [instructions.targets(task, instructions.candidates(task)) for task in instructions.TASKS]
+    assert [len(tokens) for tokens, _ in every] == [6, 6, 9, 36, 54, 54]
+    numbers = np.concatenate([number for _, number in every])
+    assert len({*numbers}) == 165 and number[0] in numbers and instructions.HELD_OUT not in instructions.TRAINED
+
+
+@pytest.mark.slow
+def test_instructions_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(instructions, "TRAIN", 20)
+    monkeypatch.setattr(instructions, "TEST", 10)
+    instructions.main(["--seeds", "1", "--steps", "2", "--arms", "instruction, last token", "--out", str(tmp_path / "i.csv")])
+    found = table(tmp_path / "i.csv")
+    assert len(found) == 9 and ("instruction, last token", "shape+position/P@1") in found
+
+
+# ---- pooling and attention -------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_of_a_causal_encoder_sees_none_behind_it(monkeypatch):
+    monkeypatch.setattr(pooling, "LAYERS", 1)
+    x = np.random.default_rng(0).normal(size=(2, 3, 16)).astype(np.float32)
+    x[1, 0] = x[0, 0]
+    f = Features(jnp.asarray(x), jnp.ones((2, 3), bool))
+    for causal in (True, False):
+        z, _ = jax.jit(pooling.Encoded(First(), causal).init_with_output)(jax.random.key(0), f)
+        assert bool(np.allclose(z[0], z[1], atol=1e-6)) == causal
+    reads = {name: getattr(design.of, "reads", None) for name, design in pooling.DESIGNS.items()}
+    assert [design.causal == name.endswith("causal") for name, design in pooling.DESIGNS.items()] == [True] * len(reads)
+    assert [*reads.values()] == [None, "last", "last", "tokens", "mean", None, None]
+
+
+def test_poolings_are_tested_against_each_other_query_by_query(tmp_path):
+    found = {"a": np.array([[1, 0.5, 1, 1, 1, 1.0]]), "b": np.array([[0, 0, 0.1, 0.2, 0.3, 1], [0, 0, 0.1, 0.2, 0.3, 1]])}
+    pooling.write(found, [("a", "b"), ("b", "b")], 9, tmp_path / "p.csv", "a command")
+    with (tmp_path / "p.csv").open() as stream:
+        first, second = csv.DictReader(stream)
+    # Five differences, all of one sign, and one that is dropped: 2 / 2^5.
+    assert float(first["p"]) == 0.0625 and first["against"] == "b" and second["p"] == "1" and second["seeds"] == "0 1"
