@@ -137,7 +137,7 @@ class Index(abc.ABC):
         if length > kept.count:
             allowed = np.ones((1, kept.count), bool) if mask is None else mask
             mask = np.pad(allowed, ((0, 0), (0, length - kept.count)))
-        size = min(power_of_two(len(q)), max(SCORES // length, 1))
+        size = min(power_of_two(len(q)), power_of_two(SCORES // length + 1) // 2 or 1)
         found = []
         for start in range(0, len(q), size):
             some = q[start : start + size]

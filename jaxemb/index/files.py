@@ -30,7 +30,8 @@ def save(built: Built, folder: Any) -> None:
         arrays["tags"][name] = {"values": c.values} if c.starts is None else {"values": c.values, "starts": c.starts}
     if built.ids is not None:
         arrays["ids"] = built.ids
-    flat = {name: np.asarray(a) for name, a in leaves(arrays)}
+    every = dict(leaves(arrays))
+    flat = {name: np.asarray(a) for name, a in every.items() if not isinstance(a, dict)}
     write_tensors(folder / ARRAYS, {name: Tensor(a.shape, name_of(a.dtype), lambda a=a: a) for name, a in flat.items()})
     doc = {
         "index": to_json(built.index),
@@ -38,6 +39,7 @@ def save(built: Built, folder: Any) -> None:
         "width": built.width,
         "next_id": built.next_id,
         "tags": {name: None if c.names is None else list(c.names) for name, c in built.tags.items()},
+        "empty": sorted(every.keys() - flat.keys()),
         "arrays": digest(folder / ARRAYS),
     }
     temporary = folder / f".{DESCRIPTION}.tmp"  # a reader never sees half of it
@@ -64,11 +66,11 @@ def load_index(folder: Any, *, mesh: Mesh | None = None) -> Built:
         with mapped(tensor) as found:
             flat[name] = aligned(found.shape, found.dtype)
             flat[name][...] = found
-    arrays = nested(flat)
+    arrays = nested({**flat, **{name: {} for name in doc["empty"]}})
     index = from_json(doc["index"])
     assert isinstance(index, Index)
     tags = {name: Column(**arrays["tags"][name], names=names and tuple(names)) for name, names in doc["tags"].items()}
-    kept = placed(index, arrays.get("learned", {}), arrays["rows"], doc["rows"], mesh)
+    kept = placed(index, arrays["learned"], arrays["rows"], doc["rows"], mesh)
     return Built(index, kept, doc["width"], arrays.get("ids"), doc["next_id"], tags)
 
 
@@ -78,8 +80,8 @@ def checksum(doc: Mapping[str, Any]) -> str:
 
 
 def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, array) of a tree of dicts."""
-    if not isinstance(tree, Mapping):
+    """(path, array) of a tree of dicts; (path, {}) where a dict holds nothing."""
+    if not isinstance(tree, Mapping) or not tree:
         yield path, tree
         return
     for name, below in tree.items():
@@ -87,7 +89,7 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The reverse of `leaves`; what has nothing below is lost."""
+    """The reverse of `leaves`."""
     tree: dict[str, Any] = {}
     for path, value in flat.items():
         *above, last = path.split("/")

@@ -32,14 +32,15 @@ def top_k(scores: Float[Array, "b m"], k: int) -> Best:
     if groups < 2 * k:
         best, columns = jax.lax.top_k(scores, k)
         return best, columns
-    grouped = scores[:, : groups * GROUP].reshape(b, groups, GROUP)
-    _, near = jax.lax.top_k(grouped.max(-1), k)
+    # A window: a slice of whole groups, reshaped, would be a copy of all scores.
+    least = jnp.asarray(-jnp.inf, scores.dtype)
+    _, near = jax.lax.top_k(jax.lax.reduce_window(scores, least, jax.lax.max, (1, GROUP), (1, GROUP), "VALID"), k)
     near = jnp.sort(near, axis=1)
-    inside = jnp.take_along_axis(grouped, near[:, :, None], axis=1).reshape(b, k * GROUP)
     columns = (near[:, :, None] * GROUP + jnp.arange(GROUP, dtype=near.dtype)[None, None]).reshape(b, k * GROUP)
     rest = jnp.broadcast_to(jnp.arange(groups * GROUP, m, dtype=near.dtype)[None], (b, m - groups * GROUP))
-    best, place = jax.lax.top_k(jnp.concatenate([inside, scores[:, groups * GROUP :]], axis=1), k)
-    return best, jnp.take_along_axis(jnp.concatenate([columns, rest], axis=1), place, axis=1)
+    columns = jnp.concatenate([columns, rest], axis=1)
+    best, place = jax.lax.top_k(jnp.take_along_axis(scores, columns, axis=1), k)
+    return best, jnp.take_along_axis(columns, place, axis=1)
 
 
 def merged(best: Candidates, k: int) -> Best:
