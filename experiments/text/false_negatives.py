@@ -1,6 +1,6 @@
 """What do false negatives cost, and who finds them? What do focal weights and mixed negatives give? (GISTEmbed 2024, KaLM 2025)
 
-    python -m experiments.text.false_negatives [--seeds 3]      minutes on one core; writes results/text_false_negatives.csv
+    python -m experiments.text.false_negatives [--seeds 3]      two minutes on one core; writes results/text_false_negatives.csv
 
 A topic is four of 60 concepts. A text says three of them, each by one of two words, which are other words in queries than in
 documents; a detail, which a query shares with its own document; and two words that say nothing. The encoder is a table of words
@@ -104,6 +104,7 @@ FOCAL: dict[str, Arm] = {
     "InfoNCE, .025": Arm(InfoNCE(TEMPERATURE / 2)),
     "focal .5": Arm(KaLM(TEMPERATURE, mix_pair=False, mix_list=False)),
     "focal 2": Arm(KaLM(TEMPERATURE, gamma=2.0, mix_pair=False, mix_list=False)),
+    "focal .5, constant weights": Arm(KaLM(TEMPERATURE, stop_gradient=True, mix_pair=False, mix_list=False)),
     "mixed": Arm(KaLM(TEMPERATURE, gamma=0.0)),
     "focal .5, mixed": Arm(KaLM(TEMPERATURE)),
 }

@@ -1,6 +1,6 @@
 """Does an instruction beside an image say what its embedding holds, also in a combination never trained? (VLM2Vec 2025)
 
-    python -m experiments.text.instructions [--seeds 3]      minutes on one core; writes results/text_instructions.csv
+    python -m experiments.text.instructions [--seeds 3]      nine minutes on one core; writes results/text_instructions.csv
 
 Scenes of `Shapes` as in `image_text.py`, of which colour, position or size count, or two of them: the query is an image and an
 instruction that names the one or two, the target the one or two words that say them. The three alone and two of their combinations
@@ -47,7 +47,7 @@ TASKS = (*TRAINED, HELD_OUT)
 NOTHING = len(NAMES)
 """The word of an instruction that names one factor or none."""
 PAD = int(STARTS[-1])
-WIDTH, STEPS, TRAIN, TEST, LR = 64, 400, 2000, 300, 2e-3
+WIDTH, STEPS, TRAIN, TEST, LR = 64, 800, 2000, 300, 2e-3
 
 
 class Arm(NamedTuple):

