@@ -1,0 +1,91 @@
+"""Codes of retrieval_codes.npz: product quantisation (faiss), with a rotation as well, RaBitQ, MaxSim."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxemb.index import rabitq
+from jaxemb.ops.product_codes import by_decoding, codes, decoded, look_up, packed, tables
+
+exact = np.testing.assert_array_equal
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wide():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def g(load):
+    return load("retrieval_codes.npz")
+
+
+def near(found, expected, rtol=1e-4):
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("name", "bits"), [("pq4", 4), ("pq8", 8), ("opq4", 4)])
+def test_product_codes(g, name, bits):
+    c, x, q = (np.asarray(g[a], np.float64) for a in (f"{name}_centroids", "pq_x", "pq_q"))
+    if name == "opq4":
+        x, q = x @ g["opq4_A"].T, q @ g["opq4_A"].T
+    x = x[: len(g[f"{name}_codes"])]
+    c = jnp.asarray(c)
+    x, q = (jnp.asarray(y.reshape(len(y), len(c), -1)) for y in (x, q))
+    j = codes(x, c)
+    exact(j, g[f"{name}_codes"])
+    exact(packed(j, bits), g[f"{name}_packed"])
+    near(decoded(j, c), g[f"{name}_decoded"])
+    stored = jnp.asarray(packed(j, bits).T)
+    for squared, kind in ((False, "ip"), (True, "l2")):
+        expected = g[f"{name}_adc_{kind}"] * (-1.0 if squared else 1.0)
+        near(look_up(tables(q, c, squared), stored, bits), expected)
+        near(by_decoding(q, c, stored, bits, squared), expected)
+
+
+def test_tables_of_products(g):
+    c, q, x = (jnp.asarray(np.asarray(g[a], np.float64)) for a in ("pq4_centroids", "pq_q", "pq_x"))
+    near(tables(q.reshape(len(q), len(c), -1), c, True).transpose(2, 0, 1), -g["pq4_lut_l2"], 1e-9)
+    of_centroids = tables(c.swapaxes(0, 1), c, True).swapaxes(1, 2)
+    near(of_centroids, -g["pq4_sdc_table"], 1e-9)
+    y = decoded(jnp.asarray(g["pq4_codes"]), c)
+    quantised = y[: len(g["pq4_sdc"])].reshape(-1, len(c), c.shape[2])
+    near(look_up(tables(quantised, c, True), jnp.asarray(g["pq4_packed"].T), 4), -g["pq4_sdc"], 1e-9)
+    near(((x - y) ** 2).sum(1).mean(), g["pq4_mse"], 1e-9)
+
+
+def test_rabitq(g):
+    o, q = g["rb_O"], np.asarray(g["pq_q"], np.float64)
+    turned, norm = rabitq.direction(o, g["rb_c"], g["rb_P"])
+    code = rabitq.encode(o, g["rb_c"], g["rb_P"])
+    near(turned, g["rb_rotated"], 1e-9)
+    exact(code.bits, g["rb_bits"])
+    stored = np.packbits(code.bits, axis=1)
+    exact(stored, g["rb_packed"])
+    near(norm, g["rb_norm"], 1e-9)
+    near(code.factor, g["rb_factor"], 1e-9)
+    near(rabitq.half_width(code.factor, o.shape[1], float(g["rb_eps0"])), g["rb_bound"], 1e-9)
+
+    of_q, q_norm = rabitq.direction(q, g["rb_c"], g["rb_P"])
+    near(of_q, g["rb_q_rotated"], 1e-9)
+    near(q_norm, g["rb_q_norm"], 1e-9)
+    factor, columns = jnp.asarray(code.factor), jnp.asarray(stored.T)
+    found = rabitq.estimate(rabitq.signs_times(jnp.asarray(of_q), columns), factor)
+    near(found, g["rb_estimate"], 1e-9)
+    near(norm[None] ** 2 + q_norm[:, None] ** 2 - 2 * norm[None] * q_norm[:, None] * found, g["rb_dist2"], 1e-9)
+
+    rounded = rabitq.rounded(jnp.asarray(of_q), int(g["rb_query_bits"]), jnp.asarray(g["rb_u"]))
+    exact(rounded.codes, g["rb_q_codes"])
+    inner = rabitq.signs_times(rounded.values(), columns)
+    near(inner, g["rb_ip_quantised"], 1e-9)
+    near(rabitq.estimate(inner, factor), g["rb_estimate_quantised"], 1e-9)
+
+
+def test_rabitq_index(g):
+    """The same of a whole index, with the rotation and the mean of the file."""
+    index = rabitq.RaBitQ(similarity="euclidean")
+    learned = {"rotation": jnp.asarray(g["rb_P"]), "centre": jnp.asarray(g["rb_c"])}
+    rows = jax.tree.map(jnp.asarray, index.encode(learned, g["rb_O"]))
+    near(index.scores(learned, rows, jnp.asarray(g["pq_q"], jnp.float64)), -g["rb_dist2"], 1e-9)
