@@ -21,7 +21,7 @@ from jaxemb.contrastive import InfoNCE
 from jaxemb.data import TextPairs
 from jaxemb.data.docstrings import functions, installed, standard_library, write_functions
 from jaxemb.evals import Retrieval
-from jaxemb.layers import FeedForward, LayerNorm
+from jaxemb.layers import FeedForward, LayerNorm, Unit
 from jaxemb.nn import Attention, Block, Tokens, Transformer
 from jaxemb.objectives import Pairs
 from jaxemb.posemb import Learned
@@ -48,7 +48,7 @@ encoder = Transformer(  # as config.json says; without its dropout, which 300 st
 )
 main = Experiment(
     name="docstrings",
-    objective=Pairs(encoder=encoder, contrast=InfoNCE(TEMPERATURE)),
+    objective=Pairs(encoder=encoder, heads=(Unit(),), contrast=InfoNCE(TEMPERATURE)),
     data=TextPairs(f"{DATA}/train.jsonl", length=LENGTH, buckets=(32, LENGTH), folder=minilm(), test_share=0.01, valid_share=0.0),
     optim=Optim("adamw", lr=5e-5, warmup=0.1, decay=0.01, clip=1.0),
     steps=STEPS,

@@ -19,7 +19,7 @@ from typing import Any
 from jaxemb import Experiment, FromPretrained, Optim
 from jaxemb.contrastive import InfoNCE
 from jaxemb.data import TextPairs
-from jaxemb.io.pretrained import architecture
+from jaxemb.io.assemble import model_of
 from jaxemb.nn import Block, Transformer
 from jaxemb.objectives import Pairs
 from jaxemb.objectives.pairs import of_bytes
@@ -49,10 +49,10 @@ def minilm() -> str | None:
 
 def experiment(folder: str, **changes: Any) -> Experiment:
     """Fine-tuning of a pretrained folder."""
-    found: Any = architecture(folder)
+    found: Any = model_of(folder)
     base = Experiment(
         name="text_pairs",
-        objective=Pairs(encoder=with_dropout(found.encoder.module), pooling=found.pooling.module, contrast=InfoNCE(0.05)),
+        objective=Pairs(encoder=with_dropout(found.encoder), pooling=found.pooling, heads=found.heads, contrast=InfoNCE(0.05)),
         data=TextPairs(PATH, length=128, buckets=(32, 64, 128), folder=folder),
         optim=Optim("adamw", lr=5e-5, warmup=0.1, schedule="linear", decay=0.01, clip=1.0),
         steps=100,

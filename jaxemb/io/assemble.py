@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 from jaxemb.config import ConfigError
 from jaxemb.files import printable
 from jaxemb.io.finishing import whole_number
+from jaxemb.io.hub import resolve
 from jaxemb.io.origin import Origin
 from jaxemb.io.own import KIND, read_own
-from jaxemb.io.pretrained import CONFIG, load, parameter_shapes, read_config
+from jaxemb.io.pretrained import CONFIG, Where, load, parameter_shapes, read_config
 from jaxemb.io.sentence_transformers import Chain, DenseLayer, Settings, is_chain, read_chain, read_settings
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.io.windows import Windowed
@@ -242,15 +243,31 @@ class Place(NamedTuple):
 
 def placed_modules(whole: Port, chain: Chain | None, wished: Pooling | str | None = None) -> dict[str, Placed]:
     """The modules of a chain, by the first names of their parameters."""
-    heads = [] if chain is None else [_head(layer) for layer in chain.heads]
-    named = {f"heads_{i}": head for i, head in enumerate(heads)}
-    return {"encoder": Placed(whole.encoder), "pooling": _pooling(whole, chain, wished), **named}
+    heads = {} if chain is None else heads_of(chain)
+    return {"encoder": Placed(whole.encoder), "pooling": _pooling(whole, chain, wished), **heads}
 
 
 def pooled(placed: Mapping[str, Placed]) -> Pooled:
     """The model that a chain's modules are."""
     encoder, pooling, *heads = (p.part.module for p in placed.values())
     return Pooled(encoder, pooling, tuple(heads))
+
+
+def model_of(model: Where, *, causal: bool | None = None, revision: str | None = None) -> Pooled:
+    """What a folder or a hub id of a model of texts makes of tokens, to train: encoder, pooling and what comes after it, such as
+    `Unit` where modules.json has a Normalize. Without weights, which `FromPretrained` brings."""
+    folder = resolve(model, revision)
+    chain = read_chain(folder) if is_chain(folder) else None
+    home = folder if chain is None else chain.transformer
+    whole = port(read_config(home), causal=causal, where=printable(home / CONFIG))
+    if isinstance(whole, Towers) or not hasattr(whole.encoder.module.stem, "vocabulary"):
+        raise ConfigError(f"{printable(folder)} is no model of texts alone; `architecture` gives its towers")
+    return pooled(placed_modules(whole, chain))
+
+
+def heads_of(chain: Chain) -> dict[str, Placed]:
+    """What comes after the pooling, by the first names of its parameters."""
+    return {f"heads_{i}": _head(layer) for i, layer in enumerate(chain.heads)}
 
 
 def by_folder(placed: Mapping[str, Placed], shapes: Mapping[str, Any]) -> list[Place]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jaxemb")
 SAME = 1e-5
-"""How far vectors of length 1 may differ where a model is written as its encoder and pooling alone."""
+"""How far vectors may differ, as a share of their length, where a model is written as its encoder, pooling and heads alone."""
 
 
 def save_pretrained(embedder: Embedder, folder: Where) -> str | None:
@@ -70,21 +70,23 @@ CUT = ("longer texts", "their last special token is kept, which training cut off
 
 
 def bare(embedder: Embedder) -> tuple[Any, dict[str, Any]]:
-    """The encoder and the pooling of an objective, where its embeddings come of these alone; else the whole objective."""
+    """Encoder, pooling and heads of an objective, where its embeddings come of these alone; else the whole objective."""
     model, variables = embedder.model, dict(embedder.variables)
     encoder, pooling = getattr(model, "encoder", None), getattr(model, "pooling", None)
     if isinstance(model, Pooled) or not isinstance(encoder, Encoder) or not isinstance(pooling, Pooling):
         return model, variables
-    params = {name: variables["params"][name] for name in ("encoder", "pooling") if name in variables["params"]}
+    heads = tuple(getattr(model, "heads", ()))
+    names = ("encoder", "pooling", *(f"heads_{i}" for i in range(len(heads))))
+    params = {name: variables["params"][name] for name in names if name in variables["params"]}
     rest = {name: {"encoder": tree["encoder"]} for name, tree in variables.items() if name != "params" and "encoder" in tree}
-    small, held = Pooled(encoder, pooling), {"params": params, **rest}
+    small, held = Pooled(encoder, pooling, heads), {"params": params, **rest}
     batch = _example(embedder.preprocess.spec)
     try:
         ours = jax.jit(lambda v, b: small.apply(v, b, method="encode"))(held, batch)
     except (TypeError, ValueError, LookupError):  # an encoder that takes something else
         return model, variables
     theirs = jax.jit(lambda v, b: model.apply(v, b, method="encode"))(variables, batch)
-    same = ours.shape == theirs.shape and np.abs(_unit(ours) - _unit(theirs)).max() <= SAME
+    same = ours.shape == theirs.shape and _apart(ours, theirs) <= SAME
     return (small, held) if same else (model, variables)
 
 
@@ -97,9 +99,10 @@ def _example(spec: Any) -> dict[str, Any]:
     return jax.tree.map(jax.numpy.asarray, batch)
 
 
-def _unit(x: Any) -> np.ndarray:
-    x = np.asarray(x, np.float32)
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+def _apart(a: Any, b: Any) -> float:
+    """How far vectors are from each other, as a share of the length of the second."""
+    a, b = (np.asarray(x, np.float32) for x in (a, b))
+    return float((np.abs(a - b) / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-12)).max())
 
 
 def _card(embedder: Embedder, folder: Path, model: Any, variables: Any, published: bool) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, brief
 from jaxemb.files import printable
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.evaluate import is_pretrained
 from jaxemb.io.export import bare
+from jaxemb.io.published import essence
 from jaxemb.ops.paths import by_path
 from jaxemb.preprocess.text import FILE
 from jaxemb.run.files import Where
@@ -55,13 +56,21 @@ def _settings(e: Embedder) -> dict:
 
 
 def _fits(first: tuple[Where, Embedder, Tree], where: Where, embedder: Embedder, tree: Tree) -> None:
-    """Refuses what is of another architecture or reads its inputs otherwise: ids of another vocabulary are other words."""
+    """Refuses what is of another architecture or reads its inputs otherwise: ids of another vocabulary are other words. Parameters
+    do not tell all of a model: a length of 1 at its end has none."""
     here, one, like = first
     a, b = printable(str(here)), printable(str(where))
     try:
         same_architecture(by_path(like), by_path(tree), b)
     except ConfigError as e:
         raise ConfigError(str(e).replace("model 0", a)) from None
+    x, y = bare(one)[0], bare(embedder)[0]
+    for part in ("encoder", "pooling", "heads"):
+        here, there = getattr(x, part, ()), getattr(y, part, ())
+        if essence(here) != essence(there):
+            raise ConfigError(
+                f"{b} has another {part} than {a}: {brief(there)}, and there {brief(here)}; what is merged must agree"
+            )
     if _tokenizer(one) != _tokenizer(embedder):
         raise ConfigError(f"{b} has another tokenizer than {a}: the same id is another word to each, and their tables do not mix")
 

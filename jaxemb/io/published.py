@@ -61,7 +61,7 @@ def as_published(model: Pooled, params: Mapping[str, Any], preprocess: Preproces
         whole = port(origin.config)
     except ConfigError as e:
         return str(e)
-    if isinstance(whole, Towers) or _essence(model.encoder) != _essence(whole.encoder.module):
+    if isinstance(whole, Towers) or essence(model.encoder) != essence(whole.encoder.module):
         return f"its encoder is another one than that of {origin.name}: {_difference(model.encoder, whole)}"
     if getattr(preprocess, "learned", None) is None:
         return f"{type(preprocess).__name__} has no {FILE}"
@@ -113,7 +113,7 @@ def write_published(
 # ---- what fits -------------------------------------------------------------------------------------------------------------------
 
 
-def _essence(x: Any) -> Any:
+def essence(x: Any) -> Any:
     """A config without what changes nothing of what is computed."""
 
     def without(doc: Any) -> Any:
@@ -127,7 +127,7 @@ def _essence(x: Any) -> Any:
 def _difference(encoder: Any, whole: Any) -> str:
     if isinstance(whole, Towers):
         return "that is a model of images and texts"
-    here, there = _essence(encoder), _essence(whole.encoder.module)
+    here, there = essence(encoder), essence(whole.encoder.module)
     names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
     return f"{', '.join(names)} differ"
 

@@ -59,6 +59,8 @@ class Pairs(Contrastive):
 
     encoder: Encoder = field(default_factory=of_bytes)
     pooling: Pooling = field(default_factory=Mean)
+    heads: tuple[nn.Module, ...] = ()
+    """From vector to vector, one after the other: what a pretrained folder has after its pooling, such as `Unit`."""
     contrast: ContrastiveLoss = InfoNCE(0.05)
     document: Pooled | None = None
     """What embeds positives and negatives; None: what embeds the queries."""
@@ -98,7 +100,7 @@ class Pairs(Contrastive):
 
     def _side(self, role: str) -> tuple[Any, Any, Any]:
         if role == QUERY or self.document is None:
-            return self.encoder, self.pooling, ()
+            return self.encoder, self.pooling, self.heads
         return self.document.encoder, self.document.pooling, self.document.heads
 
     def _roles(self, batch: Batch) -> dict[str, Batch]:

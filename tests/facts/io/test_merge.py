@@ -60,5 +60,10 @@ def test_another_architecture_or_tokenizer_is_named(folders, tmp_path):
     (other / "tokenizer.json").write_text(tokenizer(words=("on", "mat")))
     with pytest.raises(ConfigError, match="other has another tokenizer than"):
         merge_models(Ties(), [folders["a"], folders["b"]], other)
+    unit = chain(bert(tmp_path / "unit"), ("Pooling", MEAN), ("Normalize", {}))
+    with pytest.raises(
+        ConfigError, match=r"unit has another heads than .*a: \(Unit\(\),\), and there \(\); what is merged must agree"
+    ):
+        merge_models(Average(), [folders["a"], unit])
     with pytest.raises(ConfigError, match="call it from Python"):
         merge_models(Fisher(), [folders["a"], folders["b"]])
