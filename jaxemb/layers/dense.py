@@ -65,7 +65,7 @@ class ToHeads(nn.Module):
         d = x.shape[-1]
         shape = (self.heads, self.width or d // self.heads)
         kernel = self.param("kernel", self._start, (d, *shape), jnp.float32)
-        y = product(x.reshape(-1, d), kernel.astype(x.dtype).reshape(d, -1), shared=True)
+        y = product(x.reshape(-1, d), kernel.astype(x.dtype).reshape(d, -1))
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, shape, jnp.float32).astype(x.dtype).reshape(1, -1)
         return of_tokens(y.reshape(*x.shape[:-1], *shape))
