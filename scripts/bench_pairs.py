@@ -16,6 +16,8 @@ import csv
 import dataclasses
 import json
 import math
+import os
+import random
 import resource
 import subprocess
 import sys
@@ -28,6 +30,7 @@ FIELDS = ("bench", "case", "figure", "value", "unit", "note")
 BATCHES = (64, 256, 1024, 4096)
 PIECE = 64
 """Rows of a piece."""
+PAUSE = "pause "
 
 
 def experiment(rows: int, tokens: int, pieces: int | None, path: str = "") -> Any:
@@ -125,92 +128,119 @@ def overhead(args: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def ours(args: argparse.Namespace) -> None:
-    """A child that steps whenever it is asked for: CPU and wall seconds a line."""
-    import jax
-
-    step, state, batch = program(args.rows, args.tokens, None)
-    answer(lambda state: step(state, batch), state, lambda out: jax.block_until_ready(out[1]))
-
-
-def answer(step: Any, state: Any, wait: Any) -> None:
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        began = (time.process_time(), time.perf_counter())
-        out = step(state)
-        wait(out)
-        state = out[0]
-        print(time.process_time() - began[0], time.perf_counter() - began[1], flush=True)
-
-
-THEIRS = """
-import sys, time, torch
-from sentence_transformers import SentenceTransformer, losses
-folder, rows, tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-torch.set_num_threads(2)
-model = SentenceTransformer(folder, device="cpu").train()
-loss = losses.MultipleNegativesRankingLoss(model)
-optim = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01)
-def batch():
-    ids = torch.randint(1000, 30000, (rows, tokens))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
-pair = [batch(), batch()]
-print("ready", flush=True)
-for _ in sys.stdin:
-    began = time.process_time(), time.perf_counter()
-    value = loss([dict(x) for x in pair], None)
-    value.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optim.step(); optim.zero_grad()
-    print(time.process_time() - began[0], time.perf_counter() - began[1], flush=True)
-"""
-"""What sentence-transformers' trainer does in a step (its loss, clipping, AdamW), without its data loader and its log."""
-
-
 def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Both trainers from texts to updates, in processes of their own, some steps of one after some of the other."""
     import statistics
 
     from experiments.text.pairs import minilm
 
-    shape = [str(args.rows), str(args.tokens)]
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        file.write(THEIRS)
-        file.flush()
-        commands = {
-            "jaxemb": [sys.executable, __file__, "ours", "--rows", shape[0], "--tokens", shape[1]],
-            "sentence-transformers": [args.python, file.name, str(minilm()), *shape],
-        }
+    with tempfile.TemporaryDirectory() as folder:
+        write_texts(f"{folder}/pairs.jsonl", args.rows * 20, args.tokens)
+        how = ["--rows", args.rows, "--tokens", args.tokens, "--steps", args.steps, "--data", folder, "--folder", minilm()]
         sides = {
-            n: subprocess.Popen(c, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for n, c in commands.items()
+            name: subprocess.Popen(
+                [python, __file__, bench, *map(str, how)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            )
+            for name, python, bench in (("jaxemb", sys.executable, "ours"), ("sentence-transformers", args.python, "theirs"))
         }
-        spent: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
         for side in sides.values():
-            while said(side) != "ready":
-                pass
-        for _ in range(args.rounds + 2):
+            said(side)
+        spent: dict[str, list[list[float]]] = {name: [] for name in sides}
+        for _ in range(args.rounds + 1):
             for name, side in sides.items():
-                print("step", file=side.stdin, flush=True)
-                cpu, wall = map(float, said(side).split())
-                spent[name].append((cpu, wall))
+                print("go", file=side.stdin, flush=True)
+                spent[name].append([x / args.steps for x in said(side)])
         for side in sides.values():
             side.communicate()
-    medians = {n: [statistics.median(x[i] for x in each[2:]) for i in range(2)] for n, each in spent.items()}
-    case = f"{args.rows} x {args.tokens}, 2 cores"
-    found = [
-        row("speed", case, f"{n}, samples/s", args.rows / wall, "1/s", f"{cpu:.2f} s of CPU a step")
-        for n, (cpu, wall) in medians.items()
-    ]
-    for i, what in enumerate(("CPU time", "wall time")):
-        ratio = medians["sentence-transformers"][i] / medians["jaxemb"][i]
-        found.append(row("speed", case, f"ratio of {what}", ratio, "", f"median of {args.rounds}, interleaved"))
+    cpu, wall = ({n: statistics.median(x[i] for x in each[1:]) for n, each in spent.items()} for i in range(2))
+    case = f"{args.rows} x {args.tokens}, {len(os.sched_getaffinity(0))} cores"
+    found = [row("speed", case, f"{n}, samples/s", args.rows / wall[n], "1/s", f"{cpu[n]:.2f} s of CPU a step") for n in sides]
+    for what, of in (("CPU time", cpu), ("wall time", wall)):
+        note = f"median of {args.rounds} x {args.steps} steps of its trainer, interleaved"
+        found.append(row("speed", case, f"ratio of {what}", of["sentence-transformers"] / of["jaxemb"], "", note))
     return found
 
 
-def said(side: Any) -> str:
-    line = side.stdout.readline()
-    if not line:
-        raise SystemExit(f"{side.args[0]} died with status {side.wait()}")
-    return line.strip()
+def write_texts(path: str, rows: int, tokens: int) -> None:
+    """Texts of the words of the pairs beside the experiment, each longer than what is read of it."""
+    source = Path(__file__).parents[1] / "experiments/text/pairs.jsonl"
+    words, draw = source.read_text().replace('"', " ").split(), random.Random(0)
+    with open(path, "w") as file:
+        for _ in range(rows):
+            anchor, positive = (" ".join(draw.choices(words, k=tokens)) for _ in range(2))
+            print(json.dumps({"anchor": anchor, "positive": positive}), file=file)
+
+
+def said(side: Any) -> list[float]:
+    """CPU and wall seconds since it went on."""
+    for line in side.stdout:
+        if line.startswith(PAUSE):
+            return json.loads(line.removeprefix(PAUSE))
+    raise SystemExit(f"{side.args[0]} died with status {side.wait()}")
+
+
+def pauses() -> Any:
+    """In a child: a function that says what was spent since it went on, and waits for the word to go on. CPU time is counted from
+    call to call, as a thread reads ahead in between."""
+    began = [time.process_time(), time.perf_counter()]
+
+    def pause() -> None:
+        spent = [time.process_time() - began[0], time.perf_counter() - began[1]]
+        began[0] += spent[0]
+        print(f"{PAUSE}{json.dumps(spent)}", flush=True)
+        if not sys.stdin.readline():
+            raise SystemExit
+        began[1] = time.perf_counter()
+
+    return pause
+
+
+def ours(args: argparse.Namespace) -> None:
+    """A child: what `jaxemb train` does in its loop but for its log."""
+    import jax
+
+    from jaxemb.train.feed import Feed
+    from jaxemb.train.loop import compiled, placed_step
+    from jaxemb.train.setup import new_state, own_objects
+    from jaxemb.train.sharding import make_mesh
+
+    e, _ = own_objects(experiment(args.rows, args.tokens, None, f"{args.data}/pairs.jsonl"))
+    mesh, pause = make_mesh(e.mesh), pauses()
+    state = new_state(e, mesh)
+    step, feed = compiled(placed_step(e, state, mesh), state, e, mesh), Feed(e, mesh)
+    while True:
+        jax.block_until_ready(state)
+        pause()
+        for _ in range(args.steps):
+            state, _ = step(state, next(feed))
+
+
+def theirs(args: argparse.Namespace) -> None:
+    """A child: sentence-transformers' trainer on the same file, with its defaults but for the batch and what it would write."""
+    from datasets import load_dataset  # pyright: ignore[reportMissingImports]
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments  # pyright: ignore[reportMissingImports]
+    from sentence_transformers.losses import MultipleNegativesRankingLoss  # pyright: ignore[reportMissingImports]
+    from transformers import TrainerCallback  # pyright: ignore[reportMissingImports]
+
+    pause = pauses()
+
+    class Pause(TrainerCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            pause()
+
+        def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+            if state.global_step % args.steps == 0:
+                pause()
+
+    model = SentenceTransformer(args.folder, device="cpu")
+    model.max_seq_length = args.tokens
+    quiet = {"save_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True}
+    how = SentenceTransformerTrainingArguments(
+        f"{args.data}/out", max_steps=1000, per_device_train_batch_size=args.rows, learning_rate=5e-5, weight_decay=0.01, **quiet
+    )
+    rows = load_dataset("json", data_files=f"{args.data}/pairs.jsonl", split="train", cache_dir=f"{args.data}/cache")
+    loss = MultipleNegativesRankingLoss(model)
+    SentenceTransformerTrainer(model, how, train_dataset=rows, loss=loss, callbacks=[Pause()]).train()
 
 
 def compile(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -261,12 +291,15 @@ def append(file: str, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bench", choices=["memory", "peak", "overhead", "speed", "compile", "one", "ours"])
+    parser.add_argument("bench", choices=["memory", "peak", "overhead", "speed", "compile", "one", "ours", "theirs"])
     parser.add_argument("--rows", type=int)
     parser.add_argument("--tokens", type=int)
     parser.add_argument("--pieces", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--python", default=sys.executable, help="one with sentence-transformers")
+    parser.add_argument("--steps", type=int, default=3, help="of a round of `speed`")
+    parser.add_argument("--python", default=sys.executable, help="one with sentence-transformers, datasets and accelerate")
+    for name in ("--data", "--folder"):  # what `speed` tells its children
+        parser.add_argument(name, help=argparse.SUPPRESS)
     parser.add_argument("--topology", default="v5e-64")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--csv")
@@ -275,8 +308,8 @@ def main() -> None:
     args.tokens = args.tokens or {"memory": 32, "peak": 32}.get(args.bench, 64)
     if args.bench == "one":
         return one(args.rows, args.tokens, args.rows // PIECE)
-    if args.bench == "ours":
-        return ours(args)
+    if args.bench in ("ours", "theirs"):
+        return {"ours": ours, "theirs": theirs}[args.bench](args)
     found = {"memory": memory, "peak": peak, "overhead": overhead, "speed": speed, "compile": compile}[args.bench](args)
     for line in found:
         print("  ".join(map(str, line.values())))
