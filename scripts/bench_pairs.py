@@ -196,7 +196,12 @@ def pauses() -> Any:
 
 
 def ours(args: argparse.Namespace) -> None:
-    """A child: what `jaxemb train` does in its loop but for its log."""
+    """A child: what `jaxemb train` does before its loop and in it, but for its log."""
+    from jaxemb.cli.process import compute_in_the_calling_thread, restart_with_huge_pages
+
+    args.huge_pages = True
+    restart_with_huge_pages(args)
+    compute_in_the_calling_thread(args)
     import jax
 
     from jaxemb.train.feed import Feed
