@@ -6,8 +6,9 @@
 
 MODEL and GUIDE are pretrained folders, ids of the hub or runs. PAIRS is whatever `TextPairs` reads. OUT has a line a pair,
 {"query", "positive", "negatives": [...], "teacher": [score of the positive, of each negative]}, which `TextPairs(negatives=7)`
-reads. Never a negative: a positive that the query has in any row, and the query itself; texts that differ in case or spaces alone
-are one. What was left out, and why, is printed and stands in OUT.report.json.
+reads, and what else the pair holds: its task, its score. Negatives that the file has give way to those that are found. Never a
+negative: a positive that the query has in any row, and the query itself; texts that differ in case or spaces alone are one. What
+was left out, and why, is printed and stands in OUT.report.json.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from typing import Any
 from jaxemb.config import ConfigError
 from jaxemb.data.duplicates import plain
 from jaxemb.data.hard_negatives import HardNegatives, Mined, Vectors, mine
-from jaxemb.data.pair_records import Pair, Wanted, found_file, read_pairs
+from jaxemb.data.pair_records import found_file, read_records, write_records
+from jaxemb.data.tables import Row
 from jaxemb.preprocess.base import DataError
 
 
@@ -43,10 +45,10 @@ def numbered(texts: list[str]) -> tuple[list[int], list[str]]:
     return ids, list(distinct.values())
 
 
-def negatives_of(rule: HardNegatives, records: tuple[Pair, ...], model: str, guide: str | None) -> tuple[Mined, list[str]]:
+def negatives_of(rule: HardNegatives, records: list[Row], model: str, guide: str | None) -> tuple[Mined, list[str]]:
     """What was mined, and the documents that it numbers."""
-    q, queries = numbered([p.query for p in records])
-    d, documents = numbered([str(p.positive) for p in records])
+    q, queries = numbered([row["query"] for _, row in records])
+    d, documents = numbered([row["positive"] for _, row in records])
 
     def embedded(folder: str) -> Vectors:
         made = opened(folder)
@@ -81,22 +83,28 @@ def main() -> None:
     try:
         same = ("number", "margin", "percentage", "highest", "choose", "positive_within", "seed")
         rule = HardNegatives(ranks=(first, last), **{name: getattr(args, name) for name in same})
-        columns = tuple(sorted(tuple(x.split("=", 1)) for x in args.columns.split(",") if "=" in x))
-        records = read_pairs(*found_file(args.pairs, "path"), Wanted(0, None, False, False, False, columns))
+        if wrong := [x for x in filter(None, args.columns.split(",")) if not all(x.partition("=")[::2])]:
+            raise ConfigError(f"--columns takes query=A,positive=B, not {wrong[0]!r}")
+        columns = tuple((x.partition("=")[0], x.partition("=")[2]) for x in filter(None, args.columns.split(",")))
+        records = read_records(found_file(args.pairs, "path")[0], columns)
         mined, documents = negatives_of(rule, records, args.model, args.guide)
+        write(args.out, records, mined, documents)
     except (ConfigError, DataError) as e:
         sys.exit(f"mine_negatives: {e}")
-    write(args.out, records, mined, documents)
 
 
-def write(out: str, records: tuple[Pair, ...], mined: Mined, documents: list[str]) -> None:
-    with open(out, "w", encoding="utf-8") as stream:
-        for i, own, scores in zip(mined.pairs, mined.negatives, mined.scores, strict=True):
-            row = {"query": records[i].query, "positive": records[i].positive, "negatives": [documents[j] for j in own]}
-            stream.write(json.dumps(row | {"teacher": [round(float(s), 6) for s in scores]}, ensure_ascii=False) + "\n")
+def write(out: str, records: list[Row], mined: Mined, documents: list[str]) -> None:
+    rows = []
+    for i, own, scores in zip(mined.pairs, mined.negatives, mined.scores, strict=True):
+        where, row = records[i]
+        new = {"negatives": [documents[j] for j in own], "teacher": [round(float(s), 6) for s in scores]}
+        rows.append((where, row | new))
+    write_records(out, rows)
     report = {"pairs": len(records), "kept": len(mined.pairs), "negatives": sum(map(len, mined.negatives))}
     report |= {"pairs whose positive is too far": mined.far, "pairs with fewer negatives than asked for": mined.short}
     report |= {"documents left out": mined.dropped}
+    if before := sum(len(row.get("negatives", ())) for _, row in records):
+        report |= {"negatives of the file that gave way": before}
     Path(f"{out}.report.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "teacher": ("teacher", "teacher_scores"),
 }
 """What files call a field; the first that a file has is taken, where the data do not say another one."""
+NUMBERED = re.compile(r"negative_\d+")
+"""Columns of one negative each, in the order of their numbers, after those of a list."""
 
 
 class Pair(NamedTuple):
@@ -58,17 +62,62 @@ class Wanted(NamedTuple):
 @functools.lru_cache(8)
 def read_pairs(path: str, changed: int, wanted: Wanted) -> tuple[Pair, ...]:
     """All records of a file; `changed` is its time stamp, so that a new version is read anew."""
-    found: list[Pair] = []
-    names: dict[str, Any] = {}
-    for where, row in _rows(path, wanted):
-        names = names or _names(row, where, wanted)
-        found.append(_pair(row, where, names, wanted))
-    if len(found) < 2:
+    rows = list(_rows(path, wanted))
+    needed = ["query"] + ["positive"] * (not wanted.labelled) + ["negatives"] * (wanted.negatives > 0)
+    needed += ["score"] * (wanted.scores is not None) + ["label"] * wanted.labelled + ["task"] * wanted.tasks
+    names = _names(rows, wanted.columns, [*needed, *["teacher"] * wanted.teacher])
+    if len(rows) < 2:
         raise DataError(
-            f"{files.printable(path)} has {len(found)} row{'s' * (len(found) != 1)}: pairs are compared with those of other rows, "
+            f"{files.printable(path)} has {len(rows)} row{'s' * (len(rows) != 1)}: pairs are compared with those of other rows, "
             "of which there must be some"
         )
-    return tuple(found)
+    return tuple(_pair(row, where, names, wanted) for where, row in rows)
+
+
+def read_records(path: str, columns: Sequence[tuple[str, str]] = (), labelled: bool = False) -> list[Row]:
+    """All records of a file under our names of fields, `negatives` a list; what else they hold keeps its name. `labelled`: those
+    with a label may have no positive."""
+    rows = list(judged_rows(path) if is_qrels(path) else read_rows(path, None, header=True))
+    names = _names(rows, columns, ["query", *dict(columns)])
+    if not (labelled and names["label"]):
+        _names(rows, columns, ["positive"])
+    return [(where, _record(row, names, where, labelled)) for where, row in rows]
+
+
+def _record(row: dict[str, Any], names: Mapping[str, Any], where: str, labelled: bool) -> dict[str, Any]:
+    single = {name: field for field, name in names.items() if isinstance(name, str)}
+    alone = labelled and row.get(names["label"]) is not None and row.get(names["positive"]) in (None, "")
+    found: dict[str, Any] = {field: _text(row, names[field], where) for field in ("query", *["positive"] * (not alone))}
+    places = _negatives(row, names["negatives"], where)
+    found |= {"negatives": [text for text in places if text is not None]} if names["negatives"] else {}
+    others = {name: x for name, x in row.items() if name not in names["negatives"] and not (alone and name == names["positive"])}
+    left = {name: x for name, x in others.items() if name not in single}
+    if taken := [name for name in left if names.get(name)]:
+        raise DataError(f"{where}: {taken[0]!r} is read from another column, as columns says; rename the one of this name")
+    found |= {single[name]: x for name, x in others.items() if name in single} | left
+    scores = found.get("teacher")
+    if isinstance(scores, list) and len(scores) == 1 + len(places):  # what stands for negatives that are not there goes with them
+        found["teacher"] = [x for x, there in zip(scores, [True, *(text is not None for text in places)], strict=True) if there]
+    return found
+
+
+def write_records(path: str, records: Iterable[Row]) -> None:
+    """A line of JSON each; dates and the like as text. Nothing is written where one of them cannot be."""
+
+    def line(where: str, row: Mapping[str, Any]) -> bytes:
+        for name, value in row.items():
+            if isinstance(value, bytes):
+                raise DataError(f"{where}: {name!r} holds bytes, which a line of JSON cannot; leave the column out")
+        try:
+            return json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
+        except UnicodeEncodeError:
+            raise DataError(f"{where}: a field holds half of a character (a lone surrogate), which no file can") from None
+
+    lines = [line(where, row) for where, row in records]
+    try:
+        Path(path).write_bytes(b"".join(lines))
+    except OSError as e:
+        raise DataError(f"{files.printable(path)} cannot be written: {e.strerror}") from e
 
 
 def _rows(path: str, wanted: Wanted) -> Iterator[Row]:
@@ -91,30 +140,33 @@ def found_file(path: str, field: str) -> tuple[str, int]:
     return str(file), stamped.stat().st_mtime_ns
 
 
-def _names(row: Mapping[str, Any], where: str, wanted: Wanted) -> dict[str, Any]:
-    """What the file calls each field; None: it has no such."""
-    given = dict(wanted.columns)
+def _names(rows: Sequence[Row], columns: Sequence[tuple[str, str]], needed: Sequence[str]) -> dict[str, Any]:
+    """What the file calls each field, by all its rows, since any may lack one; None: it has no such. Of negatives all names."""
+    given, seen = dict(columns), dict.fromkeys(name for _, row in rows for name in row)
     if unknown := [field for field in given if field not in NAMES]:
         raise DataError(f"columns: {unknown[0]!r} is no field of a pair{suggest(unknown[0], NAMES)}")
-    names: dict[str, Any] = {field: given.get(field, next((n for n in known if n in row), None)) for field, known in NAMES.items()}
-    many = tuple(n for i in range(1, wanted.negatives + 1) if (n := f"negative_{i}") in row)
-    names["negatives"] = many or names["negatives"]
-    needed = ["query"] + ["positive"] * (not wanted.labelled) + ["negatives"] * (wanted.negatives > 0)
-    needed += ["score"] * (wanted.scores is not None) + ["label"] * wanted.labelled + ["task"] * wanted.tasks
-    for field in [*needed, *["teacher"] * wanted.teacher]:
-        if names[field] is None:
+    names: dict[str, Any] = {f: given.get(f, next((n for n in known if n in seen), None)) for f, known in NAMES.items()}
+    several = [n for n in NAMES["negatives"] if n in seen]
+    several += sorted(filter(NUMBERED.fullmatch, seen), key=lambda n: int(n.rpartition("_")[2]))
+    names["negatives"] = (given["negatives"],) if "negatives" in given else tuple(several)
+    for field in needed if rows else ():
+        there = f"the records have {', '.join(map(files.printable, seen))}"
+        if not names[field]:
             raise DataError(
-                f"{where}: there is no {field}, under none of the names {', '.join(NAMES[field])}; the record has "
-                f"{', '.join(map(files.printable, row))}; data.columns={{{field!r}: NAME}} says another one"
+                f"{rows[0][0]}: there is no {field}, under none of the names {', '.join(NAMES[field])}; {there}; "
+                f"data.columns={{{field!r}: NAME}} says another one"
             )
+        if field in given and given[field] not in seen:
+            raise DataError(f"{rows[0][0]}: there is no {given[field]!r}, which columns says is the {field}; {there}")
     return names
 
 
 def _pair(row: dict[str, Any], where: str, names: Mapping[str, Any], wanted: Wanted) -> Pair:
-    positive = None if names["positive"] is None else _text(row, names["positive"], where)
+    lacks = wanted.labelled and row.get(names["positive"]) in (None, "")  # of labelled texts some may have one
+    positive = None if lacks else _text(row, names["positive"], where)
     values: dict[str, Any] = {}
-    if wanted.negatives:
-        values["negatives"] = _negatives(row, names["negatives"], where)[: wanted.negatives]
+    places = _negatives(row, names["negatives"], where) if wanted.negatives else []
+    values["negatives"] = tuple(text for text in places if text is not None)[: wanted.negatives]
     if wanted.scores is not None:
         low, high = wanted.scores
         values["score"] = score = number_of(_has(row, names["score"], where), names["score"], where)
@@ -125,7 +177,7 @@ def _pair(row: dict[str, Any], where: str, names: Mapping[str, Any], wanted: Wan
     for field in ("label",) * wanted.labelled + ("task",) * wanted.tasks:
         values[field] = str(_has(row, names[field], where)[names[field]])
     if wanted.teacher:
-        values["teacher"] = _teacher(row, names["teacher"], where, 1 + len(values.get("negatives", ())))
+        values["teacher"] = _teacher(row, names["teacher"], where, places, 1 + len(values["negatives"]))
     return Pair(where, _text(row, names["query"], where), positive, **values)
 
 
@@ -142,28 +194,34 @@ def _text(row: dict[str, Any], name: str, where: str) -> str:
     return text
 
 
-def _negatives(row: dict[str, Any], names: str | tuple[str, ...], where: str) -> tuple[str, ...]:
-    """One text, a list of them, or several columns; those that a row lacks are null, or not there."""
-    if isinstance(names, tuple):
-        return tuple(_text(row, n, where) for n in names if row.get(n) not in (None, ""))
-    value = row.get(names)
-    if value is None or value == "":
-        return ()
-    if isinstance(value, str):
-        return (_text(row, names, where),)
-    if not isinstance(value, Sequence):
-        raise DataError(f"{where}: {names!r} must be a text or a list of texts, not {files.printable(repr(value))}")
-    return tuple(_text({f"{names}[{i}]": x}, f"{names}[{i}]", where) for i, x in enumerate(value))
+def _negatives(row: dict[str, Any], names: Sequence[str], where: str) -> list[str | None]:
+    """Of columns that hold a text or a list of texts; None where a column holds nothing, or is not there."""
+    found: list[str | None] = []
+    for name in names:
+        value = row.get(name)
+        if value is None or value == "":
+            found.append(None)
+        elif isinstance(value, str):
+            found.append(_text(row, name, where))
+        elif isinstance(value, Sequence):
+            found += [_text({f"{name}[{i}]": x}, f"{name}[{i}]", where) for i, x in enumerate(value)]
+        else:
+            raise DataError(f"{where}: {name!r} must be a text or a list of texts, not {files.printable(repr(value))}")
+    return found
 
 
-def _teacher(row: dict[str, Any], name: str, where: str, count: int) -> tuple[float, ...]:
+def _teacher(row: dict[str, Any], name: str, where: str, places: Sequence[str | None], count: int) -> tuple[float, ...]:
+    """The first `count` scores of the positive and of each negative; one of a negative that is not there is left out."""
     value = _has(row, name, where)[name]
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) < count:
+    there = [True, *(text is not None for text in places)]
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    if not listed or not (count <= len(value) <= sum(there) or len(value) == len(there)):
         raise DataError(
-            f"{where}: {name!r} must be a list of {count} numbers, of the positive and of each negative, not "
+            f"{where}: {name!r} must be a list of {sum(there)} numbers, of the positive and of each negative, not "
             f"{files.printable(repr(value))}"
         )
-    return tuple(number_of({f"{name}[{i}]": x}, f"{name}[{i}]", where) for i, x in enumerate(value[:count]))
+    used = there if len(value) == len(there) else [True] * len(value)
+    return tuple(number_of({f"{name}[{i}]": x}, f"{name}[{i}]", where) for i, x in enumerate(value) if used[i])[:count]
 
 
 def check_labels(found: Sequence[Pair]) -> None:

@@ -1,11 +1,12 @@
 """Records of pairs from every kind of file, and from STS-B and Cranfield as they are published."""
 
+import datetime
 import json
 import pathlib
 
 import pytest
 
-from jaxemb.data.pair_records import Wanted, found_file, read_pairs
+from jaxemb.data.pair_records import Wanted, found_file, read_pairs, read_records, write_records
 from jaxemb.preprocess.base import DataError
 
 PLAIN = Wanted(0, None, False, False, False, ())
@@ -45,9 +46,54 @@ def test_the_usual_names_are_guessed(tmp_path, pair):
     assert [(p.query, p.positive, p.negatives) for p in found] == [("a", "b", ("c", "d")), ("e", "f", ("g",))]
 
 
+@pytest.mark.parametrize(
+    ("rows", "negatives"),
+    [
+        ([{}, {"negatives": ["n", "m"]}], [(), ("n", "m")]),
+        ([{"negative_1": "n"}, {"negative_2": "m", "negative_10": "l"}], [("n",), ("m", "l")]),
+        ([{"negative": "n"}, {"negatives": ["m"], "negative_1": "l"}], [("n",), ("m", "l")]),
+        ([{"negative_1": None, "negative_2": "n"}, {"negative_1": "", "negative_2": "m"}], [("n",), ("m",)]),
+    ],
+)
+def test_any_row_may_lack_a_field_the_first_among_them(tmp_path, rows, negatives):
+    file = tmp_path / "x.jsonl"
+    file.write_text("\n".join(json.dumps({"query": "a", "positive": "b"} | row) for row in rows))
+    assert [p.negatives for p in records(file, negatives=3)] == negatives
+    assert [p.negatives for p in records(file, negatives=1)] == [own[:1] for own in negatives]
+    assert [row.get("negatives", []) for _, row in read_records(str(file))] == [list(own) for own in negatives]
+
+
+def test_scores_of_a_teacher_go_with_their_negatives(tmp_path):
+    rows = [{"negative_1": None, "negative_2": "n", "teacher": x} for x in ([0.9, 0, 0.3], [0.9, 0.3], [0.9, None, 0.3])]
+    (tmp_path / "x.jsonl").write_text("\n".join(json.dumps({"query": "a", "positive": "b"} | row) for row in rows))
+    assert [p.teacher for p in records(tmp_path / "x.jsonl", negatives=2, teacher=True)] == [(0.9, 0.3)] * 3
+    assert [row["teacher"] for _, row in read_records(str(tmp_path / "x.jsonl"))] == [[0.9, 0.3]] * 3
+    (tmp_path / "x.jsonl").write_text('{"query": "a", "positive": "b", "negatives": ["n"], "teacher": [1, 2, 3]}\n' * 2)
+    with pytest.raises(DataError, match="line 1: 'teacher' must be a list of 2 numbers, .* not \\[1, 2, 3\\]"):
+        records(tmp_path / "x.jsonl", negatives=1, teacher=True)
+
+
+def test_columns_that_no_row_has_are_named(tmp_path):
+    (tmp_path / "x.csv").write_text("query,positive,query2\na,b,c\nc,d,e\n")
+    for field, more in (("negatives", {"negatives": 1}), ("positive", {})):
+        with pytest.raises(DataError, match=f"there is no 'hrad', which columns says is the {field}; the records have query, p"):
+            records(tmp_path / "x.csv", columns=((field, "hrad"),), **more)
+    with pytest.raises(DataError, match="line 2: 'query' is read from another column, as columns says; rename the one of this"):
+        read_records(str(tmp_path / "x.csv"), (("query", "query2"),))
+
+
+@pytest.mark.parametrize(("row", "said"), [({"x": b"a"}, "'x' holds bytes"), ({"x": "\ud800"}, "half of a character")])
+def test_what_no_line_can_hold_is_named_and_nothing_is_written(tmp_path, row, said):
+    with pytest.raises(DataError, match=f"row 2: .*{said}"):
+        write_records(str(tmp_path / "x.jsonl"), [("row 1", {}), ("row 2", row)])
+    assert not (tmp_path / "x.jsonl").exists()
+    write_records(str(tmp_path / "x.jsonl"), [("row 1", {"day": datetime.date(2020, 1, 2)})])
+    assert json.loads((tmp_path / "x.jsonl").read_text()) == {"day": "2020-01-02"}
+
+
 def test_names_that_are_not_known_are_listed(tmp_path):
     (tmp_path / "x.csv").write_text("head,body\na,b\nc,d\n")
-    with pytest.raises(DataError, match=r"there is no query, .*the record has head, body; data.columns="):
+    with pytest.raises(DataError, match=r"there is no query, .*the records have head, body; data.columns="):
         records(tmp_path / "x.csv")
     named = records(tmp_path / "x.csv", columns=(("positive", "body"), ("query", "head")))
     assert [(p.query, p.positive) for p in named] == [("a", "b"), ("c", "d")]

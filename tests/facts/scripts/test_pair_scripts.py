@@ -73,12 +73,36 @@ def test_files_become_one(run, model):
     assert near == {"rows": {"two": 2}, "equal": 1, "near": 1}  # signs that the model does not know are one
 
 
+def test_all_that_a_row_holds_goes_from_joining_through_mining_to_a_batch(run, model):
+    """Negatives of numbered columns, tasks, scores, labels; and fields that nothing here reads."""
+    rows = [{"question": q, "answer": d, "similarity": i, "negative_2": f"no {i}", "page": i} for i, (q, d) in enumerate(ROWS)]
+    pathlib.Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pathlib.Path("texts.jsonl").write_text('{"text": "a cat", "label": "x"}\n{"text": "a cat", "label": "y"}\n')
+    assert run("join_pairs", "all.jsonl", "one=rows.jsonl", "two=texts.jsonl")["rows"] == {"one": 5, "two": 2}
+    joined = [json.loads(line) for line in pathlib.Path("all.jsonl").read_text().splitlines()]
+    assert [(r["negatives"], r["score"], r["page"], r["task"]) for r in joined[:5]] == [
+        ([f"no {i}"], i, i, "one") for i in range(5)
+    ]
+    assert joined[5:] == [{"query": "a cat", "label": x, "task": "two"} for x in "xy"]
+    assert run("join_pairs", "again.jsonl", "all.jsonl")["rows"] == {"one": 5, "two": 2}  # a file that has tasks keeps them
+    run("join_pairs", "all.jsonl", "one=rows.jsonl")
+    report = run("mine_negatives", model, "all.jsonl", "mined.jsonl", "--number", 2)
+    assert report["negatives of the file that gave way"] == 5
+    found = read("mined.jsonl", negatives=2, teacher=True, tasks=True, scores=(0, 4))
+    assert [(p.query, p.score, p.task) for p in found] == [(q, i, "one") for i, (q, _) in enumerate(ROWS)]
+    assert all(p.negatives and "no" not in p.negatives[0] for p in found)
+    assert [json.loads(line)["page"] for line in pathlib.Path("mined.jsonl").read_text().splitlines()] == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("script", "arguments", "said"),
     [
         ("mine_negatives", ("M", "pairs.jsonl", "x", "--percentage", "95"), r"percentage must lie in \(0, 1\]"),
         ("mine_negatives", ("M", "none.jsonl", "x"), "there is no file none.jsonl"),
         ("join_pairs", ("x", "pairs.jsonl"), "a source is NAME=FILE, not 'pairs.jsonl'"),
+        ("mine_negatives", ("M", "pairs.jsonl", "x", "--columns", "query:anchor"), "--columns takes query=A,positive=B, not 'qu"),
+        ("join_pairs", ("nowhere/x", "a=pairs.jsonl"), "nowhere/x cannot be written: No such file"),
+        ("join_pairs", ("x", "a="), "a source is NAME=FILE, not 'a=', which is no file"),
         ("join_pairs", ("x", "a=names.jsonl"), "line 1: there is no query, under none of the names query, anchor"),
         ("join_pairs", ("x", "a=empty.jsonl"), "line 1: 'positive' is empty"),
     ],
