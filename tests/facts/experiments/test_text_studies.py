@@ -220,6 +220,8 @@ def test_a_token_of_a_causal_encoder_sees_none_behind_it(monkeypatch):
     reads = {name: getattr(design.of, "reads", None) for name, design in pooling.DESIGNS.items()}
     assert [design.causal == name.endswith("causal") for name, design in pooling.DESIGNS.items()] == [True] * len(reads)
     assert [*reads.values()] == [None, "last", "last", "tokens", "mean", None, None]
+    for part, every in (("frozen", pooling.POOLINGS), ("attention", pooling.DESIGNS)):
+        assert {name for pair in pooling.COMPARED[part] for name in pair} == {*every}
 
 
 def test_poolings_are_tested_against_each_other_query_by_query(tmp_path):
