@@ -20,6 +20,7 @@ from jaxemb.nn.hf.base import Part, Port, Towers, port
 from jaxemb.nn.stem import Tokens
 from jaxemb.ops.paths import by_path
 from jaxemb.tensor_file import WeightsError
+from jaxemb.train.initialised import initialiser
 from jaxemb.train.rules import Rules
 from jaxemb.train.scanned import scanned_paths
 from jaxemb.train.sharding import make_mesh, shardings
@@ -70,9 +71,7 @@ def parameter_shapes(
     """The parameters of a module by path, in `dtype` (None: as initialised) and in their places on the devices (`mesh`, None: all
     devices side by side); `batch` is any input of the right kinds. Nothing is computed."""
     mesh = make_mesh({"data": -1}) if mesh is None else mesh
-    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
-    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-    shapes = jax.eval_shape(lambda b: module.init(keys, b), batch).get("params", {})
+    shapes = initialiser(module).shapes(batch).get("params", {})
     placed = by_path(shardings(shapes, sharding, mesh, scanned_paths(module, batch))) if jax.tree.leaves(shapes) else {}
     return {path: jax.ShapeDtypeStruct(x.shape, dtype or x.dtype, sharding=placed[path]) for path, x in by_path(shapes).items()}
 

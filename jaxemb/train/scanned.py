@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import jax
-from flax import linen as nn
-
 from jaxemb.ops.paths import by_path
+from jaxemb.train.initialised import initialiser
 from jaxemb.train.remembered import remembered
 
 
@@ -24,24 +21,11 @@ def scanned_paths(objective: Any, batch: Any) -> frozenset[str]:
 
 @remembered
 def _known(objective: Any) -> dict[Any, frozenset[str]]:
-    """What was found for an objective: a trace of `init` costs a second in a large model."""
+    """What was found for an objective."""
     return {}
 
 
 def _scanned_paths(objective: Any, batch: Any) -> frozenset[str]:
-    used: dict[str, int] = {}
-
-    def look(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        out, module = call(*args, **kwargs), context.module
-        own = {} if module.scope is None else module.variables.get("params", {})  # a part that only computes is bound to nothing
-        for name, x in own.items():
-            if not isinstance(x, Mapping):
-                used["/".join((*module.path, name))] = x.ndim
-        return out
-
-    def init(batch: Any) -> Any:
-        return objective.init({"params": jax.random.key(0), "dropout": jax.random.key(0)}, batch)
-
-    with nn.intercept_methods(look):
-        shapes = jax.eval_shape(init, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch))
-    return frozenset(path for path, x in by_path(shapes.get("params", {})).items() if x.ndim > used.get(path, x.ndim))
+    start = initialiser(objective)
+    params = start.shapes(batch).get("params", {})
+    return frozenset(path for path, x in by_path(params).items() if x.ndim > start.used.get(path, x.ndim))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxemb.ops.dtypes import wide
+from jaxemb.train.initialised import initialiser
 
 
 class TrainState(struct.PyTreeNode):
@@ -37,7 +38,7 @@ class TrainState(struct.PyTreeNode):
 def create(objective: Any, tx: Any, batch: Any, *, seed: int | jax.Array, ema: bool) -> TrainState:
     """A state before the first update. `batch` may be shapes alone under `jax.eval_shape`; run it inside `jax.jit`."""
     key, init, dropout = jax.random.split(jax.random.key(seed), 3)
-    variables = dict(objective.init({"params": init, "dropout": dropout}, batch))
+    variables = dict(initialiser(objective).init({"params": init, "dropout": dropout}, batch))
     params = variables.pop("params", {})
     variables.pop("losses", None)  # sown by init as by every step, never kept
     # The average starts as a copy, of real arrays, because the step donates both. In float32 or better: in bfloat16 it would stand

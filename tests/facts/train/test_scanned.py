@@ -11,7 +11,10 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective
 from jaxemb.objectives.classify import Classify
 from jaxemb.ops.paths import by_path
+from jaxemb.train.initialised import initialiser
+from jaxemb.train.optim import Optim
 from jaxemb.train.scanned import scanned_paths
+from jaxemb.train.state import create
 
 BATCH = {"images": jnp.zeros((2, 8, 8, 1)), "labels": jnp.zeros(2, jnp.int32)}
 
@@ -38,3 +41,22 @@ class Named(Objective):
 
 def test_names_decide_nothing():
     assert scanned_paths(Named({}), BATCH) == {"many/kernel", "many/bias"}
+
+
+class Counted(Objective):
+    """Says when it is traced."""
+
+    @nn.compact
+    def __call__(self, batch):
+        TRACED.append(batch["images"].shape[0])
+        return nn.Dense(3)(batch["images"].reshape(len(batch["images"]), -1))
+
+
+TRACED = []
+
+
+def test_shapes_stacks_and_the_first_state_share_a_trace_of_init():
+    shapes = initialiser(Counted()).shapes(BATCH)
+    assert scanned_paths(Counted(), BATCH) == set() and TRACED == [2]
+    state = jax.jit(lambda b: create(Counted(), Optim().make(1), b, seed=0, ema=False))(BATCH)
+    assert TRACED == [2] and jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, shapes["params"])
