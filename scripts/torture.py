@@ -74,7 +74,7 @@ class Reference(NamedTuple):
 def plan(kills: int, damages: int, others: int, pairs: int, seed: int) -> list[Fault]:
     """The faults in their order."""
     rng = random.Random(seed)
-    weighted = [kind for kind, times in KILLS.items() for _ in range(times)]
+    weighted = [kind for i in range(max(KILLS.values())) for kind, times in KILLS.items() if i < times]  # few are of all kinds
     kinds = [(weighted[i % len(weighted)], "", 0) for i in range(kills)]
     kinds += [("file", DAMAGES[i % 3], i // 3) for i in range(damages)]
     several = [("manifest", d) for d in DAMAGES] + [("config.json", d) for d in DAMAGES] + [("metrics.jsonl", d) for d in DAMAGES]

@@ -18,9 +18,7 @@ import signal
 import sys
 import time
 
-from jaxemb.config import from_json
 from jaxemb.train.cluster import join
-from jaxemb.train.loop import train
 
 run, mode = pathlib.Path(sys.argv[1]), (sys.argv[2:] or [""])[0]
 if sys.argv[3:]:
@@ -70,6 +68,9 @@ if mode == "idle":
     print("JOINED", flush=True)
     while True:
         multihost_utils.sync_global_devices("again")
+
+from jaxemb.config import from_json  # noqa: E402  after "idle", which needs neither
+from jaxemb.train.loop import train  # noqa: E402
 
 experiment = from_json(json.loads(pathlib.Path(f"{run}.wanted.json").read_text()))
 
