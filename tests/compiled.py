@@ -1,4 +1,4 @@
-"""`apply` and `init` of a module as one function each: eager, every operation of theirs compiles by itself, hundreds of them.
+"""`apply` and `init` of a module, and a loss, as one function each: eager, every operation compiles by itself, hundreds of them.
 
 What was compiled is kept: a test that replaces something below a module calls the module's own `apply` afterwards.
 """
@@ -18,6 +18,11 @@ def apply(model: Any, *args: Any, **options: Any) -> Any:
 def init(model: Any, *args: Any, **options: Any) -> Any:
     """`model.init(*args, **options)`, likewise."""
     return _split(model, "init", args, options)
+
+
+def call(f: Any, *args: Any, **options: Any) -> Any:
+    """`f(*args, **options)` of a loss, likewise."""
+    return _split(f, "__call__", args, options)
 
 
 def _split(model: Any, name: str, args: Any, options: Any) -> Any:

@@ -1,5 +1,8 @@
 """What every objective keeps to, under the one train step."""
 
+import functools
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,31 +33,34 @@ OPTIM = Optim("adamw", lr=3e-3, warmup=5, clip=1.0)
 EMA = (0.9, 1.0)
 
 
+@functools.cache
+def raw():
+    rng = np.random.default_rng(0)
+    labels = np.arange(BATCH, dtype=np.int32) % 2
+    y, x = np.mgrid[:32, :32] / 4
+    waves = np.where(labels[:, None, None] == 0, np.sin(x)[None], np.sin(y)[None])
+    images = waves[..., None] * np.ones(3) + 0.1 * rng.normal(size=(BATCH, 32, 32, 3))
+    tokens = (np.arange(16, dtype=np.int32)[None] + labels[:, None]) % (3 + labels[:, None])
+    places = np.arange(16)[None]
+    misuse = {"error": labels * 4, "candidates": places % 4 == 0, "repairs": (places == 8) & (labels[:, None] == 1)}
+    misuse["candidates"] = np.broadcast_to(misuse["candidates"], (BATCH, 16))
+    return {"images": images.astype(np.float32), "tokens": tokens, "labels": labels, **misuse}
+
+
 class Run:
     """One objective with its jitted step, on fixed examples: two classes of gratings, and two sequences that repeat."""
 
     def __init__(self, member):
         self.objective = tiny(member.cls)
+        self.batch = functools.cache(self._batch)
         self.step = jax.jit(make_step(self.objective, OPTIM, steps=STEPS, ema=EMA))
         self.create = jax.jit(lambda b, seed: create(self.objective, OPTIM.make(STEPS), b, seed=seed, ema=True))
 
     def shapes(self):
         return jax.eval_shape(lambda: self.create(self.batch(0), 0).variables())
 
-    def raw(self, i, vary=False):
-        rng = np.random.default_rng(i if vary else 0)
-        labels = np.arange(BATCH, dtype=np.int32) % 2
-        y, x = np.mgrid[:32, :32] / 4
-        waves = np.where(labels[:, None, None] == 0, np.sin(x)[None], np.sin(y)[None])
-        images = waves[..., None] * np.ones(3) + 0.1 * rng.normal(size=(BATCH, 32, 32, 3))
-        tokens = (np.arange(16, dtype=np.int32)[None] + labels[:, None]) % (3 + labels[:, None])
-        places = np.arange(16)[None]
-        misuse = {"error": labels * 4, "candidates": places % 4 == 0, "repairs": (places == 8) & (labels[:, None] == 1)}
-        misuse["candidates"] = np.broadcast_to(misuse["candidates"], (BATCH, 16))
-        return {"images": images.astype(np.float32), "tokens": tokens, "labels": labels, **misuse}
-
-    def batch(self, i, vary=False):
-        return jax.tree.map(jnp.asarray, self.objective.prepare(self.raw(i, vary), Draws((i,), BATCH)))
+    def _batch(self, i):
+        return jax.tree.map(jnp.asarray, self.objective.prepare(raw(), Draws((i,), BATCH)))
 
     def go(self, state, first, last):
         losses = []
@@ -143,7 +149,8 @@ def test_encode_and_features_read_the_tower_of_a_role(run):
         return jax.eval_shape(lambda v: run.objective.apply(v, nested, *role, method=method), variables)
 
     for method in ("encode", "features"):
-        for role, rows in ((("query",), 3), (("document",), BATCH), ((), BATCH)):
+        assert inspect.signature(getattr(run.objective, method)).parameters["role"].default == "document"
+        for role, rows in ((("query",), 3), ((), BATCH)):
             assert {len(x) for x in jax.tree.leaves(found(method, *role))} == {rows}
         with pytest.raises(ConfigError, match="role='passage' is no tower of the batch, which has document, query"):
             found(method, "passage")
@@ -159,7 +166,7 @@ def test_a_batch_whose_padding_would_be_taken_for_content_is_refused(run, name):
         return
     told = {name: np.ones((BATCH, 16), {"mask": bool, "segments": np.int32}[name])}
     with pytest.raises(ConfigError, match=f"the batch holds '{name}', which {type(run.objective).__name__} .* cannot heed"):
-        run.objective.prepare(run.raw(0) | told, Draws((0,), BATCH))
+        run.objective.prepare(raw() | told, Draws((0,), BATCH))
     for method in ("encode", "features"):
         with pytest.raises(ConfigError, match=f"the batch holds '{name}'"):
             jax.eval_shape(lambda v, m=method: run.objective.apply(v, run.batch(0) | told, method=m), run.shapes())

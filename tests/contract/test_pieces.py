@@ -99,13 +99,14 @@ def test_pieces_change_neither_loss_nor_gradient(cls):
 
 @pytest.fixture(scope="module")
 def dropping():
+    """(a model with dropout, its variables, its gradient in one piece)."""
     model = Pairs(encoder=TEXT.clone(blocks=(Block(Attention(2, dropout=0.3), FeedForward(dropout=0.3)),)))
-    return model, jax.jit(model.init)(jax.random.key(1), prepared(model))
+    variables = jax.jit(model.init)(jax.random.key(1), prepared(model))
+    return model, variables, gradient(model.clone(pieces=1), variables, prepared(model))
 
 
 def test_dropout_is_that_of_the_row_in_any_number_of_pieces_and_devices(dropping):
-    model, variables = dropping
-    expected = gradient(model.clone(pieces=1), variables, prepared(model))
+    model, variables, expected = dropping
     for pieces, devices in ((2, 1), (16, 1), (4, 2), (2, 8)):
         assert_close(gradient(model.clone(pieces=pieces), variables, prepared(model), devices), expected)
     assert far(gradient(model, variables, prepared(model)), expected), "the rows have keys of their own"
@@ -113,8 +114,7 @@ def test_dropout_is_that_of_the_row_in_any_number_of_pieces_and_devices(dropping
 
 def test_a_key_a_piece_is_found(dropping, monkeypatch):
     """The planted fault: dropout by the piece gives another gradient for every number of pieces."""
-    model, variables = dropping
-    expected = gradient(model.clone(pieces=1), variables, prepared(model))
+    model, variables, expected = dropping
     monkeypatch.setattr(jax.random, "split", lambda key, n=2: jnp.broadcast_to(key, (n,)))
     assert far(gradient(model.clone(pieces=2), variables, prepared(model)), expected)
 
@@ -164,7 +164,7 @@ def test_the_step_is_the_same_with_a_watched_first_layer_and_a_sown_loss():
     ],
 )
 def test_pieces_that_do_not_divide_are_refused(dropping, pieces, devices, message):
-    model, variables = dropping
+    model, variables, _ = dropping
     with pytest.raises(ConfigError, match=message):
         gradient(model.clone(pieces=pieces), variables, prepared(model), devices)
 

@@ -71,7 +71,7 @@ def test_text_encoders(file):
             expected = outputs[f"{at}hidden_states"]
             assert len(states) == len(expected)
             close([np.asarray(x)[mask] for x in states], expected[:, mask], tolerances[f"{at}hidden_states"], f"{at}hidden_states")
-            close(f.tokens[mask], outputs[f"{at}last_hidden_state"][mask], tolerances[f"{at}last_hidden_state"], "last")
+            close(np.asarray(f.tokens)[mask], outputs[f"{at}last_hidden_state"][mask], tolerances[f"{at}last_hidden_state"], "last")
             if f"{at}pooler_output" in outputs:
                 assert found.pooler is not None
                 pooler = {"params": read(found.pooler, file.parent, found.prefixes)}
@@ -159,6 +159,9 @@ def decodes(found, encoder, folder, images, order, outputs, tolerances, batch):
     )
 
 
+UNIT = jax.jit(unit)
+
+
 def tower_cases():
     for file in CONFIGS:
         with np.load(file.parent / "outputs.npz") as z:
@@ -196,7 +199,7 @@ def test_two_towers(file):
             layers = tuple(range(module.depth))
             f, left = apply(module, {"params": params["encoder"]}, inputs, layers=layers, **how, mutable=["intermediates"])
             states = [left["intermediates"]["first"][0], *left["intermediates"]["states"][0]]
-            last = f.tokens if f.prefix is None else np.concatenate([f.prefix, f.tokens], axis=1)
+            last = np.asarray(f.tokens if f.prefix is None else np.concatenate([f.prefix, f.tokens], axis=1))
             seen = np.asarray(given.get("mask", np.ones(last.shape[:2], bool)))
             for name, got in (("hidden_states", np.stack(states)), ("last_hidden_state", last)):
                 close(got[..., seen, :], outputs[at + name][..., seen, :], tolerances[at + name], at + name)
@@ -204,8 +207,8 @@ def test_two_towers(file):
             close(apply(tower.pooler.module, pooler, f), outputs[f"{at}pooler_output"], tolerances[f"{at}pooler_output"], at)
             vectors[key] = apply(whole.module, variables, given, method="encode")
             close(vectors[key], outputs[f"{at}features"], tolerances[f"{at}features"], f"{at}features")
-            close(unit(vectors[key]), outputs[f"{at}embeds"], tolerances[f"{at}embeds"], f"{at}embeds")
-        logits = apply(whole.module, variables, vectors["vision"], vectors["text"], method="logits")
+            close(UNIT(vectors[key]), outputs[f"{at}embeds"], tolerances[f"{at}embeds"], f"{at}embeds")
+        logits = np.asarray(apply(whole.module, variables, vectors["vision"], vectors["text"], method="logits"))
         close(logits, outputs[f"{batch}__logits_per_image"], tolerances[f"{batch}__logits_per_image"], "logits_per_image")
         close(logits.T, outputs[f"{batch}__logits_per_text"], tolerances[f"{batch}__logits_per_text"], "logits_per_text")
         for name in ("logit_scale", "logit_bias"):

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE
@@ -24,10 +25,10 @@ def kl(t, s, temperature):
 
 
 def test_terms_by_hand():
-    each = [float(BASE(q, c).value) for q, c in zip(Q, C, strict=True)]
+    each = [float(call(BASE, q, c).value) for q, c in zip(Q, C, strict=True)]
     drawn = sum(np.concatenate([kl(Q[-1], Q[i], 0.7), kl(C[-1], C[i], 0.7)]).mean() for i in (0, 1))
     loss = AdaptiveLayer(BASE, (0, 3), last_weight=1.5, prior_weight=0.5, weighting="linear", kl_weight=2.0, kl_temperature=0.7)
-    out = loss(Q, C)
+    out = call(loss, Q, C)
     expected = 1.5 * each[2] + 0.5 * (each[0] + each[1] / 4) / 2 + 2 * 0.7 * drawn
     assert float(out.value) == pytest.approx(expected, rel=1e-4) and float(out.logs["kl"]) == pytest.approx(drawn, rel=1e-4)
     assert loss.layers() == (0, 3, -1) and "accuracy" in out.logs
@@ -36,20 +37,20 @@ def test_terms_by_hand():
 def test_equal_layers_have_no_divergence_and_the_last_is_a_constant_in_it():
     same = jnp.stack([Q[0], Q[0]]), jnp.stack([C[0], C[0]])
     loss = AdaptiveLayer(BASE, (1,), last_weight=0.0, prior_weight=0.0)
-    value, grads = jax.value_and_grad(lambda q, c: loss(q, c).value, (0, 1))(*same)
+    value, grads = jax.jit(jax.value_and_grad(lambda q, c: loss(q, c).value, (0, 1)))(*same)
     assert float(value) == pytest.approx(0, abs=1e-6) and all(np.abs(g).max() < 1e-6 for g in grads)
-    grads = jax.grad(lambda q, c: loss(q, c).value, (0, 1))(Q[:2], C[:2])
+    grads = jax.jit(jax.grad(lambda q, c: loss(q, c).value, (0, 1)))(Q[:2], C[:2])
     assert all((g[-1] == 0).all() and (g[0] != 0).any() for g in grads)
 
 
 def test_without_what_lies_below_it_is_the_loss_of_the_last_layer():
     loss = AdaptiveLayer(BASE, (1, 2), prior_weight=0.0, kl_weight=0.0)
-    assert float(loss(Q, C).value) == pytest.approx(float(BASE(Q[-1], C[-1]).value), rel=1e-6)
+    assert float(call(loss, Q, C).value) == pytest.approx(float(call(BASE, Q[-1], C[-1]).value), rel=1e-6)
 
 
 def test_the_drawn_layer_follows_from_the_key():
     loss = AdaptiveLayer(BASE, (1, 2), per_step=1)
-    each = [float(AdaptiveLayer(BASE, (1,))(Q[jnp.array([i, 2])], C[jnp.array([i, 2])]).value) for i in (0, 1)]
+    each = [float(call(AdaptiveLayer(BASE, (1,)), Q[jnp.array([i, 2])], C[jnp.array([i, 2])]).value) for i in (0, 1)]
     of = jax.jit(lambda key: loss(Q, C, known=Known(key=key)).value)
     found = [float(of(jax.random.key(i))) for i in range(8)]
     assert {int(np.argmin(np.abs(np.asarray(each) - x))) for x in found} == {0, 1}

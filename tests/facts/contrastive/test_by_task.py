@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE
@@ -27,7 +28,7 @@ def of(*tasks):
 def test_each_task_has_its_own_loss_also_where_the_number_is_not_known():
     traced = jax.jit(lambda known: ByTask()(Q, C, known=known).value)
     for i, loss in enumerate(ByTask().losses):
-        expected = float(loss(Q, C, known=FULL).value)
+        expected = float(call(loss, Q, C, known=FULL).value)
         assert float(traced(of(i, i, i))) == pytest.approx(expected, rel=1e-5)
     assert ByTask().needs == ("task", "labels", "candidate_labels", "scores", "own")
 
@@ -37,7 +38,7 @@ def test_batches_of_several_tasks_or_of_one_without_a_loss_are_refused_and_nan_w
         with pytest.raises(ConfigError, match=f"a batch is of one task, 0 to 2, .* not of {found}; let the data draw"):
             ByTask()(Q, C, known=of(*tasks))
         assert np.isnan(jax.jit(lambda known: ByTask()(Q, C, known=known).value)(of(*tasks)))
-    padded = ByTask()(Q, C, weights=jnp.array([1.0, 1.0, 0.0]), known=of(1, 1, 7))
+    padded = call(ByTask(), Q, C, weights=jnp.array([1.0, 1.0, 0.0]), known=of(1, 1, 7))
     assert np.isfinite(padded.value)
 
 
@@ -48,7 +49,7 @@ def test_learned_scalars_of_each_task_are_its_own():
     known = of(1, 1, 1)._replace(learned=learned)
     alone = {name: jnp.float32(x) for name, x in loss.losses[1].learned().items()}
     expected = loss.losses[1](Q, C, known=Known(learned=alone))
-    assert float(loss(Q, C, known=known).value) == pytest.approx(float(expected.value), rel=1e-6) and loss.alone
+    assert float(call(loss, Q, C, known=known).value) == pytest.approx(float(expected.value), rel=1e-6) and loss.alone
     assert not ByTask((Sigmoid(), InfoNCE())).alone
 
 

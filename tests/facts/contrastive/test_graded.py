@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import Known
@@ -27,7 +28,7 @@ def test_a_score_outside_its_range_is_named_and_where_it_is_not_known_the_loss_i
 
 
 def test_cosent_takes_scores_of_any_range_but_none_that_are_no_numbers():
-    assert np.isfinite(CoSENT()(Q, P, known=Known(scores=jnp.asarray([0.0, 5.0, -3.0, 1.0]))).value)
+    assert np.isfinite(call(CoSENT(), Q, P, known=Known(scores=jnp.asarray([0.0, 5.0, -3.0, 1.0]))).value)
     with pytest.raises(ConfigError, match="known.scores must lie in -inf to inf, and one is nan"):
         CoSENT()(Q, P, known=Known(scores=jnp.asarray([0.0, jnp.nan, 1.0, 1.0])))
 

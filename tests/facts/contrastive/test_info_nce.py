@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE
@@ -26,7 +27,7 @@ def test_loss_by_hand(similarity):
     keep[0, 3] = keep[1, 0] = False  # a positive counts all the same
     expected = by_hand(q @ c.T / 0.5, PLACES, keep)
     weights = np.array([1.0, 0.0, 2.0], np.float32)
-    out = InfoNCE(0.5, similarity=similarity)(*map(jnp.asarray, (Q, C, PLACES, weights, keep)))
+    out = call(InfoNCE(0.5, similarity=similarity), *map(jnp.asarray, (Q, C, PLACES, weights, keep)))
     assert float(out.value) == pytest.approx((expected * weights).sum() / 3, rel=1e-5) and float(out.weight) == 3
 
 
@@ -34,17 +35,17 @@ def test_both_directions():
     q, c = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (Q, C[PLACES]))
     every = np.ones((3, 3), bool)
     back = by_hand(c @ q.T / 0.5, np.arange(3), every).mean()
-    one, both = (float(InfoNCE(0.5, **s)(jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES)).value) for s in ({}, SYMMETRIC))
+    one, both = (float(call(InfoNCE(0.5, **s), jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES)).value) for s in ({}, SYMMETRIC))
     assert both == pytest.approx((one + back) / 2, rel=1e-5)
     keep = jnp.asarray(np.array([[True, False, True], [False, True, True], [True, True, True]]))
     a, b = jnp.asarray(Q), jnp.asarray(C[:3])
-    there, turned = (float(InfoNCE(**SYMMETRIC)(*pair, keep=keep).value) for pair in ((a, b), (b, a)))
+    there, turned = (float(call(InfoNCE(**SYMMETRIC), *pair, keep=keep).value) for pair in ((a, b), (b, a)))
     assert there == pytest.approx(turned, rel=1e-5), "with a symmetric `keep` the sides can be exchanged"
 
 
 def test_equal_rows_give_the_logarithm_of_the_candidates_and_far_ones_nothing():
-    assert float(InfoNCE()(jnp.ones((3, 2)), jnp.ones((7, 2))).value) == pytest.approx(np.log(7), rel=1e-6)
-    out = InfoNCE(0.05)(jnp.eye(4), jnp.eye(4))
+    assert float(call(InfoNCE(), jnp.ones((3, 2)), jnp.ones((7, 2))).value) == pytest.approx(np.log(7), rel=1e-6)
+    out = call(InfoNCE(0.05), jnp.eye(4), jnp.eye(4))
     assert float(out.value) == pytest.approx(0, abs=1e-6) and float(out.logs["accuracy"]) == 1
 
 
@@ -91,7 +92,9 @@ def test_whose_hard_negatives_count(negatives):
     expected = by_hand(Q @ C.T / 0.5, PLACES, allowed).mean()
     loss = InfoNCE(0.5, similarity="dot", negatives=negatives)
     known = Known(own=jnp.asarray(OWN))
-    assert float(loss(jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES), known=known).value) == pytest.approx(expected, rel=1e-5)
+    assert float(call(loss, jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES), known=known).value) == pytest.approx(
+        expected, rel=1e-5
+    )
     if negatives != "all":
         with pytest.raises(ConfigError, match="InfoNCE needs known.own, .* data with hard negatives"):
             loss(jnp.asarray(Q), jnp.asarray(C), jnp.asarray(PLACES))
@@ -110,8 +113,8 @@ def test_a_masked_item_is_a_negative_nowhere(loss):
     q, c = jnp.asarray(C), jnp.asarray(np.asarray(normal(2, 5, 4)))
     real = np.arange(5) < 3
     keep = jnp.asarray(np.broadcast_to(real[None], (5, 5)))
-    value = loss(q, c, weights=jnp.asarray(real, jnp.float32), keep=keep).value
-    assert float(value) == pytest.approx(float(loss(q[:3], c[:3]).value), rel=1e-5)
+    value = call(loss, q, c, weights=jnp.asarray(real, jnp.float32), keep=keep).value
+    assert float(value) == pytest.approx(float(call(loss, q[:3], c[:3]).value), rel=1e-5)
 
 
 def test_two_queries_of_one_candidate_are_no_negatives_of_each_other():
@@ -120,7 +123,7 @@ def test_two_queries_of_one_candidate_are_no_negatives_of_each_other():
     loss = InfoNCE(directions=("q2d", "q2q", "d2q", "d2d"))
     without = jnp.ones((3, 5), bool)
     first = jnp.array([1.0, 1e-30, 1e-30])  # the others count, and what they cost is not seen
-    gradient = jax.grad(lambda q: loss(q, c, same, first, without).value)(q)
+    gradient = jax.jit(jax.grad(lambda q: loss(q, c, same, first, without).value))(q)
     assert np.abs(gradient[1]).max() < 1e-20 < np.abs(gradient[2]).max()
 
 
@@ -128,7 +131,7 @@ def test_a_query_that_is_padding_is_no_negative_whatever_its_positive():
     """Padding may have any place as its positive, one that all others keep as well."""
     loss = InfoNCE(directions=("q2d", "q2q", "d2q", "d2d"))
     places, weights = jnp.asarray(np.array([0, 1, 2])), jnp.array([1.0, 1.0, 0.0])
-    gradient = jax.grad(lambda q: loss(q, jnp.asarray(C), places, weights).value)(jnp.asarray(Q))
+    gradient = jax.jit(jax.grad(lambda q: loss(q, jnp.asarray(C), places, weights).value))(jnp.asarray(Q))
     assert (gradient[2] == 0).all() and (gradient[0] != 0).any()
 
 
@@ -138,12 +141,12 @@ def test_scores_that_half_precision_would_tie_are_told_apart():
     c = jnp.asarray([[1.0, 1.0], [1.0, 1 - 2**-8]], jnp.bfloat16)
     tied = (q @ c.T)[0]
     assert tied[0] == tied[1]
-    out = InfoNCE(0.01, similarity="dot")(q, c)
+    out = call(InfoNCE(0.01, similarity="dot"), q, c)
     assert float(out.logs["accuracy"]) == 1 and float(out.value) < np.log(2) - 0.1
 
 
 def test_a_tie_is_no_hit():
-    assert float(InfoNCE()(jnp.ones((3, 2)), jnp.ones((3, 2))).logs["accuracy"]) == 0
+    assert float(call(InfoNCE(), jnp.ones((3, 2)), jnp.ones((3, 2))).logs["accuracy"]) == 0
 
 
 def test_a_learned_scale_has_an_end_from_which_it_can_come_back():
@@ -151,10 +154,10 @@ def test_a_learned_scale_has_an_end_from_which_it_can_come_back():
     assert loss.learned() == {"log_scale": pytest.approx(np.log(2))} and InfoNCE().learned() == {}
 
     def value(scale, q, turned):
-        return loss(q, q[::-1] if turned else q, known=Known(learned={"log_scale": scale})).value
+        return call(loss, q, q[::-1] if turned else q, known=Known(learned={"log_scale": scale})).value
 
     for turned, lifts in ((False, True), (True, False)):
-        inside, above = (jax.grad(value)(jnp.float32(x), jnp.asarray(Q), turned) for x in (1.0, 2.0))
+        inside, above = (jax.jit(jax.grad(value), static_argnums=2)(jnp.float32(x), jnp.asarray(Q), turned) for x in (1.0, 2.0))
         assert (float(inside) < 0) == lifts
         assert float(above) == 0 if lifts else float(above) > 0, "what would lift it further is cut off, what lowers it is not"
     assert float(value(jnp.float32(9), jnp.asarray(Q), False)) == float(value(jnp.float32(np.log(4)), jnp.asarray(Q), False))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE
@@ -18,24 +19,24 @@ UNMIXED = {"mix_pair": False, "mix_list": False}
 
 def test_focal_weights_by_hand():
     """gamma 0 is InfoNCE; of two equal candidates P is a half."""
-    assert float(KaLM(0.5, 0.0, **UNMIXED)(Q, C).value) == pytest.approx(float(InfoNCE(0.5)(Q, C).value), rel=1e-6)
-    half = KaLM(1.0, 0.5, **UNMIXED)(jnp.ones((2, 2)), jnp.ones((2, 2))).value
+    assert float(call(KaLM(0.5, 0.0, **UNMIXED), Q, C).value) == pytest.approx(float(call(InfoNCE(0.5), Q, C).value), rel=1e-6)
+    half = call(KaLM(1.0, 0.5, **UNMIXED), jnp.ones((2, 2)), jnp.ones((2, 2))).value
     assert float(half) == pytest.approx(math.sqrt(0.5) * math.log(2), rel=1e-5)
 
 
 def test_focal_weights_as_constants_scale_the_gradient_and_those_with_a_slope_do_not():
     def gradient(loss):
-        return jax.grad(lambda q: loss(q, C[:2]).value)(Q[:1])
+        return jax.jit(jax.grad(lambda q: loss(q, C[:2]).value))(Q[:1])
 
     plain = gradient(InfoNCE(0.5))
-    p = float(jnp.exp(-InfoNCE(0.5)(Q[:1], C[:2]).value))
+    p = float(jnp.exp(-call(InfoNCE(0.5), Q[:1], C[:2]).value))
     np.testing.assert_allclose(gradient(KaLM(0.5, 2.0, True, **UNMIXED)), (1 - p) ** 2 * plain, rtol=1e-4)
     both = (1 - p) ** 2 + 2 * (1 - p) * p * -math.log(p)
     np.testing.assert_allclose(gradient(KaLM(0.5, 2.0, **UNMIXED)), both * plain, rtol=1e-4)
 
 
 def test_a_pair_that_is_sure_has_a_finite_gradient():
-    grads = jax.grad(lambda q: KaLM(0.001, 0.5, **UNMIXED)(q, jnp.eye(4)).value)(jnp.eye(4))
+    grads = jax.jit(jax.grad(lambda q: KaLM(0.001, 0.5, **UNMIXED)(q, jnp.eye(4)).value))(jnp.eye(4))
     assert bool(jnp.isfinite(grads).all())
 
 
@@ -53,11 +54,13 @@ def test_mixtures_are_negatives_of_their_query_with_two_hard_negatives():
     """Equal hard negatives mix into themselves: two more of each in the denominator, where there are two to mix."""
     c = C.at[4].set(C[3]).at[5].set(C[3])
     known, key = Known(own=OWN, key=jax.random.key(0)), {"weights": jnp.array([0.0, 0.0, 1.0])}
-    assert float(KaLM(0.5, 0.0)(Q, c, known=known, **key).value) == pytest.approx(float(InfoNCE(0.5)(Q, c, **key).value), rel=1e-6)
+    assert float(call(KaLM(0.5, 0.0), Q, c, known=known, **key).value) == pytest.approx(
+        float(call(InfoNCE(0.5), Q, c, **key).value), rel=1e-6
+    )
     unit = [np.asarray(x) / np.linalg.norm(x, axis=1, keepdims=True) for x in (Q[:1], c)]
     e = np.exp(unit[0] @ unit[1].T / 0.5)[0]
     expected = -np.log(e[0] / (e.sum() + 2 * e[3]))
-    first = KaLM(0.5, 0.0)(Q, c, known=known, weights=jnp.array([1.0, 0.0, 0.0]))
+    first = call(KaLM(0.5, 0.0), Q, c, known=known, weights=jnp.array([1.0, 0.0, 0.0]))
     assert float(first.value) == pytest.approx(expected, rel=1e-5)
 
 
@@ -65,9 +68,11 @@ def test_hard_negatives_that_are_masked_are_not_mixed():
     keep = jnp.ones((3, 6), bool).at[:, 4].set(False)
     without = keep.at[:, 3].set(False)
     known = Known(own=OWN, key=jax.random.key(0))
-    gradient = jax.grad(lambda c: KaLM(0.5)(Q, c, keep=keep, known=known).value)(C)
+    gradient = jax.jit(jax.grad(lambda c: KaLM(0.5)(Q, c, keep=keep, known=known).value))(C)
     assert (gradient[4] == 0).all() and (gradient[3] != 0).any()
-    assert float(KaLM(0.5)(Q, C, keep=without, known=known).value) < float(KaLM(0.5)(Q, C, keep=keep, known=known).value)
+    assert float(call(KaLM(0.5), Q, C, keep=without, known=known).value) < float(
+        call(KaLM(0.5), Q, C, keep=keep, known=known).value
+    )
 
 
 def test_what_kalm_needs_follows_from_what_it_mixes():

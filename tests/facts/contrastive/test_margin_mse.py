@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import Known
@@ -13,9 +14,9 @@ C = jnp.asarray([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0], [0.5, 0.5]])
 def test_loss_by_hand_and_what_a_teacher_says_of_an_absent_negative_is_not_read():
     own, teacher = jnp.asarray(np.array([[2, 3], [2, -1]])), jnp.asarray([[3.0, 2.0, 1.0], [5.0, 1.0, np.nan]])
     # margins 1, 1.5 and 2; of the teacher 1, 2 and 4
-    out = MarginMSE()(Q, C, known=Known(own=own, teacher=teacher))
+    out = call(MarginMSE(), Q, C, known=Known(own=own, teacher=teacher))
     assert float(out.value) == pytest.approx((0 + 0.25 + 4) / 3)
-    shifted = MarginMSE()(Q, C, known=Known(own=own, teacher=teacher + 7))
+    shifted = call(MarginMSE(), Q, C, known=Known(own=own, teacher=teacher + 7))
     assert float(shifted.value) == pytest.approx(float(out.value)), "only margins count"
 
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE
@@ -16,12 +17,12 @@ BASE = InfoNCE(0.5)
 @pytest.mark.parametrize(("layer", "factor"), [(1, np.log(3)), (11, np.log(13))])
 def test_terms_by_hand(layer, factor):
     """Of a layer that equals the last one only the losses are left; of another one the divergence counts by its number."""
-    full, cut = (float(BASE(Q[0][:, :k], C[0][:, :k]).value) for k in (4, 2))
+    full, cut = (float(call(BASE, Q[0][:, :k], C[0][:, :k]).value) for k in (4, 2))
     same = jnp.stack([Q[0], Q[0]]), jnp.stack([C[0], C[0]])
     loss = Matryoshka2D(BASE, (layer,), (2,))
-    assert float(loss(*same).value) == pytest.approx((full + cut) * (1 + 1 / layer), rel=1e-5) and loss.needs == ()
-    two = loss(Q[:2], C[:2])
-    without = float(Matryoshka2D(BASE, (layer,), (2,), kl_weight=0.0)(Q[:2], C[:2]).value)
+    assert float(call(loss, *same).value) == pytest.approx((full + cut) * (1 + 1 / layer), rel=1e-5) and loss.needs == ()
+    two = call(loss, Q[:2], C[:2])
+    without = float(call(Matryoshka2D(BASE, (layer,), (2,), kl_weight=0.0), Q[:2], C[:2]).value)
     assert float(two.value) - without == pytest.approx(float(two.logs["kl"]), rel=1e-4)
     log_t, log_s = (jnp.concatenate([jax.nn.log_softmax(x[i]) for x in (Q, C)]) for i in (1, 0))
     assert float(two.logs["kl"]) == pytest.approx(factor * float((jnp.exp(log_t) * (log_t - log_s)).sum(1).mean()), rel=1e-4)
@@ -29,7 +30,7 @@ def test_terms_by_hand(layer, factor):
 
 def test_the_divergence_pulls_the_last_layer_too_unless_it_is_detached():
     def kl(detach):
-        return jax.grad(lambda q: Matryoshka2D(BASE, (1,), (2,), detach=detach)(q, C[:2]).logs["kl"])(Q[:2])
+        return jax.jit(jax.grad(lambda q: Matryoshka2D(BASE, (1,), (2,), detach=detach)(q, C[:2]).logs["kl"]))(Q[:2])
 
     assert (kl(False)[-1] != 0).any() and (kl(True)[-1] == 0).all()
 
@@ -38,7 +39,7 @@ def test_the_drawn_layer_and_width_follow_from_the_key():
     loss = Matryoshka2D(BASE, (1, 2), (1, 2))
     each = np.asarray(
         [
-            float(Matryoshka2D(BASE, (i + 1,), (d,))(Q[jnp.array([i, 2])], C[jnp.array([i, 2])]).value)
+            float(call(Matryoshka2D(BASE, (i + 1,), (d,)), Q[jnp.array([i, 2])], C[jnp.array([i, 2])]).value)
             for i in (0, 1)
             for d in (1, 2)
         ]

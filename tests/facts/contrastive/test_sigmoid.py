@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive.base import Known
@@ -22,14 +23,14 @@ def test_sigmoid_by_hand_with_several_positives():
     also[0, 4] = True
     z = np.where(np.eye(3, 6, dtype=bool) | also, 1, -1)
     expected = np.log1p(np.exp(-z * (2 * q @ c.T - 1))).sum(1).mean()
-    out = Sigmoid(0.5, -1.0)(Q, C, known=sigmoid(also=jnp.asarray(also)))
+    out = call(Sigmoid(0.5, -1.0), Q, C, known=sigmoid(also=jnp.asarray(also)))
     assert float(out.value) == pytest.approx(expected, rel=1e-5)
     assert float(out.logs["scale"]) == pytest.approx(2) and float(out.logs["bias"]) == -1
 
 
 def test_one_pair_teaches_a_sigmoid():
     Sigmoid().refuse_alone(1, 1)
-    assert float(Sigmoid(0.5, -1.0)(Q[:1], Q[:1], known=sigmoid()).value) == pytest.approx(math.log1p(math.exp(-1)), rel=1e-5)
+    assert float(call(Sigmoid(0.5, -1.0), Q[:1], Q[:1], known=sigmoid()).value) == pytest.approx(math.log1p(math.exp(-1)), rel=1e-5)
 
 
 def test_learned_scalars_that_are_missing_are_named():

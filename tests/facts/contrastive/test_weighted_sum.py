@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import pytest
 from arrays import normal
+from compiled import call
 
 from jaxemb.config import ConfigError
 from jaxemb.contrastive import InfoNCE
@@ -14,11 +15,11 @@ Q, P = normal(0, 3, 4), normal(1, 3, 4)
 
 
 def test_the_sum_and_its_parts():
-    out = WeightedSum((InfoNCE(), GlobalOrthogonal()), (2.0, 0.5))(Q, P)
-    parts = InfoNCE()(Q, P).value, GlobalOrthogonal()(Q, P).value
+    out = call(WeightedSum((InfoNCE(), GlobalOrthogonal()), (2.0, 0.5)), Q, P)
+    parts = call(InfoNCE(), Q, P).value, call(GlobalOrthogonal(), Q, P).value
     assert float(out.value) == pytest.approx(float(2 * parts[0] + 0.5 * parts[1]), rel=1e-5)
     assert float(out.logs["InfoNCE"]) == pytest.approx(float(parts[0]))
-    two = WeightedSum((InfoNCE(0.1), InfoNCE(0.2)), (1.0, 1.0))(Q, P)
+    two = call(WeightedSum((InfoNCE(0.1), InfoNCE(0.2)), (1.0, 1.0)), Q, P)
     assert set(two.logs) == {"InfoNCE_0", "InfoNCE_1"}
 
 
@@ -44,4 +45,4 @@ def test_bad_fields_are_named(losses, weights, message):
 
 
 def test_rows_of_weight_zero_are_none():
-    assert float(WeightedSum()(Q, P, weights=jnp.zeros(3)).value) == 0
+    assert float(call(WeightedSum(), Q, P, weights=jnp.zeros(3)).value) == 0
