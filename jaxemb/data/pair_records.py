@@ -222,20 +222,3 @@ def _teacher(row: dict[str, Any], name: str, where: str, places: Sequence[str | 
         )
     used = there if len(value) == len(there) else [True] * len(value)
     return tuple(number_of({f"{name}[{i}]": x}, f"{name}[{i}]", where) for i, x in enumerate(value) if used[i])[:count]
-
-
-def check_labels(found: Sequence[Pair]) -> None:
-    """Raises DataError where a text has nothing to be paired with."""
-    members: dict[str, list[Pair]] = {}
-    for pair in found:
-        members.setdefault(pair.label, []).append(pair)
-    for label, own in members.items():
-        if len({pair.query for pair in own}) < 2:
-            raise DataError(
-                f"{own[0].where}: the label {files.printable(label)} has one member, and a text is paired with another one of its "
-                "label; leave the record out, or give it a second one"
-            )
-    if len(members) < 2:
-        raise DataError(
-            f"{found[0].where}: all texts have the label {files.printable(next(iter(members)))}: there are no negatives"
-        )

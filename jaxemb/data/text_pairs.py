@@ -14,8 +14,9 @@ from jaxtyping import Int
 from jaxemb.config import ConfigError
 from jaxemb.data.base import ArraySpec, Data, DataError, Spec, Split
 from jaxemb.data.pair_order import PairStream
-from jaxemb.data.pair_records import Pair, Wanted, check_labels, found_file, read_pairs
-from jaxemb.data.split import carve, check_share, check_split, none_held_out
+from jaxemb.data.pair_records import Pair, Wanted, found_file, read_pairs
+from jaxemb.data.pair_splits import check_labels, parts
+from jaxemb.data.split import SPLITS, check_share, check_split, none_held_out
 from jaxemb.data.text import learned_from
 from jaxemb.preprocess.hf_folder import read_text_preprocess
 from jaxemb.preprocess.hf_text import PretrainedText
@@ -37,8 +38,9 @@ class TextPairs(Data):
     `positive` and `negatives`, each with `tokens` and `mask`; `query_id`, `positive_id`, `negative_id`, equal for equal texts;
     `present`, False where a row lacks a negative; `scores`, brought to [0, 1]; `labels`; `task`; `teacher`: what `Pairs` reads.
 
-    A labelled text without a positive gets another one of its label, drawn anew each time. Of tasks a batch holds one, drawn in
-    proportion to (its rows)^(1 / temperature). Splits are of queries: no query is in two of them.
+    A labelled text without a positive gets another one of its label, drawn anew each time in training, the next one in a split. Of
+    tasks a batch holds one, drawn in proportion to (its rows)^(1 / temperature). Splits are of queries: no query is in two of them,
+    nor is a text held out that would be the only one of its label there, or leave but one to train on.
     """
 
     path: str = ""
@@ -163,7 +165,7 @@ class TextPairs(Data):
     def label_names(self, label: str = "labels") -> tuple[str, ...]:
         if not {"labels": self.labelled, "task": self.tasks}.get(label, False):
             return ()
-        every = [pair for name in ("train", "test") for pair in self._pairs(name, strict=False)]
+        every = [pair for name in SPLITS for pair in self._pairs(name, strict=False)]
         return tuple(sorted({pair.label if label == "labels" else pair.task for pair in every}))
 
     # ---- rows --------------------------------------------------------------------------------------------------------------------
@@ -176,6 +178,8 @@ class TextPairs(Data):
 
     def split(self, name: str) -> Split:
         table = self._table(name)
+        if self.labelled and table.partners:
+            check_labels(table.pairs, batches=False)
         return Split(lambda ids: table.rows(ids, table.next_of(ids), None), len(table))
 
     def _table(self, name: str) -> PairTable:
@@ -201,7 +205,7 @@ class TextPairs(Data):
         if name == "test" and self.test_path is not None:
             return read_pairs(*found_file(self.test_path, "test_path"), wanted)
         share = 0.0 if self.test_path is not None else self.test_share
-        found = _parts(*found_file(self.path, "path"), wanted, share, self.valid_share)[name]
+        found = parts(*found_file(self.path, "path"), wanted, share, self.valid_share)[name]
         if strict and not found:
             field = "valid_share" if name == "valid" else "test_share"
             raise (
@@ -247,18 +251,24 @@ class PairTable:
         return len(self.pairs)
 
     def other_of(self, row: int, rng: np.random.Generator) -> int:
-        """Another row of the same label whose text is another one."""
-        assert self._labels is not None
+        """Another row of the same label whose text is another one; -1: the row has a positive."""
+        if self._labels is None or self.pairs[row].positive is not None:
+            return -1
         own = self._members[self._labels[row]]
         others = own[self._query[own] != self._query[row]]
-        return int(others[rng.integers(len(others))]) if len(others) else row
+        return int(others[rng.integers(len(others))])
 
     def next_of(self, ids: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"] | None:
-        """Of each row the next one of its label, where positives are drawn."""
+        """Of each row the next one of its label with another text; -1: the row has a positive. None: all have."""
         if not self.partners or self._labels is None:
             return None
-        groups = (self._members[self._labels[i]] for i in ids)
-        return np.array([own[(np.searchsorted(own, i) + 1) % len(own)] for own, i in zip(groups, ids, strict=True)], np.int64)
+        return np.array([self._next(int(i), self._members[self._labels[i]]) for i in ids], np.int64)
+
+    def _next(self, row: int, own: Int[np.ndarray, " k"]) -> int:
+        if self.pairs[row].positive is not None:
+            return -1
+        turned = np.roll(own, -1 - int(np.searchsorted(own, row)))
+        return int(turned[np.argmax(self._query[turned] != self._query[row])])
 
     def bucket(self, ids: Int[np.ndarray, " k"], partners: Int[np.ndarray, " k"] | None) -> int:
         """The smallest length that fits the texts of all these rows."""
@@ -290,7 +300,8 @@ class PairTable:
 
     def _numbers(self, ids: Int[np.ndarray, " k"], partners: Int[np.ndarray, " k"] | None) -> dict[str, np.ndarray]:
         """The texts of each role; -1: there is none."""
-        positive = self._positive[ids] if partners is None else self._query[partners]
+        drawn = np.full(len(ids), -1) if partners is None else partners
+        positive = np.where(drawn >= 0, self._query[drawn], self._positive[ids])
         found = {"query": self._query[ids], "positive": positive, "negatives": self._negatives[ids]}
         return {role: found[role] for role in self._sides}
 
@@ -346,15 +357,3 @@ def _of_folder(folder: str, length: int, include_prompt: bool, prompts: tuple[tu
         raise DataError(f"there is no folder {folder!r} (looked for {path.absolute()}); it is one with a tokenizer.json")
     how = {"include_prompt": include_prompt, "prompts": dict(prompts)}
     return read_text_preprocess(path, window=None, max_length=length, **how)
-
-
-@functools.lru_cache(8)
-def _parts(path: str, changed: int, wanted: Wanted, test_share: float, valid_share: float) -> dict[str, tuple[Pair, ...]]:
-    """The pairs of each split. Equal queries stay together."""
-    pairs = read_pairs(path, changed, wanted)
-    number: dict[str, int] = {}
-    of = np.array([number.setdefault(p.query, len(number)) for p in pairs])
-    first = carve(len(number), test_share)
-    second = carve(len(first["train"]), valid_share)
-    queries = {"test": first["valid"], **{name: first["train"][rows] for name, rows in second.items()}}
-    return {name: tuple(pairs[i] for i in np.flatnonzero(np.isin(of, own))) for name, own in queries.items()}

@@ -106,6 +106,36 @@ def test_labelled_texts_are_paired_with_another_one_of_their_label(write):
     assert data.label_names() == ("0", "1")
 
 
+def test_names_are_those_of_all_splits_and_of_a_label_nothing_is_held_out_that_would_be_alone(write):
+    rows = [{"text": f"{i:02}", "label": ["a", "b", f"rare {i // 7}"][i % 3], "task": f"t{i}"} for i in range(42)]
+    data = TextPairs(write(rows), test_share=0.3, valid_share=0.3, labelled=True, tasks=True, length=8)
+    assert len(data.label_names()) == 2 + 6 and len(data.label_names("task")) == 42
+    for name in ("train", "valid", "test"):
+        found = data.split(name)[:]
+        texts = [[read(t, m) for t, m in zip(found[r]["tokens"], found[r]["mask"])] for r in ("query", "positive")]
+        assert all(q != p for q, p in zip(*texts)), "no text is its own positive"
+        label = {row["text"]: row["label"] for row in rows}
+        assert all(label[q] == label[p] == data.label_names()[i] for q, p, i in zip(*texts, found["labels"]))
+        assert len(set(texts[0])) > 5
+    next(data.batches(4, seed=0))
+
+
+def test_a_lone_text_of_a_label_in_a_file_of_tests_is_named(write):
+    rows = [{"text": f"{i:02}", "label": "ab"[i % 2]} for i in range(20)]
+    data = TextPairs(write(rows), test_path=write(rows[:3], "test.jsonl"), labelled=True, length=8)
+    with pytest.raises(DataError, match="test.jsonl, line 2: the label b has one member"):
+        data.split("test")
+
+
+def test_a_positive_of_its_own_goes_before_one_of_the_label(write):
+    rows = [{"text": f"{i:02}", "label": "ab"[i % 2], "positive": f"own {i:02}" if i % 4 == 0 else None} for i in range(24)]
+    data = everything(write(rows), labelled=True)
+    for batch in (next(data.batches(24, seed=0)), data.split("train")[:]):
+        for i in range(len(batch["labels"])):
+            query, positive = (read(batch[r]["tokens"][i], batch[r]["mask"][i]) for r in ("query", "positive"))
+            assert positive == f"own {query}" if int(query) % 4 == 0 else positive != query and len(positive) == 2
+
+
 def test_batches_have_the_smallest_length_that_fits_and_roles_their_own(write):
     rows = [{"query": "q" * (i % 12 + 1), "positive": "a" * (2 * (i % 12) + 1)} for i in range(40)]
     data = everything(write(rows), length=24, query_length=6, buckets=(8, 24))
