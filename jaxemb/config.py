@@ -347,6 +347,21 @@ def within(owner: Any, **limits: tuple[int | float, int | float]) -> None:
                 raise ConfigError(f"{type(owner).__name__}.{field}={value!r}: valid: {low:,} to {high:,}")
 
 
+def above_zero(owner: Any, *fields: str) -> None:
+    """Refuses numbers of `owner` that nothing can be divided by: 0, below it, and NaN."""
+    for field in fields:
+        if not (value := getattr(owner, field)) > 0:
+            raise ConfigError(f"{type(owner).__name__}: {field} must be above 0, is {value}")
+
+
+def not_negative(owner: Any, *fields: str) -> None:
+    """Refuses numbers of `owner` below 0, and NaN; None passes, and of a tuple each one counts."""
+    for field in fields:
+        value = getattr(owner, field)
+        if not all(x is None or x >= 0 for x in (value if isinstance(value, tuple) else (value,))):
+            raise ConfigError(f"{type(owner).__name__}: {field} must not be negative, is {value}")
+
+
 def suggest(given: str, valid: Iterable[str]) -> str:
     """The end of an error message: the nearest valid name, and all of them, or many."""
     names = sorted(valid)

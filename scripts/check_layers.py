@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LAYERS = (
-    ("types", "config", "lazy", "packages", "files", "patterns", "tensor_file"),
+    ("types", "config", "lazy", "packages", "files", "hub", "patterns", "tensor_file"),
     ("ops",),
     ("layers", "metrics", "preprocess", "masks", "token_masks"),
     ("posemb", "pooling", "contrastive", "transforms", "views", "index"),

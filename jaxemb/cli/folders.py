@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jaxemb.cli.describe import by_module
 from jaxemb.config import ConfigError, brief, is_config, override, suggest
-from jaxemb.io.hub import resolve
+from jaxemb.hub import resolve
 from jaxemb.io.preview import preview
 from jaxemb.log.table import say, table
 from jaxemb.tensor_file import WeightsError

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, choices
+from jaxemb.config import above_zero, choices, not_negative
 from jaxemb.contrastive.base import Known
-from jaxemb.contrastive.wrapper import _Wrapper, alignment, candidate_weights, refuse_negative, refuse_shallow
+from jaxemb.contrastive.wrapper import _Wrapper, alignment, candidate_weights, refuse_per_step, refuse_shallow
 from jaxemb.types import Loss, Paper
 
 WEIGHTINGS = {"uniform": lambda i: 1.0, "log": lambda i: 1 / (1 + math.log1p(i)), "linear": lambda i: 1 / (1 + i)}
@@ -49,11 +49,9 @@ class AdaptiveLayer(_Wrapper):
         self._refuse_nested_layers()
         refuse_shallow(self, "shallow", self.shallow)
         choices(self, weighting=WEIGHTINGS)
-        refuse_negative(self, "last_weight", "prior_weight", "kl_weight")
-        if not self.kl_temperature > 0:
-            raise ConfigError(f"AdaptiveLayer: kl_temperature must be above 0, is {self.kl_temperature}")
-        if self.per_step is not None and not 1 <= self.per_step <= len(self.shallow):
-            raise ConfigError(f"AdaptiveLayer.per_step={self.per_step}: 1 to {len(self.shallow)}, the number of shallow layers")
+        not_negative(self, "last_weight", "prior_weight", "kl_weight")
+        above_zero(self, "kl_temperature")
+        refuse_per_step(self, "shallow")
 
     @property
     def draws(self) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, above_zero, not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched, weighted
 from jaxemb.contrastive.distance import root
 from jaxemb.contrastive.graded import pair_weights
@@ -43,11 +43,8 @@ class AlignmentUniformity(ContrastiveLoss):
     def __post_init__(self) -> None:
         if not self.alpha >= 1:
             raise ConfigError(f"AlignmentUniformity: alpha must be at least 1, is {self.alpha}: below, equal rows have no gradient")
-        if not self.t > 0:
-            raise ConfigError(f"AlignmentUniformity: t must be above 0, is {self.t}")
-        for name in ("align_weight", "uniform_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"AlignmentUniformity: {name} must not be negative, is {getattr(self, name)}")
+        above_zero(self, "t")
+        not_negative(self, "align_weight", "uniform_weight")
 
     def compare(
         self,

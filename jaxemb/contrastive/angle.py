@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import above_zero, not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature
 from jaxemb.contrastive.cosent import CoSENT, ordered, pairs_of
 from jaxemb.contrastive.info_nce import InfoNCE
@@ -40,11 +40,8 @@ class AnglE(ContrastiveLoss):
 
     def __post_init__(self) -> None:
         check_temperature(self, self.temperature)
-        for name in ("cosine_weight", "batch_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"AnglE: {name} must not be negative, is {getattr(self, name)}")
-        if not self.pair_temperature > 0:
-            raise ConfigError(f"AnglE: pair_temperature must be above 0, is {self.pair_temperature}")
+        above_zero(self, "pair_temperature")
+        not_negative(self, "cosine_weight", "batch_weight")
 
     @property
     def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -8,7 +8,7 @@ from typing import ClassVar
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, choices
+from jaxemb.config import above_zero, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, weighted
 from jaxemb.contrastive.margin_mse import listed
 from jaxemb.contrastive.softmax import SIMILARITIES
@@ -37,9 +37,7 @@ class DistillKL(ContrastiveLoss):
 
     def __post_init__(self) -> None:
         choices(self, similarity=SIMILARITIES)
-        for name in ("student_temperature", "teacher_temperature"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"DistillKL: {name} must be above 0, is {getattr(self, name)}")
+        above_zero(self, "student_temperature", "teacher_temperature")
 
     def compare(
         self,

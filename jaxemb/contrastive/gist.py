@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, choices
+from jaxemb.config import choices, not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, matched, weighted
 from jaxemb.contrastive.softmax import hot, log_sum, nearest, other_pairs, own_negatives, picked, places_of, products
 from jaxemb.ops.dtypes import wide
@@ -51,8 +51,7 @@ class GIST(ContrastiveLoss):
     def __post_init__(self) -> None:
         check_temperature(self, self.temperature)
         choices(self, margin_kind=("absolute", "relative"))
-        if not self.margin >= 0:
-            raise ConfigError(f"GIST: margin must not be negative, is {self.margin}")
+        not_negative(self, "margin")
 
     @property
     def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, choices
+from jaxemb.config import choices, not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched
 from jaxemb.contrastive.graded import pair_weights
 from jaxemb.contrastive.softmax import products
@@ -37,9 +37,7 @@ class GlobalOrthogonal(ContrastiveLoss):
 
     def __post_init__(self) -> None:
         choices(self, reduce=("mean", "sum"))
-        for name in ("mean_weight", "second_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"GlobalOrthogonal: {name} must not be negative, is {getattr(self, name)}")
+        not_negative(self, "mean_weight", "second_weight")
 
     def compare(
         self,

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, choices
+from jaxemb.config import ConfigError, above_zero, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched, weighted
 from jaxemb.contrastive.graded import scores_of
-from jaxemb.contrastive.multi_similarity import check_slopes
 from jaxemb.contrastive.softmax import log_sum
 from jaxemb.ops.rows import by_rows, everywhere
 from jaxemb.ops.similarity import unit
@@ -49,7 +48,7 @@ class HiPrBERT(ContrastiveLoss):
 
     def __post_init__(self) -> None:
         choices(self, form=("weighted", "clogit"))
-        check_slopes(self)
+        above_zero(self, "alpha", "beta")
         falling = all(a > b for a, b in zip(self.levels, self.levels[1:], strict=False))
         if len(self.levels) < 2 or not falling or not 0 <= self.levels[-1] <= self.levels[0] <= 1:
             raise ConfigError(f"HiPrBERT.levels={self.levels!r}: two or more falling weights of 1 to 0, the first of distance 0")

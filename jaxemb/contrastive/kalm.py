@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, weighted
 from jaxemb.contrastive.softmax import hot, log_sum, nearest, picked, places_of, products
 from jaxemb.ops.similarity import unit
@@ -46,8 +46,7 @@ class KaLM(ContrastiveLoss):
 
     def __post_init__(self) -> None:
         check_temperature(self, self.temperature)
-        if not self.gamma >= 0:
-            raise ConfigError(f"KaLM: gamma must not be negative, is {self.gamma}")
+        not_negative(self, "gamma")
 
     @property
     def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

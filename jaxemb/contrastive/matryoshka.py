@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, not_negative
 from jaxemb.contrastive.base import Known
-from jaxemb.contrastive.wrapper import _Wrapper, refuse_dims, refuse_negative, refuse_wider
+from jaxemb.contrastive.wrapper import _Wrapper, refuse_dims, refuse_per_step, refuse_wider
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
 
@@ -40,9 +40,8 @@ class Matryoshka(_Wrapper):
         refuse_dims(self, "dims", self.dims)
         if self.weights is not None and len(self.weights) != len(self.dims):
             raise ConfigError(f"Matryoshka.weights={self.weights!r}: one for each of dims={self.dims!r}")
-        refuse_negative(self, *(("weights",) if self.weights else ()))
-        if self.per_step is not None and not 1 <= self.per_step <= len(self.dims):
-            raise ConfigError(f"Matryoshka.per_step={self.per_step}: 1 to {len(self.dims)}, the number of dims")
+        not_negative(self, "weights")
+        refuse_per_step(self, "dims")
 
     @property
     def draws(self) -> bool:

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import above_zero, not_negative
 from jaxemb.contrastive.base import Known
 from jaxemb.contrastive.wrapper import (
     _Wrapper,
     alignment,
     candidate_weights,
     refuse_dims,
-    refuse_negative,
     refuse_shallow,
     refuse_wider,
 )
@@ -51,9 +50,8 @@ class Matryoshka2D(_Wrapper):
         self._refuse_nested_layers()
         refuse_shallow(self, "shallow", self.shallow, least=1)
         refuse_dims(self, "dims", self.dims)
-        refuse_negative(self, "kl_weight")
-        if not self.kl_temperature > 0:
-            raise ConfigError(f"Matryoshka2D: kl_temperature must be above 0, is {self.kl_temperature}")
+        not_negative(self, "kl_weight")
+        above_zero(self, "kl_temperature")
 
     @property
     def draws(self) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import above_zero, not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known, weighted
 from jaxemb.contrastive.groups import grouped
 from jaxemb.contrastive.softmax import log_sum, products
@@ -40,9 +40,8 @@ class MultiSimilarity(ContrastiveLoss):
     """Whether the candidates are the queries themselves: then candidate i is no positive of query i."""
 
     def __post_init__(self) -> None:
-        check_slopes(self)
-        if not self.epsilon >= 0:
-            raise ConfigError(f"MultiSimilarity: epsilon must not be negative, is {self.epsilon}")
+        above_zero(self, "alpha", "beta")
+        not_negative(self, "epsilon")
 
     def compare(
         self,
@@ -62,10 +61,3 @@ class MultiSimilarity(ContrastiveLoss):
         together = log_sum(zero, (self.alpha * (self.base - s), near)) / self.alpha
         apart = log_sum(zero, (self.beta * (s - self.base), far)) / self.beta
         return Loss(weighted(together + apart, weights), weight=weights.sum())
-
-
-def check_slopes(owner: Any) -> None:
-    """Raises ConfigError for alpha or beta that nothing can be divided by."""
-    for name in ("alpha", "beta"):
-        if not getattr(owner, name) > 0:
-            raise ConfigError(f"{type(owner).__name__}: {name} must be above 0, is {getattr(owner, name)}")

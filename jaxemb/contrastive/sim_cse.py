@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import above_zero
 from jaxemb.contrastive.base import ContrastiveLoss, Known, check_temperature, weighted
 from jaxemb.contrastive.softmax import hot, log_sum, nearest, own_negatives, picked, places_of, products
 from jaxemb.ops.similarity import unit
@@ -38,8 +38,7 @@ class SimCSE(ContrastiveLoss):
 
     def __post_init__(self) -> None:
         check_temperature(self, self.temperature)
-        if not self.negative_weight > 0:
-            raise ConfigError(f"SimCSE: negative_weight must be above 0, is {self.negative_weight}")
+        above_zero(self, "negative_weight")
 
     @property
     def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

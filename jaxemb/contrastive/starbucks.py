@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError, choices
+from jaxemb.config import ConfigError, above_zero, choices, not_negative
 from jaxemb.contrastive.base import Known, weighted
 from jaxemb.contrastive.softmax import SIMILARITIES, alike, hot, places_of, products
-from jaxemb.contrastive.wrapper import _Wrapper, alignment, candidate_weights, divergence, refuse_negative, refuse_wider
+from jaxemb.contrastive.wrapper import _Wrapper, alignment, candidate_weights, divergence, refuse_wider
 from jaxemb.types import Loss, Paper
 
 
@@ -46,9 +46,8 @@ class Starbucks(_Wrapper):
     def __post_init__(self) -> None:
         self._refuse_nested_layers()
         choices(self, align=("documents", "coordinates"), similarity=SIMILARITIES)
-        refuse_negative(self, "kl_weight")
-        if not self.kl_temperature > 0:
-            raise ConfigError(f"Starbucks: kl_temperature must be above 0, is {self.kl_temperature}")
+        not_negative(self, "kl_weight")
+        above_zero(self, "kl_temperature")
         if not self.sizes or len(set(self.sizes)) < len(self.sizes) or any(layer < -1 or k < 1 for layer, k in self.sizes):
             raise ConfigError(f"Starbucks.sizes={self.sizes!r}: pairs of a layer from -1 on and a width of at least 1, each once")
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched, weighted
 from jaxemb.types import Loss, Paper
 
@@ -37,9 +37,7 @@ class VICRegLoss(ContrastiveLoss):
     covariance_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("invariance_weight", "variance_weight", "covariance_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"VICRegLoss: {name} must not be negative, is {getattr(self, name)}")
+        not_negative(self, "invariance_weight", "variance_weight", "covariance_weight")
 
     def compare(
         self,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known
 from jaxemb.contrastive.info_nce import InfoNCE
 from jaxemb.types import Loss
@@ -27,8 +27,7 @@ class WeightedSum(ContrastiveLoss):
     def __post_init__(self) -> None:
         if not self.losses or len(self.losses) != len(self.weights):
             raise ConfigError(f"WeightedSum: {len(self.losses)} losses have {len(self.weights)} weights; each needs one")
-        if not all(w >= 0 for w in self.weights):
-            raise ConfigError(f"WeightedSum: weights must not be negative, are {self.weights}")
+        not_negative(self, "weights")
         if any(loss.layers() is not None for loss in self.losses):
             raise ConfigError("WeightedSum: one of the losses compares several layers; let that one wrap a WeightedSum instead")
         names = [name for loss in self.losses for name in loss.learned()]

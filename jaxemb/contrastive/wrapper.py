@@ -65,12 +65,11 @@ def refuse_shallow(owner: ContrastiveLoss, field: str, layers: tuple[int, ...], 
         )
 
 
-def refuse_negative(owner: ContrastiveLoss, *fields: str) -> None:
-    """Raises ConfigError for a weight below 0."""
-    for field in fields:
-        value = getattr(owner, field)
-        if not all(x >= 0 for x in (value if isinstance(value, tuple) else (value,))):
-            raise ConfigError(f"{type(owner).__name__}: {field} must not be negative, is {value}")
+def refuse_per_step(owner: ContrastiveLoss, field: str) -> None:
+    """Raises ConfigError where a step is to look at more of what `field` lists than there is, or at nothing."""
+    asked, count = owner.per_step, len(getattr(owner, field))
+    if asked is not None and not 1 <= asked <= count:
+        raise ConfigError(f"{type(owner).__name__}.per_step={asked}: 1 to {count}, as many as {field} has")
 
 
 def candidate_weights(

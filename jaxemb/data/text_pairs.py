@@ -18,7 +18,8 @@ from jaxemb.data.pair_records import Pair, Wanted, found_file, read_pairs
 from jaxemb.data.pair_splits import check_labels, parts
 from jaxemb.data.split import SPLITS, check_share, check_split, none_held_out
 from jaxemb.data.text import learned_from
-from jaxemb.preprocess.hf_folder import read_text_preprocess
+from jaxemb.hub import HubError, resolve
+from jaxemb.preprocess.hf_folder import read_text_preprocess, tokenizer_folder
 from jaxemb.preprocess.hf_text import PretrainedText
 from jaxemb.preprocess.text import Bytes, TextPreprocess, Tokenizer
 
@@ -79,10 +80,10 @@ class TextPairs(Data):
     tokenizer: Tokenizer = Bytes()
     """How texts are cut, where there is no `folder`."""
     folder: str | None = None
-    """A pretrained folder, whose tokenizer cuts the texts."""
+    """A pretrained folder, or an id "org/name" of the Hugging Face hub, whose tokenizer cuts the texts."""
     guide: str | None = None
-    """The folder of a guide, whose tokenizer cuts the texts a second time, into `guide` of each role; None: no guide, or one that
-    reads the same tokens."""
+    """The folder or the id of a guide, whose tokenizer cuts the texts a second time, into `guide` of each role; None: no guide, or
+    one that reads the same tokens."""
     guide_length: int = 128
     """Tokens that the guide reads of a text at most."""
 
@@ -352,8 +353,9 @@ def _tokens(rows: tuple[int, ...], length: int, pooled: bool) -> dict[str, Any]:
 
 @functools.lru_cache(8)
 def _of_folder(folder: str, length: int, include_prompt: bool, prompts: tuple[tuple[str, str], ...]) -> PretrainedText:
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise DataError(f"there is no folder {folder!r} (looked for {path.absolute()}); it is one with a tokenizer.json")
+    try:
+        path = resolve(Path(folder).expanduser())
+    except HubError as e:
+        raise DataError(f"no tokenizer to cut the texts with: {e}") from e
     how = {"include_prompt": include_prompt, "prompts": dict(prompts)}
-    return read_text_preprocess(path, window=None, max_length=length, **how)
+    return read_text_preprocess(tokenizer_folder(path), window=None, max_length=length, **how)

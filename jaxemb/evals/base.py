@@ -14,8 +14,8 @@ from jaxemb.data.base import Data, Split
 from jaxemb.data.split import SPLITS
 from jaxemb.types import Paper
 
-COUNTS = ("train", "test", "samples", "shots", "draws")
-"""Fields that are numbers of rows or of repetitions in every evaluation."""
+COUNTS = ("train", "test", "samples", "shots", "draws", "tokens")
+"""Fields that are numbers of rows, of tokens or of repetitions in every evaluation."""
 Rows = Mapping[str, Any] | Split
 """Examples: arrays with any number of rows, or a split, whose rows are read as they are needed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,21 +27,21 @@ class Perplexity(Eval):
     tokens: int = 100_000
     """Of the text at most, from its beginning: about the same text whatever the length of a window."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.tokens < 1:
-            raise ConfigError(f"tokens must be at least 1, not {self.tokens}")
-
     def run(self, model: Scores, data: Data, *, seed: int = 0) -> dict[str, float]:
-        test = data.split(self.split)
-        if "tokens" not in test.names:
-            raise ConfigError(f"Perplexity needs 'tokens', the data hold {', '.join(test.names)}")
-        length = test[:1]["tokens"].shape[1]
-        if length > self.tokens:
-            raise ConfigError(f"tokens={self.tokens} is less than one window of {length}")
-        rows = test[: self.tokens // length]
+        rows = first_tokens(self, data)
         nll = finite(model.score(rows, of="nll"), "log likelihoods").astype(np.float64)
         nats = float(nll.sum() / predicted(rows).sum())
         figures = {"perplexity": float(np.exp(nats)), "nats_per_token": nats}
         known = getattr(data, "bytes_per_token", None)
         return figures | ({"bits_per_byte": nats / float(np.log(2)) / known(self.split)} if known else {})
+
+
+def first_tokens(owner: Any, data: Data) -> Any:
+    """The first rows of the split that `owner` measures, of as many tokens as it wants."""
+    name, rows = type(owner).__name__, data.split(owner.split)
+    if "tokens" not in rows.names:
+        raise ConfigError(f"{name} needs 'tokens', the data hold {', '.join(rows.names)}")
+    length = rows[:1]["tokens"].shape[1]
+    if length > owner.tokens:
+        raise ConfigError(f"{name}.tokens={owner.tokens} is less than one row of {length}")
+    return rows[: owner.tokens // length]

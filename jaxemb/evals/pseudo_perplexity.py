@@ -11,6 +11,7 @@ from jaxemb.config import ConfigError
 from jaxemb.data.base import Data
 from jaxemb.evals.accuracy import finite
 from jaxemb.evals.base import Eval, Scores
+from jaxemb.evals.perplexity import first_tokens
 from jaxemb.types import Paper
 
 
@@ -28,19 +29,8 @@ class PseudoPerplexity(Eval):
     tokens: int = 20_000
     """Of the text at most, padding included, from its beginning."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.tokens < 1:
-            raise ConfigError(f"tokens must be at least 1, not {self.tokens}")
-
     def run(self, model: Scores, data: Data, *, seed: int = 0) -> dict[str, float]:
-        test = data.split(self.split)
-        if "tokens" not in test.names:
-            raise ConfigError(f"PseudoPerplexity needs 'tokens', the data hold {', '.join(test.names)}")
-        length = test[:1]["tokens"].shape[1]
-        if length > self.tokens:
-            raise ConfigError(f"tokens={self.tokens} is less than one row of {length}")
-        found = dict(model.score(test[: self.tokens // length], of="recovered"))
+        found = dict(model.score(first_tokens(self, data), of="recovered"))
         nll, right, counted = (np.asarray(found[name], np.float64) for name in ("nll", "right", "counted"))
         total = counted.sum()
         if not total:

@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 
 from jaxemb.config import ConfigError
 from jaxemb.files import printable
+from jaxemb.hub import resolve
 from jaxemb.io.finishing import whole_number
-from jaxemb.io.hub import resolve
 from jaxemb.io.origin import Origin
 from jaxemb.io.own import KIND, read_own
 from jaxemb.io.pretrained import CONFIG, Where, load, parameter_shapes, read_config

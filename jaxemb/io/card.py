@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jaxemb
 from jaxemb.config import brief
 from jaxemb.files import escape, is_folder
-from jaxemb.io.hub import ID
+from jaxemb.hub import ID
 from jaxemb.run.environment import read_environment
 from jaxemb.run.files import RunError, read_json
 from jaxemb.run.folder import Run

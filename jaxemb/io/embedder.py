@@ -18,11 +18,11 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxemb.config import ConfigError, suggest
+from jaxemb.hub import resolve
 from jaxemb.io.assemble import Wishes, assemble
 from jaxemb.io.export import save_pretrained
 from jaxemb.io.feeding import Piece, Tally, ahead, ids_in_pieces, pieces
 from jaxemb.io.finishing import Finish, choose, collect, fetched, placed, progress, refuse_packed, whole_number
-from jaxemb.io.hub import resolve
 from jaxemb.io.origin import Origin
 from jaxemb.io.report import Report, brief
 from jaxemb.io.weights import read_weights

@@ -12,9 +12,9 @@ from etils import epath
 
 from jaxemb.config import ConfigError, assigned, from_json, suggest, to_json
 from jaxemb.files import FileError, is_folder, is_regular, read_json
+from jaxemb.hub import ID
 from jaxemb.io.asked import KINDS, asked
 from jaxemb.io.embedder import Embedder
-from jaxemb.io.hub import ID
 from jaxemb.io.text_model import TextModel
 from jaxemb.io.weights import mesh_here, read_weights
 from jaxemb.ops.paths import parameter_paths

@@ -13,9 +13,9 @@ import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.files import is_regular, printable
+from jaxemb.hub import resolve
 from jaxemb.io.adapter import Where, adapted, adapter_of, apart, fingerprint
 from jaxemb.io.embedder import Embedder
-from jaxemb.io.hub import resolve
 from jaxemb.io.pretrained import architecture, example, load, parameter_shapes
 from jaxemb.io.tensors import INDEX, SINGLE, TensorFiles
 from jaxemb.nn.hf.base import Port, Take, Towers

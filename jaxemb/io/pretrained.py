@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxemb.files import FileError, is_regular, printable, read_json
-from jaxemb.io.hub import resolve
+from jaxemb.hub import resolve
 from jaxemb.io.takes import fit, read, takes_of
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.nn.hf.base import Part, Port, Towers, port

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxemb.files import FileError, is_folder, is_regular, printable, read_json
+from jaxemb.hub import stays_there
 from jaxemb.tensor_file import DTYPES, LONGEST_HEADER, Stored, WeightsError, listed, mapped, read_header
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -120,8 +121,6 @@ def _today(name: str) -> str:
 def _no_weights(folder: Path) -> str:
     if not is_folder(folder):
         return f"there is no folder {printable(folder)}"
-    from jaxemb.io.hub import stays_there  # which needs the errors of this module
-
     files = sorted({p.name for p in folder.iterdir() if p.is_file()} | {*stays_there(folder)})
     if pickled := [f for f in files if f.endswith(PICKLES)]:
         return (

@@ -152,9 +152,10 @@ class Layers(nn.Module):
         layers: tuple[int, ...] = (),
         prefix: int = 0,
     ) -> tuple[Array, tuple[Array, ...]]:
-        """(output, outputs of the asked-for layers). `places` are those that `posemb` located, from the `given` ones; `prefix`
-        tokens stand before those that they are of; `allow` is of all of them. To be called inside `nn.compact`."""
-        wanted, train, period = tuple(self._index(i) for i in layers), places.train, len(self.blocks)
+        """(output, outputs of the asked-for layers, of which -depth - 1 is `x` itself). `places` are those that `posemb` located,
+        from the `given` ones; `prefix` tokens stand before those that they are of; `allow` is of all of them. To be called inside
+        `nn.compact`."""
+        wanted, train, period, states = tuple(self._place(i) for i in layers), places.train, len(self.blocks), [x]
         shared = self._prepared(x[:, prefix:], places, given, posemb, prefix)
         # Each block is a copy of its own: linen would share one, and its parameters, between all layers.
         blocks = [_with_pos(b, posemb) for b in self.blocks]
@@ -180,15 +181,14 @@ class Layers(nn.Module):
             )
             shares = None if shares is None else shares.reshape(-1, period)
             x, every = stack(Period(tuple(blocks), bool(wanted), name="blocks"), x, shares, tuple(shared), allow)
-            return x, tuple(every[i % period][i // period] for i in wanted)
-        outputs = []
+            return x, tuple(every[(i - 1) % period][(i - 1) // period] if i else states[0] for i in wanted)
         for i in range(self.depth):
             block = blocks[i % period].copy(name=f"block_{i}")
             x = run(block, x, None if shares is None else shares[i], shared[i % period], allow)
             if overrides(posemb, "after_block"):
                 x = jnp.concatenate([x[:, :prefix], posemb.after_block(x[:, prefix:], i, places)], axis=1)
-            outputs.append(x)  # what the next layer gets
-        return x, tuple(outputs[i] for i in wanted)
+            states.append(x)  # what the next layer gets
+        return x, tuple(states[i] for i in wanted)
 
     def _prepared(self, x: Array, places: Places, given: Places, posemb: PosEmb, prefix: int) -> list[Any]:
         """What the layers share, for each block of the period; computed once for blocks that are alike in this."""
@@ -220,10 +220,12 @@ class Layers(nn.Module):
             found.append(done[kind])
         return found
 
-    def _index(self, layer: int) -> int:
-        if not -self.depth <= layer < self.depth:
-            raise ConfigError(f"layer {layer} was asked for; with depth {self.depth}, valid are {-self.depth} to {self.depth - 1}")
-        return layer % self.depth
+    def _place(self, layer: int) -> int:
+        """The place of a layer's output among what the layers get and give: 0 is what the first one gets."""
+        depth = self.depth
+        if not -depth - 1 <= layer < depth:
+            raise ConfigError(f"layer {layer} was asked for; with depth {depth}, valid are {-depth - 1} to {depth - 1}")
+        return layer + 1 if layer >= 0 else layer + depth + 1
 
 
 def _with_pos(block: Block, posemb: PosEmb) -> Block:

@@ -77,7 +77,7 @@ class Transformer(Layers, Encoder):
     ) -> Features:
         """`inputs`: images b H W c or ids b n. `pos`: where the tokens are, if not where the stem says; `types`: of token ids.
         `keep`: the tokens to compute at all; `allow`: which of those are padding, and who looks at whom. `layers`: whose outputs to
-        return besides the last one's (0 is the first, -1 the last; before the final norm)."""
+        return besides the last one's (0 is the first, -1 the last, -depth - 1 what enters the first; before the final norm)."""
         if self.causal and not allow.causal:
             allow = dataclasses.replace(allow, causal=True)
         self._refuse_blind(allow)

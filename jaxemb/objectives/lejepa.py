@@ -11,9 +11,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, not_negative
 from jaxemb.layers.projector import Projector
-from jaxemb.objectives.two_views import _TwoViews, refuse_negative
+from jaxemb.objectives.two_views import _TwoViews
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.sigreg import check_points, random_directions, sigreg
 from jaxemb.types import Batch, Loss, Now, Paper
@@ -53,7 +53,7 @@ class LeJEPA(_TwoViews):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_negative(self, ("weight",))
+        not_negative(self, "weight")
         check_points(self.t_max, self.points)
         if self.slices < 1:
             raise ConfigError(f"slices must be at least 1, is {self.slices}")

@@ -243,7 +243,7 @@ def _through(z: Array, heads: Any) -> Array:
 
 
 def _numbers(layers: tuple[int, ...], encoder: Any, pooling: Any) -> tuple[int, ...]:
-    """What an encoder calls the layers of a loss but the last: there 0 is what enters the first."""
+    """What an encoder calls the layers of a loss but the last: in the loss 0 is what enters the first."""
     if not isinstance(encoder, Layers):
         raise ConfigError(f"the loss compares the layers {layers}, and {type(encoder).__name__} gives only what comes last")
     if wanted(pooling, encoder):
@@ -251,8 +251,9 @@ def _numbers(layers: tuple[int, ...], encoder: Any, pooling: Any) -> tuple[int, 
             f"the loss compares the layers {layers}, each pooled alone; {type(pooling).__name__} reads several at once"
         )
     *inner, last = layers
-    if last != -1 or any(not 1 <= i <= encoder.depth for i in inner):
+    if last != -1 or any(not 0 <= i <= encoder.depth for i in inner):
         raise ConfigError(
-            f"the loss compares the layers {layers}; with depth {encoder.depth} they are of 1 to {encoder.depth}, then -1"
+            f"the loss compares the layers {layers}; with depth {encoder.depth} they are of 0 (what enters the first one) to "
+            f"{encoder.depth}, then -1"
         )
-    return tuple(i - 1 for i in inner)
+    return tuple(i - 1 if i else -encoder.depth - 1 for i in inner)

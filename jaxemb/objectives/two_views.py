@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar
 
@@ -103,10 +103,3 @@ class _Pair(_TwoViews):
 def each_view(module: Any, z: Float[Array, "b m d"]) -> Float[Array, "b m k"]:
     """A projector in training on all views at once."""
     return module(z.reshape(-1, z.shape[-1]), train=True).reshape(*z.shape[:2], -1)
-
-
-def refuse_negative(owner: Any, names: Sequence[str]) -> None:
-    """Raises ConfigError for a weight below 0."""
-    for name in names:
-        if getattr(owner, name) < 0:
-            raise ConfigError(f"{type(owner).__name__}: {name} must not be negative, is {getattr(owner, name)}")

@@ -14,7 +14,7 @@ from jaxemb.preprocess.base import LARGEST, DataError
 from jaxemb.preprocess.hf_text import PretrainedText, opened
 from jaxemb.preprocess.text import FILE
 
-SETTINGS, VOCABULARY = "tokenizer_config.json", "vocab.txt"
+SETTINGS, VOCABULARY, MODULES = "tokenizer_config.json", "vocab.txt", "modules.json"
 WORDPIECE = (
     "BertTokenizer",
     "BertTokenizerFast",
@@ -63,6 +63,20 @@ def read_text_preprocess(
         learned=content,
         **options,
     )
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Where the tokenizer of a model is: older folders of sentence-transformers have it in that of their first module."""
+    if files.is_regular(folder / FILE) or not files.is_regular(folder / MODULES):
+        return folder
+    shown = files.printable(folder / MODULES)
+    try:
+        inner = Path(files.read_json(folder / MODULES)[0]["path"])
+    except (files.FileError, LookupError, TypeError) as e:
+        raise DataError(f"{shown} does not say where the first module is: {e}") from e
+    if inner.is_absolute() or ".." in inner.parts:
+        raise DataError(f"{shown}: the path {files.printable(inner)} leads out of the folder")
+    return folder / inner
 
 
 def read_settings(folder: Path) -> Mapping[str, Any]:

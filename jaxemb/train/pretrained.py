@@ -12,8 +12,8 @@ import jax
 
 from jaxemb.config import ConfigError
 from jaxemb.files import printable
+from jaxemb.hub import resolve
 from jaxemb.io.assemble import heads_of
-from jaxemb.io.hub import resolve
 from jaxemb.io.origin import Origin
 from jaxemb.io.pretrained import CONFIG, read_config
 from jaxemb.io.sentence_transformers import Chain, is_chain, read_chain

@@ -67,7 +67,7 @@ def test_the_drawn_layer_follows_from_the_key():
         ({"weighting": "square"}, "weighting='square'.*linear, log, uniform"),
         ({"kl_weight": -1.0}, "kl_weight must not be negative, is -1.0"),
         ({"kl_temperature": 0.0}, "kl_temperature must be above 0, is 0.0"),
-        ({"per_step": 0}, "AdaptiveLayer.per_step=0: 1 to 2, the number of shallow layers"),
+        ({"per_step": 0}, "AdaptiveLayer.per_step=0: 1 to 2, as many as shallow has"),
         ({"loss": AdaptiveLayer()}, "AdaptiveLayer.loss: AdaptiveLayer compares layers itself"),
     ],
 )

@@ -62,7 +62,7 @@ def test_it_needs_and_learns_what_its_loss_does():
         ({"dims": (0, 4)}, "at least 1"),
         ({"dims": (2, 4), "weights": (1.0,)}, r"Matryoshka.weights=\(1.0,\): one for each of dims=\(2, 4\)"),
         ({"dims": (2,), "weights": (-1.0,)}, "Matryoshka: weights must not be negative"),
-        ({"dims": (2, 4), "per_step": 3}, "Matryoshka.per_step=3: 1 to 2, the number of dims"),
+        ({"dims": (2, 4), "per_step": 3}, "Matryoshka.per_step=3: 1 to 2, as many as dims has"),
     ],
 )
 def test_bad_fields_are_named(fields, message):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from pretrained import bert
+from pretrained import bert, write_json
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
@@ -192,6 +192,25 @@ def test_records_that_are_wrong_are_named_with_their_line(write, rows, fields, m
         next(data.batches(2, seed=0))
 
 
+def test_a_folder_may_be_an_id_of_the_hub_in_its_offline_cache(write, tmp_path, monkeypatch):
+    """As for `Embedder.from_pretrained`: the library itself looks there. Here the tokenizer is in its first module."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match="no tokenizer to cut .* org/own is not in the cache of the hub .*HF_HUB_OFFLINE is set"):
+        everything(write(ROWS), folder="org/own").batches(2, seed=0)
+    cached = tmp_path / "models--org--own"
+    write_json(cached / "snapshots" / "abc" / "modules.json", [{"path": "0_Transformer", "type": "x.Transformer"}])
+    bert(cached / "snapshots" / "abc" / "0_Transformer")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc")
+    found = everything(write(ROWS), folder="org/own", guide="org/own")
+    own = everything(write(ROWS), folder=str(cached / "snapshots" / "abc" / "0_Transformer"))
+    batch = next(found.batches(4, seed=0))
+    np.testing.assert_array_equal(batch["query"]["tokens"], next(own.batches(4, seed=0))["query"]["tokens"])
+    assert "guide" in batch["positive"] and found.vocabulary == own.vocabulary
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -215,7 +234,7 @@ def test_files_and_folders_that_are_not_there(write):
         TextPairs("nowhere.jsonl").batches(2, seed=0)
     with pytest.raises(DataError, match="there are no pairs"):
         TextPairs().split("train")
-    with pytest.raises(DataError, match="there is no folder 'nowhere'.*it is one with a tokenizer.json"):
+    with pytest.raises(DataError, match="no tokenizer to cut the texts with: there is no folder nowhere.* written org/name"):
         everything(write(ROWS), folder="nowhere").batches(2, seed=0)
     with pytest.raises(DataError, match="no row is held out for validation with valid_share=0"):
         everything(write(ROWS)).split("valid")

@@ -82,9 +82,9 @@ def test_in_packed_rows_the_first_token_of_a_text_does_not_count(known):
 
 
 def test_what_cannot_be_measured_is_named(text, known, clusters):
-    with pytest.raises(ConfigError, match="tokens must be at least 1"):
+    with pytest.raises(ConfigError, match="Perplexity.tokens must be at least 1"):
         Perplexity(tokens=0)
-    with pytest.raises(ConfigError, match="tokens=3 is less than one window of 4"):
+    with pytest.raises(ConfigError, match="tokens=3 is less than one row of 4"):
         Perplexity(tokens=3).run(Model(UNIFORM), text(b"ab" * 40))
     with pytest.raises(ConfigError, match="Perplexity needs 'tokens', the data hold images, labels"):
         Perplexity().run(Model(UNIFORM), clusters)

@@ -32,7 +32,7 @@ def test_by_hand(text):
 def test_what_cannot_be_measured_is_named(text):
     with pytest.raises(ConfigError, match="tokens=4 is less than one row of 5"):
         PseudoPerplexity(tokens=4).run(Model(0.5), text)
-    with pytest.raises(ConfigError, match="tokens must be at least 1, not 0"):
+    with pytest.raises(ConfigError, match="PseudoPerplexity.tokens must be at least 1, is 0"):
         PseudoPerplexity(tokens=0)
     with pytest.raises(ConfigError, match="the test rows have no token that can be hidden"):
         PseudoPerplexity().run(Model(0.5, counted=False), text)

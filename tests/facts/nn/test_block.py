@@ -196,14 +196,15 @@ def test_a_period_of_two_blocks_repeats_and_is_the_same_with_scan():
     model = Transformer(stem=Tokens(5), width=D, depth=4, blocks=blocks, pos=NoPos(), norm=RMSNorm())
     ids = jnp.array([[1, 2, 3, 4], [4, 0, 0, 2]])
     params = drawn(model, ids)
-    f = model.apply(params, ids, layers=(0, 1, 2, 3))
-    for i in (1, 2, 3):
+    f = model.apply(params, ids, layers=(-5, 0, 1, 2, 3))
+    np.testing.assert_array_equal(f.layers[0], params["params"]["stem"]["embedding"][ids])
+    for i in range(4):
         own = {"params": params["params"][f"block_{i}"]}
-        np.testing.assert_allclose(f.layers[i], blocks[i % 2].apply(own, f.layers[i - 1], None, SHARED, Allow()), **CLOSE)
+        np.testing.assert_allclose(f.layers[i + 1], blocks[i % 2].apply(own, f.layers[i], None, SHARED, Allow()), **CLOSE)
 
     stacked = stack_blocks(params["params"], period=2)
     jax.tree.map(np.testing.assert_array_equal, unstack_blocks(stacked), params["params"])
-    g = model.clone(scan=True).apply({"params": stacked}, ids, layers=(0, 1, 2, 3))
+    g = model.clone(scan=True).apply({"params": stacked}, ids, layers=(-5, 0, 1, 2, 3))
     np.testing.assert_allclose(g.tokens, f.tokens, **CLOSE)
     for a, b in zip(g.layers, f.layers, strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)

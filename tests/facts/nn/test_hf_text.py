@@ -1,10 +1,16 @@
 """What is read from the config.json of text encoders, and what is refused; tests/parity/test_hf.py compares the models."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from arrays import normal
+from compiled import apply, init
 
 from jaxemb.config import ConfigError
 from jaxemb.nn.attention import Attention, DisentangledAttention
 from jaxemb.nn.hf.base import Port, port
+from jaxemb.ops.allow import Allow
 from jaxemb.posemb.disentangled import Disentangled
 from jaxemb.posemb.learned import Learned
 from jaxemb.posemb.relative import RelativeBuckets
@@ -110,3 +116,17 @@ def test_tables_of_distance_and_windows():
     assert isinstance(mpnet.encoder.module.blocks[0].attention.pos, RelativeBuckets)
     t5 = port(T5)
     assert isinstance(t5, Port) and t5.window is None and t5.encoder.module.blocks[0].attention.scale == 1.0
+
+
+def test_roberta_counts_positions_alike_in_padded_and_in_packed_rows():
+    """sentence-transformers #3879: texts that were unpadded into one row had the positions of others, from 0 instead of pad + 1."""
+    model = encoder(USUAL | {"model_type": "roberta", "max_position_embeddings": 9, "pad_token_id": 1, "num_hidden_layers": 1})
+    texts = [[2, 5, 6, 3], [2, 7, 3]]
+    padded = jnp.array([[*text, *[1] * (6 - len(text))] for text in texts])
+    packed, segments = jnp.array([sum(texts, [])]), jnp.array([[1] * 4 + [2] * 3])
+    variables = init(model, jax.random.key(0), padded)
+    # Of rows that the initial draw hardly tells apart a wrong one would not be seen.
+    variables["params"]["pos"]["table"] = normal(0, 9, 8)
+    found = [apply(model, variables, padded, allow=Allow(padded != 1)).tokens[i, : len(text)] for i, text in enumerate(texts)]
+    together = apply(model, variables, packed, allow=Allow(segments=segments)).tokens[0]
+    np.testing.assert_allclose(together, jnp.concatenate(found), atol=1e-5)

@@ -269,7 +269,7 @@ def test_bad_fields_are_named(fields, message):
 
 def test_layers_beyond_the_depth_are_named(plain):
     model, params = plain
-    with pytest.raises(ConfigError, match="layer 3 was asked for; with depth 3, valid are -3 to 2"):
+    with pytest.raises(ConfigError, match="layer 3 was asked for; with depth 3, valid are -4 to 2"):
         apply(model, params, IMAGES, layers=(3,))
 
 

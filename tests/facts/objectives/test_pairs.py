@@ -5,14 +5,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal, token_ids
+from compiled import apply, init
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxemb.config import ConfigError
-from jaxemb.contrastive import GIST, InfoNCE, Matryoshka, Sigmoid, Starbucks
+from jaxemb.contrastive import (
+    GIST,
+    AdaptiveLayer,
+    CoSENT,
+    Hinge,
+    InfoNCE,
+    KaLM,
+    Matryoshka,
+    Matryoshka2D,
+    Sigmoid,
+    Starbucks,
+    Triplet,
+)
 from jaxemb.contrastive.base import ContrastiveLoss
-from jaxemb.layers.feedforward import dropped
+from jaxemb.layers.feedforward import FeedForward, dropped
 from jaxemb.layers.heads import DenseHead
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.base import Encoder
@@ -21,6 +34,7 @@ from jaxemb.nn.mlp import MLP
 from jaxemb.nn.pooled import Pooled
 from jaxemb.nn.stem import Tokens
 from jaxemb.objectives.pairs import Pairs, also, kept, of_bytes
+from jaxemb.posemb.none import NoPos
 from jaxemb.train.sharding import on_mesh
 from jaxemb.types import Features, Loss, Now
 
@@ -59,8 +73,8 @@ def batch():
     return roles | {name: jnp.asarray(x) for name, x in arrays.items()} | {"scores": jnp.asarray(rng.random(B), jnp.float32)}
 
 
-def gradient(model, variables, rows, devices=1):
-    """(value, gradient) of the loss, the rows over so many devices."""
+def compiled(model, variables, devices=1):
+    """rows -> (value, gradient) of the loss, the rows over so many devices."""
     mesh = Mesh(np.array(jax.devices()[:devices]).reshape(devices, 1), ("data", "fsdp"))
     rest = {name: x for name, x in variables.items() if name != "params"}
 
@@ -69,18 +83,24 @@ def gradient(model, variables, rows, devices=1):
         targets = jax.lax.stop_gradient(model.apply(held, placed, NOW, method="targets"))
         return model.apply(held, placed, targets, NOW, method="loss", rngs={"dropout": jax.random.key(2)}).value
 
-    placed = jax.device_put(rows, NamedSharding(mesh, P("data")))
     params = jax.device_put(variables["params"], NamedSharding(mesh, P()))
-    return jax.device_get(jax.jit(on_mesh(jax.value_and_grad(loss), mesh))(params, placed))
+    run = jax.jit(on_mesh(jax.value_and_grad(loss), mesh))
+    return lambda rows: jax.device_get(run(params, jax.device_put(rows, NamedSharding(mesh, P("data")))))
+
+
+def gradient(model, variables, rows, devices=1):
+    """(value, gradient) of the loss, the rows over so many devices."""
+    return compiled(model, variables, devices)(rows)
 
 
 def assert_close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-6), a, b)
 
 
-def made(contrast, **fields):
-    model = Pairs(encoder=Dropping(), contrast=contrast, **fields)
-    return model, jax.jit(model.init)({"params": jax.random.key(0), "dropout": jax.random.key(1)}, batch())
+def made(contrast, encoder=None, **fields):
+    model = Pairs(encoder=Dropping() if encoder is None else encoder, contrast=contrast, **fields)
+    rows = batch() | {"task": jnp.zeros(B, jnp.int32)}
+    return model, jax.jit(model.init)({"params": jax.random.key(0), "dropout": jax.random.key(1)}, rows)
 
 
 LOSSES = {
@@ -99,6 +119,58 @@ def test_cached_loss_has_the_gradients_of_all_mini_batches(name):
     one = gradient(model.clone(pieces=1), variables, batch())
     assert_close(gradient(model.clone(pieces=2), variables, batch(), 8), one)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(one[1]))
+
+
+class Each(ContrastiveLoss):
+    """`known.task` says how much each of some losses counts: they are compiled once, all in one function."""
+
+    needs = ("task",)
+
+    def layers(self):
+        return (0, 1, -1)
+
+    def compare(self, queries, candidates, positives, weights, keep, known):
+        rows = (queries[-1], candidates[-1]), (queries, candidates)
+        each = [loss(*rows[loss.layers() is not None], positives, weights, keep, known).value for loss in STRUCTURES.values()]
+        return Loss(known.task[: len(each)].astype(queries.dtype) @ jnp.stack(each), weight=weights.sum())
+
+
+STRUCTURES = {
+    "CoSENT": CoSENT(0.1),
+    "GIST": GIST(0.1),
+    "KaLM": KaLM(0.1),
+    "Triplet": Triplet(0.5),
+    "Hinge": Hinge(0.5),
+    "hardest": Hinge(0.5, negatives="hardest", directions=("q2d",)),
+    "AdaptiveLayer": AdaptiveLayer(InfoNCE(0.1), (0, 1)),
+    "Matryoshka2D": Matryoshka2D(InfoNCE(0.1), (1,), (4,)),
+}
+
+
+@pytest.fixture(scope="module")
+def in_pieces():
+    """(name of a loss, pieces, devices) -> (value, gradient); on so many devices one compilation for all losses."""
+    block = Block(Attention(2), FeedForward(hidden=D, dropout=0.3))
+    encoder = of_bytes(stem=Tokens(32), width=D, depth=1, blocks=(block,))
+    model, variables = made(Each(), encoder=encoder, guide=Pooled(Dropping()))
+    run = {}
+
+    def gradient_of(name, pieces, devices):
+        counts = jnp.asarray(np.eye(B, dtype=np.int32)[list(STRUCTURES).index(name)])
+        if (pieces, devices) not in run:
+            run[pieces, devices] = compiled(model.clone(pieces=pieces), variables, devices)
+        return run[pieces, devices](batch() | {"task": counts})
+
+    return gradient_of
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_any_loss_is_that_of_the_whole_batch_in_pieces_and_on_1_2_and_8_devices(in_pieces, name):
+    """Of each structure one. ms-swift #6273: rows that were gathered from other devices carried no gradient."""
+    value, grads = in_pieces(name, 1, 1)
+    assert value > 0 and all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads["encoder"]["block_0"]["mlp"]))
+    for pieces, devices in ((4, 1), (8, 2), (2, 8)):
+        assert_close(in_pieces(name, pieces, devices), (value, grads))
 
 
 def test_gradients_are_those_of_finite_differences_of_the_loss_in_pieces():
@@ -238,20 +310,27 @@ def test_images_and_their_captions_have_an_encoder_each():
     assert {x.shape for x in by_role} == {(4, D)}
 
 
-def test_several_layers_are_pooled_and_the_last_is_what_the_encoder_gives():
-    model = Pairs(encoder=TEXT, contrast=Starbucks(sizes=((1, 4), (2, 8))))
+def test_several_layers_are_pooled_the_first_is_the_embeddings_and_the_last_what_the_encoder_gives():
+    model = Pairs(encoder=TEXT.clone(pos=NoPos()), contrast=AdaptiveLayer(InfoNCE(0.1), (0, 1)))
     rows = {"query": text(1, 4), "positive": text(2, 4)}
-    variables = jax.jit(model.init)(jax.random.key(0), rows)
-    z = model.apply(variables, rows["query"], "query", method="embed")
-    assert z.shape == (4, len(model.contrast.layers()), D)
-    np.testing.assert_allclose(z[:, -1], model.apply(variables, rows["query"], method="encode"), rtol=1e-5)
-    assert np.isfinite(model.apply(variables, rows, None, NOW, method="loss").value)
+    variables = init(model, jax.random.key(0), rows)
+    z = apply(model, variables, rows["query"], "query", method="embed")
+    assert z.shape == (4, 3, D)
+    np.testing.assert_allclose(z[:, -1], apply(model, variables, rows["query"], method="encode"), rtol=1e-5)
+    tokens, mask = rows["query"]["tokens"], np.asarray(rows["query"]["mask"])[..., None]
+    table = np.asarray(variables["params"]["encoder"]["stem"]["embedding"])
+    np.testing.assert_allclose(z[:, 0], (table[tokens] * mask).sum(1) / mask.sum(1), rtol=1e-5, atol=1e-6)
+    assert np.isfinite(apply(model, variables, rows, None, NOW, method="loss").value)
 
 
 def test_layers_that_the_encoder_has_not_are_refused():
     rows = {"query": text(1, 4), "positive": text(2, 4)}
     with pytest.raises(ConfigError, match="Dropping gives only what comes last"):
         Pairs(encoder=Dropping(), contrast=Starbucks(sizes=((1, 4), (2, 8)))).init(jax.random.key(0), rows)
+    with pytest.raises(
+        ConfigError, match=r"layers \(0, 3, -1\); with depth 2 they are of 0 .what enters the first one. to 2, then"
+    ):
+        Pairs(encoder=TEXT, contrast=AdaptiveLayer(shallow=(0, 3))).init(jax.random.key(0), rows)
 
 
 def test_learned_scalars_of_a_loss_are_parameters_that_move():

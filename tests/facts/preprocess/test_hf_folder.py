@@ -7,7 +7,7 @@ from pretrained import SPECIAL, WORDS, tokenizer, write_json
 
 from jaxemb.config import ConfigError
 from jaxemb.preprocess.base import DataError
-from jaxemb.preprocess.hf_folder import read_text_preprocess
+from jaxemb.preprocess.hf_folder import read_text_preprocess, tokenizer_folder
 
 
 @pytest.fixture
@@ -100,3 +100,19 @@ def test_damaged_settings(folder, content):
 def test_a_tokenizer_of_other_weights(folder):
     with pytest.raises(DataError, match="has 16 tokens, and the model's table has 15 rows: it belongs to other weights"):
         read_text_preprocess(folder, window=40, vocabulary=15)
+
+
+def test_an_older_folder_has_its_tokenizer_in_that_of_its_first_module(tmp_path):
+    assert tokenizer_folder(tmp_path) == tmp_path
+    write_json(tmp_path / "modules.json", [{"path": "0_Transformer"}, {"path": "1_Pooling"}])
+    assert tokenizer_folder(tmp_path) == tmp_path / "0_Transformer"
+    for content, message in (
+        ([{"path": "../x"}], "leads out of the folder"),
+        ([], "does not say where the first module is"),
+        ({"a": 1}, "does not say where the first module is"),
+    ):
+        write_json(tmp_path / "modules.json", content)
+        with pytest.raises(DataError, match=message):
+            tokenizer_folder(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(tokenizer())
+    assert tokenizer_folder(tmp_path) == tmp_path

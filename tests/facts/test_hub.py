@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from jaxemb.io.hub import HubError, resolve
+from jaxemb.hub import HubError, resolve
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.tensor_file import WeightsError
 
