@@ -43,6 +43,11 @@ def own_rows(
     return jnp.where(there[..., None], n, jnp.zeros_like(n)), there
 
 
+def counted(there: Bool[Array, "b k"], weights: Float[Array, " b"]) -> Float[Array, ""]:
+    """How much is there, by the weights of the rows: the denominator of `mean_where`."""
+    return (there.astype(weights.dtype) * weights[:, None]).sum()
+
+
 def mean_where(x: Float[Array, "b k"], there: Bool[Array, "b k"], weights: Float[Array, " b"]) -> Float[Array, ""]:
     """The mean over what is there, by the weights of the rows; 0 where nothing is."""
     w = jnp.where(there, weights[:, None], jnp.zeros_like(x))

@@ -62,7 +62,9 @@ class LabelledTriplets(ContrastiveLoss):
         near, far = grouped(known, positives, keep, self.themselves)
         d = distances(self.distance, queries, candidates)
         value = {"all": self._all, "hard": self._hard, "semi_hard": self._semi_hard}[self.mining](d, near, far, weights)
-        return Loss(value, weight=weights.sum())
+        # The number of those that "all" divides by is known after the embeddings alone: there a pair weighs as much as any other.
+        each = (near.sum(1).astype(d.dtype) * weights).sum() if self.mining == "semi_hard" else weights.sum()
+        return Loss(value, weight=each)
 
     def _height(self, x: Array) -> Array:
         return jax.nn.softplus(x) if self.margin is None else jax.nn.relu(x + self.margin)

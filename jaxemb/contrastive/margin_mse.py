@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched
-from jaxemb.contrastive.graded import mean_where, own_rows
+from jaxemb.contrastive.graded import counted, mean_where, own_rows
 from jaxemb.contrastive.softmax import SIMILARITIES, alike
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Loss, Paper
@@ -50,7 +50,8 @@ class MarginMSE(ContrastiveLoss):
     ) -> Loss:
         s, t, there = listed(self, self.similarity, queries, candidates, positives, keep, known)
         apart = (s[:, :1] - s[:, 1:]) - (t[:, :1] - t[:, 1:])
-        return Loss(mean_where(jnp.square(apart), there[:, 1:], weights), weight=weights.sum())
+        there = there[:, 1:]
+        return Loss(mean_where(jnp.square(apart), there, weights), weight=counted(there, weights))
 
 
 def listed(

@@ -58,4 +58,4 @@ class MultiPositive(ContrastiveLoss):
             return Loss(weighted(log_z - log_sum((logits, positive)), weights), weight=weights.sum())
         each = jnp.where(positive, log_z[:, None] - logits, jnp.zeros_like(logits)).sum(1)
         total = (positive.sum(1).astype(weights.dtype) * weights).sum()
-        return Loss((each * weights).sum() / jnp.where(total > 0, total, jnp.ones_like(total)), weight=weights.sum())
+        return Loss((each * weights).sum() / jnp.where(total > 0, total, jnp.ones_like(total)), weight=total)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import choices
 from jaxemb.contrastive.base import ContrastiveLoss, Known, matched
 from jaxemb.contrastive.distance import DISTANCES, distance
-from jaxemb.contrastive.graded import check_margin, mean_where, own_rows
+from jaxemb.contrastive.graded import check_margin, counted, mean_where, own_rows
 from jaxemb.types import Loss, Paper
 
 
@@ -54,4 +54,4 @@ class Triplet(ContrastiveLoss):
         far = distance(self.distance, *jnp.broadcast_arrays(queries[:, None], n))
         value = mean_where(jax.nn.relu(near[:, None] - far + self.margin), there, weights)
         right = mean_where((near[:, None] < far).astype(near.dtype), there, weights)
-        return Loss(value, weight=weights.sum(), logs={"accuracy": right})
+        return Loss(value, weight=counted(there, weights), logs={"accuracy": right})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
@@ -23,6 +25,7 @@ from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import refuse_packed, tower
 from jaxemb.objectives.contrastive import Contrastive
 from jaxemb.ops.dtypes import wide
+from jaxemb.ops.rows import by_rows, everywhere
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.mean import Mean
 from jaxemb.posemb.sincos import SinCos
@@ -50,8 +53,9 @@ class Pairs(Contrastive):
         scores, labels, teacher, weights   (b), (b), (b 1+k), (b): what `contrast` may want to know, see `contrastive/base.py`
         query_id, positive_id (b), negative_id (b k)   equal for what is the same; -1: not known
 
-    From the ids: a candidate is no negative of a query whose positive it is, in whatever row it stands (`positive_id`, and the
-    positives of equal queries), nor is a hard negative that is the positive itself. Other hard negatives of a query always count.
+    From the ids, which are of one numbering for all roles: a candidate is no negative of a query that it is equal to, nor of one
+    whose positive it is, in whatever row either stands (positives of equal queries are positives; with scores, those above 1/2), a
+    hard negative or not. Other hard negatives of a query always count. Rows of weight 0 are padding: nobody's negatives.
 
     Without `positive` the queries are the candidates as well, for losses of labels. A batch that is not nested holds texts that are
     paired with themselves, under two draws of dropout (SimCSE, Gao et al. 2021).
@@ -190,30 +194,73 @@ class Pairs(Contrastive):
 
     def _asked(self, batch: Batch, role: str) -> tuple[Batch, str]:
         side = POSITIVE if role == "document" else role
+        if side == POSITIVE and not any(isinstance(batch.get(name), Mapping) for name in (side, role)):
+            part = batch.get(QUERY)
+            if isinstance(part, Mapping):  # the queries are the candidates
+                return part, QUERY
         return tower(batch, side if isinstance(batch.get(side), Mapping) else role), side
 
 
 def kept(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
-    """False where a candidate must not be a negative of a query: it lacks, or is a positive of that query. None: all count."""
-    keep = None if (known := also(batch, b, m)) is None else ~known
-    if "present" in batch:
-        there = jnp.concatenate([jnp.ones(b, bool), batch["present"].reshape(-1)])[None]
-        keep = jnp.broadcast_to(there, (b, m)) if keep is None else keep & there
-    return keep
+    """False where a candidate must not be a negative of a query: it lacks, is padding, is the query itself, or a positive of it.
+    None: all count."""
+    there, known, others, queries = _there(batch, b, m), also(batch, b, m), _candidate_ids(batch, m), batch.get("query_id")
+    found = [] if there is None else [jnp.broadcast_to(there[None], (b, m))]
+    found += [] if known is None else [~known]
+    found += [] if others is None or queries is None else [~_same(queries, others)]
+    return functools.reduce(jnp.logical_and, found) if found else None
 
 
 def also(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
     """True where a candidate is a positive of the query by what the ids say, its own among them; None: nothing is known."""
-    ids, queries, others = batch.get("positive_id"), batch.get("query_id"), batch.get("negative_id")
-    found = None
-    if ids is not None:
-        every = ids if others is None else jnp.concatenate([ids, others.reshape(-1)])
-        every = jnp.pad(every, (0, m - len(every)), constant_values=-1)
-        found = _same(ids, every)
-    if queries is not None:
-        # The positives of equal queries; of the hard negatives nothing follows.
-        alike = jnp.pad(_same(queries, queries), ((0, 0), (0, m - b)))
-        found = alike if found is None else found | alike
+    ids, queries, others = batch.get("positive_id"), batch.get("query_id"), _candidate_ids(batch, m)
+    if ids is None and queries is None:
+        return None
+    own = jnp.eye(b, dtype=bool)
+    alike = own if queries is None else own | _same(queries, queries)
+    if "scores" in batch:  # a pair of a low score says that its texts do not belong together
+        alike = own | (alike & (batch["scores"] > 0.5)[None])
+    # In its own column each positive of equal queries, and wherever else a text is equal to one of them.
+    found = jnp.pad(alike, ((0, 0), (0, m - b)))
+    if ids is not None and others is not None:
+        found = found | _same(ids, others)
+        if queries is not None:
+            found = jax.lax.cond(alike.sum() > b, lambda x: x | _joined(alike, ids, others), lambda x: x, found)
+    there = _there(batch, b, m)
+    return found if there is None else found & (there[None] | jnp.pad(own, ((0, 0), (0, m - b))))
+
+
+def _joined(alike: Bool[Array, "b b"], ids: Int[Array, " b"], others: Int[Array, " m"]) -> Bool[Array, "b m"]:
+    """True where a candidate is equal to the positive of some row that is alike. By blocks of rows: no device holds all b m."""
+    b = len(ids)
+    size = b if b <= 1024 else math.gcd(b, 1024)
+
+    def add(found: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
+        rows, texts = block
+        have = everywhere(_same(texts, others)).astype(jnp.bfloat16)
+        return by_rows(found | (jnp.einsum("bc,cm->bm", rows.astype(jnp.bfloat16), have) > 0)), None
+
+    blocks = jnp.moveaxis(alike.reshape(b, b // size, size), 1, 0), ids.reshape(-1, size)
+    return jax.lax.scan(add, by_rows(jnp.zeros((b, len(others)), bool)), blocks)[0]
+
+
+def _candidate_ids(batch: Batch, m: int) -> Int[Array, " m"] | None:
+    """Of the positives and then of the hard negatives; -1: not known."""
+    if (ids := batch.get("positive_id")) is None:
+        return None
+    every = ids if (others := batch.get("negative_id")) is None else jnp.concatenate([ids, others.reshape(-1)])
+    return jnp.pad(every, (0, m - len(every)), constant_values=-1)
+
+
+def _there(batch: Batch, b: int, m: int) -> Bool[Array, " m"] | None:
+    """False for candidates that lack and for those of rows that do not count; None: all are there."""
+    found, each = None, (m - b) // max(b, 1)
+    if "weights" in batch:
+        counts = batch["weights"] != 0
+        found = jnp.concatenate([counts, jnp.repeat(counts, each)])
+    if "present" in batch:
+        there = jnp.concatenate([jnp.ones(b, bool), batch["present"].reshape(-1)])
+        found = there if found is None else found & there
     return found
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from arrays import normal, token_ids
 
+from jaxemb.contrastive import LabelledTriplets, MarginMSE, MultiPositive, Triplet
+from jaxemb.contrastive.base import Known
 from jaxemb.discover import members
 from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.attention import Attention
@@ -104,6 +106,42 @@ def test_where_nothing_counts_the_loss_is_zero_and_its_gradient_as_well(case):
     (value, weight), grads = loss(params, jax.tree.map(jnp.asarray, nothing))
     assert float(value) == float(weight) == 0
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(grads))
+
+
+# ---- contrastive losses of which the halves have unequal numbers of comparisons -------------------------------------------------
+
+B, K, D = 4, 2, 5
+PRESENT = np.array([[1, 1], [1, 0], [1, 1], [0, 0]], bool)
+Q, C, TEACHER = normal(0, B, D), normal(1, B, 1 + K, D), normal(2, B, 1 + K)
+GROUPS = np.array([0, 0, 0, 1, 0, 1])
+
+
+def listed(loss, rows):
+    b = len(rows)
+    own = np.where(PRESENT[rows], b + np.arange(b * K, dtype=np.int32).reshape(b, K), -1)
+    candidates = jnp.concatenate([C[rows, 0], C[rows, 1:].reshape(-1, D)])
+    also = np.zeros((b, len(candidates)), bool)
+    also[np.arange(b)[:, None], np.maximum(own, np.arange(b)[:, None])] = True
+    known = Known(own=jnp.asarray(own), teacher=TEACHER[rows], also=jnp.asarray(also))
+    keep = jnp.asarray(np.eye(b, len(candidates), dtype=bool) | also)
+    return loss(Q[rows], candidates, keep=keep, known=known)
+
+
+@pytest.mark.parametrize("loss", [Triplet(1.0), MarginMSE(), MultiPositive()], ids=lambda x: type(x).__name__)
+def test_of_lists_that_differ_in_length_the_halves_are_the_whole(loss):
+    whole, halves = listed(loss, np.arange(B)), [listed(loss, np.arange(i, i + 2)) for i in (0, 2)]
+    weights = [float(x.weight) for x in halves]
+    assert float(whole.weight) == sum(weights) and weights[0] != weights[1]
+    assert float(whole.value) == pytest.approx(sum(w * float(x.value) for w, x in zip(weights, halves, strict=True)) / sum(weights))
+
+
+def test_of_semi_hard_triplets_the_weight_is_the_number_of_positives():
+    labels = jnp.asarray(GROUPS)
+    rows = normal(3, len(GROUPS), D)
+    found = LabelledTriplets(0.2, mining="semi_hard", themselves=True)(
+        rows, rows, known=Known(labels=labels, candidate_labels=labels)
+    )
+    assert float(found.weight) == 4 * 3 + 2 * 1
 
 
 # ---- what is logged of micro-batches ---------------------------------------------------------------------------------------------

@@ -156,6 +156,44 @@ def test_the_step_is_the_same_with_a_watched_first_layer_and_a_sown_loss():
     assert_close(*found)
 
 
+def test_several_views_of_a_row_under_dropout_stay_with_their_row_on_two_devices():
+    """In pieces the views of an image are rows that the devices could divide, and must not."""
+    block = Block(Attention(2, dropout=0.3), FeedForward(dropout=0.3))
+    model = SimCLR(encoder=VIT.clone(blocks=(block,)), projector=Projector((6, 5)), views=Shaded(), pieces=2)
+    batch = prepared(model)
+    shapes = jax.eval_shape(model.init, {"params": jax.random.key(1), "dropout": jax.random.key(2)}, batch)
+    mesh = Mesh(np.array(jax.devices()[:2]).reshape(2, 1), ("data", "fsdp"))
+
+    def loss(params, batch):
+        held = {**shapes, "params": params} | {k: jax.tree.map(lambda x: jnp.zeros(x.shape), v) for k, v in rest.items()}
+        out = model.apply(held, batch, None, NOW, method="loss", rngs={"dropout": jax.random.key(2)}, mutable=[*rest])
+        return out[0].value
+
+    rest = {name: x for name, x in shapes.items() if name != "params"}
+    placed = jax.device_put(batch, NamedSharding(mesh, P("data")))
+    assert jax.jit(on_mesh(jax.grad(loss), mesh)).lower(shapes["params"], placed)
+
+
+def test_what_modules_sow_is_averaged_over_rows_with_keys_of_their_own():
+    class Sowing(MLP):
+        def __call__(self, images, *, train=False):
+            out = super().__call__(images, train=train)
+            self.sow("losses", "size", jnp.square(out.tokens).mean() + 0 * jax.random.uniform(self.make_rng("dropout")))
+            return out
+
+    model = SimCLR(encoder=Sowing((8,)), projector=Projector((6, 5)), views=Shaded())
+    batch = prepared(model)
+    variables = jax.jit(model.init)({"params": jax.random.key(1), "dropout": jax.random.key(2)}, batch)
+    variables = {name: x for name, x in variables.items() if name != "losses"}
+    rngs, mutable = {"dropout": jax.random.key(3)}, ["losses", "batch_stats"]
+
+    def sown(pieces):
+        run = jax.jit(lambda v: model.clone(pieces=pieces).apply(v, batch, None, NOW, method="loss", rngs=rngs, mutable=mutable))
+        return run(variables)[1]["losses"]
+
+    assert_close(sown(4), sown(None))
+
+
 @pytest.mark.parametrize(
     ("pieces", "devices", "message"),
     [

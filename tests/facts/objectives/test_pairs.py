@@ -20,6 +20,7 @@ from jaxemb.contrastive import (
     KaLM,
     Matryoshka,
     Matryoshka2D,
+    MultiSimilarity,
     Sigmoid,
     Starbucks,
     Triplet,
@@ -34,6 +35,7 @@ from jaxemb.nn.mlp import MLP
 from jaxemb.nn.pooled import Pooled
 from jaxemb.nn.stem import Tokens
 from jaxemb.objectives.pairs import Pairs, also, kept, of_bytes
+from jaxemb.ops.allow import Allow
 from jaxemb.posemb.none import NoPos
 from jaxemb.train.sharding import on_mesh
 from jaxemb.types import Features, Loss, Now
@@ -193,7 +195,9 @@ class Seen(ContrastiveLoss):
     alone = True
 
     def compare(self, queries, candidates, positives, weights, keep, known):
-        return Loss(queries.sum(), views={"queries": queries, "candidates": candidates, "keep": keep, "known": known})
+        return Loss(
+            queries.sum(), views={"queries": queries, "candidates": candidates, "weights": weights, "keep": keep, "known": known}
+        )
 
 
 class Numbers(Encoder):
@@ -260,7 +264,7 @@ def test_curated_negatives_stay_though_they_are_false_negatives_of_other_queries
 
 def test_masked_items_and_duplicates_by_id_are_never_negatives():
     """sentence-transformers #3640."""
-    rows = batch()
+    rows = {name: x for name, x in batch().items() if name != "scores"}
     keep, m = np.asarray(kept(rows, B, B + B * K)), B + B * K
     assert not keep[2, 5] and not keep[5, 2], "one positive in two rows"
     assert not keep[3, 7] and not keep[7, 3], "one query in two rows"
@@ -270,6 +274,55 @@ def test_masked_items_and_duplicates_by_id_are_never_negatives():
     unknown = {"positive_id": jnp.full(3, -1)}
     assert np.asarray(kept(unknown, 3, 3)).all(), "-1 is equal to nothing, itself included"
     assert kept({}, 3, 3) is None
+
+
+def told(**rows):
+    """(kept, also) of two or three rows by their ids."""
+    arrays = {name: jnp.asarray(x) for name, x in rows.items()}
+    b, m = len(rows["query_id"]), len(rows["query_id"]) + np.size(rows.get("negative_id", ()))
+    return np.asarray(kept(arrays, b, m)).astype(int).tolist(), np.asarray(also(arrays, b, m)).astype(int).tolist()
+
+
+def test_a_query_is_no_negative_of_itself():
+    """Of the pairs (a, b) and (b, a) in one batch; nor is a hard negative that is the query's own text; nor a positive."""
+    assert told(query_id=[0, 1], positive_id=[1, 0]) == ([[0, 0], [0, 0]], [[1, 0], [0, 1]])
+    keep, positive = told(query_id=[0, 1], positive_id=[2, 3], negative_id=[[0], [5]])
+    assert keep == [[0, 1, 0, 1], [1, 0, 1, 1]] and positive == [[1, 0, 0, 0], [0, 1, 0, 0]]
+
+
+def test_positives_of_equal_queries_are_spared_wherever_they_stand():
+    assert told(query_id=[5, 5, 6], positive_id=[1, 2, 2])[1] == [[1, 1, 1], [1, 1, 1], [0, 1, 1]]
+
+
+def test_a_pair_of_a_low_score_makes_no_positive_of_equal_queries():
+    positive = told(query_id=[5, 5], positive_id=[1, 2], scores=[1.0, 0.0])[1]
+    assert positive == [[1, 0], [1, 1]]
+
+
+def test_what_lacks_is_no_positive_and_rows_of_weight_0_are_nobodys_negatives():
+    rows = {"query_id": [8, 9], "positive_id": [1, 2], "negative_id": [[1], [7]]}
+    assert told(**rows, present=[[False], [True]]) == ([[0, 1, 0, 1], [1, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 0]])
+    assert told(**rows, weights=[1.0, 0.0])[0][0] == [0, 0, 0, 0]
+    assert told(**rows, weights=[1.0, 0.5])[0][0] == [0, 1, 0, 1]
+
+
+def test_weights_a_teacher_and_the_key_reach_the_loss():
+    rows = {"query": ids(2), "positive": ids(2), "negatives": ids(2, 1)}
+    views = seen(rows | {"weights": jnp.array([1.0, 0.5]), "teacher": jnp.array([[3.0, 1.0], [2.0, 0.0]])})
+    np.testing.assert_array_equal(views["weights"], [1, 0.5])
+    np.testing.assert_array_equal(views["known"].teacher, [[3, 1], [2, 0]])
+    assert views["known"].key == NOW.key
+    model = Pairs(encoder=Numbers(), contrast=Seen())
+    other = model.apply({"params": {}}, rows, None, NOW._replace(key=jax.random.key(7)), method="loss").views["known"].key
+    assert other == jax.random.key(7)
+
+
+def test_labels_without_partners_make_a_model():
+    model = Pairs(encoder=Dropping(), contrast=MultiSimilarity(themselves=True))
+    rows = {"query": text(1, 4), "labels": jnp.array([0, 1, 0, 1])}
+    variables = model.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, rows)
+    found = [model.apply(variables, rows, role, method="encode") for role in ("document", "query")]
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_mask_by_ids_changes_the_loss_as_leaving_the_row_out_does():
@@ -320,7 +373,8 @@ def test_several_layers_are_pooled_the_first_is_the_embeddings_and_the_last_what
     tokens, mask = rows["query"]["tokens"], np.asarray(rows["query"]["mask"])[..., None]
     table = np.asarray(variables["params"]["encoder"]["stem"]["embedding"])
     np.testing.assert_allclose(z[:, 0], (table[tokens] * mask).sum(1) / mask.sum(1), rtol=1e-5, atol=1e-6)
-    assert np.isfinite(apply(model, variables, rows, None, NOW, method="loss").value)
+    below = apply(model.encoder, {"params": variables["params"]["encoder"]}, tokens, allow=Allow(mask[..., 0]), layers=(0,))
+    np.testing.assert_allclose(z[:, 1], (below.layers[0] * mask).sum(1) / mask.sum(1), rtol=1e-5, atol=1e-6)
 
 
 def test_layers_that_the_encoder_has_not_are_refused():
@@ -354,7 +408,10 @@ def test_a_guide_of_another_tokenizer_is_refused_or_reads_tokens_of_its_own():
     rows = {"query": text(1, 4), "positive": text(2, 4)}
     with pytest.raises(ConfigError, match=r"Pairs.guide has a table of 7 tokens, and the encoder one of 32.*TextPairs.guide"):
         jax.eval_shape(model.init, jax.random.key(0), rows)
-    own = {role: part | {"guide": {"tokens": token_ids(5, 7, 4, 3), "mask": jnp.ones((4, 3), bool)}} for role, part in rows.items()}
+    mine = {"tokens": token_ids(5, 7, 4, 3), "mask": jnp.ones((4, 3), bool)}
+    own = {role: part | {"guide": mine} for role, part in rows.items()}
+    read = model.clone(guide=Pooled(Dropping()))._read_by_guide(own["query"])
+    assert read is own["query"]["guide"], "its own tokens, also where it could read the others"
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     assert jax.eval_shape(model.init, keys, own)["guide"]["model"]["encoder"]["stem"]["embedding"].shape == (7, D)
 
