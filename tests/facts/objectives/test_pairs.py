@@ -132,8 +132,12 @@ class Each(ContrastiveLoss):
         return (0, 1, -1)
 
     def compare(self, queries, candidates, positives, weights, keep, known):
-        rows = (queries[-1], candidates[-1]), (queries, candidates)
-        each = [loss(*rows[loss.layers() is not None], positives, weights, keep, known).value for loss in STRUCTURES.values()]
+        def of(loss):
+            layers = loss.layers()
+            chosen = -1 if layers is None else np.array([self.layers().index(layer) for layer in layers])
+            return loss(queries[chosen], candidates[chosen], positives, weights, keep, known).value
+
+        each = [of(loss) for loss in STRUCTURES.values()]
         return Loss(known.task[: len(each)].astype(queries.dtype) @ jnp.stack(each), weight=weights.sum())
 
 
