@@ -216,7 +216,8 @@ def also(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
     ids, queries, others = batch.get("positive_id"), batch.get("query_id"), _candidate_ids(batch, m)
     if ids is None and queries is None:
         return None
-    own = jnp.eye(b, dtype=bool)
+    diagonal = jnp.eye(b, dtype=bool)
+    own = diagonal if ids is None else diagonal & (ids >= 0)[:, None]
     alike = own if queries is None else own | _same(queries, queries)
     if "scores" in batch:  # a pair of a low score says that its texts do not belong together
         alike = own | (alike & (batch["scores"] > 0.5)[None])
@@ -225,7 +226,7 @@ def also(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
     if ids is not None and others is not None:
         found = found | _same(ids, others)
         if queries is not None:
-            found = jax.lax.cond(alike.sum() > b, lambda x: x | _joined(alike, ids, others), lambda x: x, found)
+            found = jax.lax.cond((alike & ~diagonal).any(), lambda x: x | _joined(alike, ids, others), lambda x: x, found)
     there = _there(batch, b, m)
     return found if there is None else found & (there[None] | jnp.pad(own, ((0, 0), (0, m - b))))
 

@@ -138,7 +138,7 @@ def test_of_lists_that_differ_in_length_the_halves_are_the_whole(loss):
 def test_of_semi_hard_triplets_the_weight_is_the_number_of_positives():
     labels = jnp.asarray(GROUPS)
     rows = normal(3, len(GROUPS), D)
-    found = LabelledTriplets(0.2, mining="semi_hard", themselves=True)(
+    found = LabelledTriplets(margin=0.2, mining="semi_hard", themselves=True)(
         rows, rows, known=Known(labels=labels, candidate_labels=labels)
     )
     assert float(found.weight) == 4 * 3 + 2 * 1

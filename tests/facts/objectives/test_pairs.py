@@ -148,7 +148,7 @@ STRUCTURES = {
     "Triplet": Triplet(0.5),
     "Hinge": Hinge(0.5),
     "hardest": Hinge(0.5, negatives="hardest", directions=("q2d",)),
-    "AdaptiveLayer": AdaptiveLayer(InfoNCE(0.1), (0, 1)),
+    "AdaptiveLayer": AdaptiveLayer(InfoNCE(0.1), (0,)),
     "Matryoshka2D": Matryoshka2D(InfoNCE(0.1), (1,), (4,)),
 }
 
@@ -175,7 +175,7 @@ def test_any_loss_is_that_of_the_whole_batch_in_pieces_and_on_1_2_and_8_devices(
     """Of each structure one. ms-swift #6273: rows that were gathered from other devices carried no gradient."""
     value, grads = in_pieces(name, 1, 1)
     assert value > 0 and all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads["encoder"]["block_0"]["mlp"]))
-    for pieces, devices in ((4, 1), (8, 2), (2, 8)):
+    for pieces, devices in ((8, 2), (2, 8)):
         assert_close(in_pieces(name, pieces, devices), (value, grads))
 
 
@@ -378,7 +378,7 @@ def test_several_layers_are_pooled_the_first_is_the_embeddings_and_the_last_what
     table = np.asarray(variables["params"]["encoder"]["stem"]["embedding"])
     np.testing.assert_allclose(z[:, 0], (table[tokens] * mask).sum(1) / mask.sum(1), rtol=1e-5, atol=1e-6)
     below = apply(model.encoder, {"params": variables["params"]["encoder"]}, tokens, allow=Allow(mask[..., 0]), layers=(0,))
-    np.testing.assert_allclose(z[:, 1], (below.layers[0] * mask).sum(1) / mask.sum(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(z[:, 1], (np.asarray(below.layers[0]) * mask).sum(1) / mask.sum(1), rtol=1e-5, atol=1e-6)
 
 
 def test_layers_that_the_encoder_has_not_are_refused():
