@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxemb import files
+from jaxemb.lazy import offered
 
 OURS = frozenset(
     "contrastive data diffusion evals experiment graph index layers masks nn objectives ops pooling posemb preprocess static "
@@ -148,6 +149,7 @@ def find(name: Any) -> Any:
         raise Refused(f"{shorten(name)} is not of the form 'module:Class'")
     if not is_allowed(module):
         raise Refused(why_not(module, name))
+    module = _home(module, qualname)
     found = _import(module, qualname)
     for part in qualname.split("."):
         if part not in vars(found):
@@ -176,6 +178,22 @@ def why_not(module: str, name: str) -> str:
         f"{name} is refused: only classes under jaxemb., experiments. and packages that you allow are read from a config. "
         f"If the package {top!r} is yours or you trust it, {HOW.format(top)}"
     )
+
+
+def _home(module: str, qualname: str) -> str:
+    """The module that defines a class which a package of ours offers by name: `jaxemb.contrastive:CoSENT`, as Python imports it."""
+    top, _, rest = module.partition(".")
+    spec = importlib.util.find_spec(module) if top == "jaxemb" and rest.isidentifier() else None
+    if spec is None or spec.submodule_search_locations is None:
+        return module
+    importlib.import_module(module)
+    known, wanted = offered(module), qualname.partition(".")[0]
+    homes = known.get(wanted, [])
+    if not homes and wanted not in vars(sys.modules[module]):
+        raise LookupError(module, qualname, sorted(known))
+    if len(homes) > 1:
+        raise Refused(f"{module}:{qualname} is defined in {' and '.join(homes)}; name one of them")
+    return homes[0] if homes else module
 
 
 def _import(module: str, qualname: str) -> types.ModuleType:

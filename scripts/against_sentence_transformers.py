@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--task", help=argparse.SUPPRESS)
     parser.add_argument("--arguments", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where experiments/ is
     if args.task:
         print(json.dumps(globals()[args.task](**json.loads(args.arguments))))
         return

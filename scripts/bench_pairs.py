@@ -309,6 +309,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--csv")
     args = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where experiments/ is
     args.rows = args.rows or {"peak": 4096}.get(args.bench, 64)
     args.tokens = args.tokens or {"memory": 32, "peak": 32}.get(args.bench, 64)
     if args.bench == "one":

@@ -19,12 +19,16 @@ from typing import Any
 from jaxemb import Experiment, FromPretrained, Optim
 from jaxemb.contrastive import InfoNCE
 from jaxemb.data import TextPairs
+from jaxemb.evals import HeldOutPairs
 from jaxemb.io.assemble import model_of
 from jaxemb.nn import Block, Transformer
 from jaxemb.objectives import Pairs
 from jaxemb.objectives.pairs import of_bytes
 
 PATH = str(Path(__file__).with_name("pairs.jsonl"))
+STEPS = 100
+EVALS = {"held_out": HeldOutPairs(every=STEPS)}
+"""Of the tenth of the file that is not trained on, before and after."""
 DROPOUT = 0.1
 """That of BERT's training: the file of a pretrained model says nothing of it."""
 
@@ -55,8 +59,9 @@ def experiment(folder: str, **changes: Any) -> Experiment:
         objective=Pairs(encoder=with_dropout(found.encoder), pooling=found.pooling, heads=found.heads, contrast=InfoNCE(0.05)),
         data=TextPairs(PATH, length=128, buckets=(32, 64, 128), folder=folder),
         optim=Optim("adamw", lr=5e-5, warmup=0.1, schedule="linear", decay=0.01, clip=1.0),
-        steps=100,
+        steps=STEPS,
         batch=32,
+        evals=EVALS,
         init=FromPretrained(folder),
     )
     return dataclasses.replace(base, **changes)
@@ -67,7 +72,8 @@ small = Experiment(
     objective=Pairs(encoder=of_bytes(width=64, depth=2), contrast=InfoNCE(0.05)),
     data=TextPairs(PATH, length=64, buckets=(32, 64)),
     optim=Optim("adamw", lr=1e-3, warmup=0.1, decay=0.01, clip=1.0),
-    steps=100,
+    steps=STEPS,
     batch=32,
+    evals=EVALS,
 )
 main = small if (folder := minilm()) is None else experiment(folder)

@@ -59,12 +59,13 @@ def train_one(experiment: Experiment | Recipe, args: argparse.Namespace) -> None
     judged = [name for name in figures if "/" in name and name.split("/")[0] in experiment.evals]
     rest = [name for name in ("loss", "examples_per_second") if name in figures]
     say("")
-    table(
-        ("figure", ">at step 0 (untrained)", f">at step {experiment.steps}"),
-        [(name, number(before[name]) if name in before else "", figures[name]) for name in judged + rest],
-    )
+    columns = {f">at step {experiment.steps}": figures}
+    if any(name in before for name in judged + rest):
+        columns = {">at step 0 (untrained)": {name: number(x) for name, x in before.items()}} | columns
+    table(("figure", *columns), [(name, *(own.get(name, "") for own in columns.values())) for name in judged + rest])
     shown = shlex.quote(str(folder))
-    say(f"\nNext:  jaxemb eval {shown}\n       jaxemb plot {shown}\n       jaxemb encode {shown} INPUT embeddings.npy")
+    judge = f"jaxemb eval {shown}\n       " if experiment.evals else ""
+    say(f"\nNext:  {judge}jaxemb plot {shown}\n       jaxemb encode {shown} INPUT embeddings.npy")
 
 
 def compute_one(recipe: Recipe, folder: str) -> None:

@@ -50,14 +50,15 @@ class Known(NamedTuple):
 NOTHING = Known()
 
 GIVEN_BY = {
-    "scores": "data of scored pairs (`scores`)",
-    "labels": "data with groups (`labels`)",
-    "candidate_labels": "data with groups of the candidates too (`labels`)",
-    "own": "data with hard negatives (`negatives`)",
-    "teacher": "data with a teacher's scores of the positive and the negatives (`teacher`)",
-    "guide": "a guide model",
+    "scores": "data of scored pairs, `data.scores=(lowest, highest)`, such as (0, 5)",
+    "labels": "data of labelled texts, `data.labelled=True`",
+    "candidate_labels": "data of labelled texts, `data.labelled=True`",
+    "own": "data with hard negatives, `data.negatives=1` or more",
+    "teacher": "data with a teacher's scores of the positive and the negatives, `data.teacher=True` and `data.negatives=1` or more",
+    "guide": "a guide model, `objective.guide=model_of(GUIDE)`, with its weights in `init`, FromPretrained(GUIDE, "
+    "into='guide/model'), and `data.guide=GUIDE` where its tokenizer is another one (docs/pairs.md)",
     "also": "data with ids of the positives (`positive_id`), or a mask of your own",
-    "task": "data of several tasks (`tasks=True`)",
+    "task": "data of several tasks, `data.tasks=True`",
     "learned": "an objective that has them as parameters, or `Known(learned=loss.learned())`, if they are to stay as they are",
     "key": "an objective in training (`Now.key`)",
 }

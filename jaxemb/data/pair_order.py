@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from jaxemb.data.base import DataError
 from jaxemb.data.order import BlockOrder
 from jaxemb.data.split import check_stream, place_of
 from jaxemb.data.stream import generator
@@ -26,6 +27,8 @@ class Rows(Protocol):
     task: np.ndarray
     partners: bool
 
+    @property
+    def digest(self) -> int: ...
     def other_of(self, row: int, rng: np.random.Generator) -> int: ...
     def bucket(self, ids: np.ndarray, partners: np.ndarray | None) -> int: ...
     def rows(self, ids: np.ndarray, partners: np.ndarray | None, bucket: int | None) -> dict[str, Any]: ...
@@ -38,7 +41,7 @@ class PairStream:
         check_stream(size, seed, shard)
         self._table, self._shard, self._seed = table, shard, seed
         self._global = size * shard[1]
-        self._facts = {"seed": seed, "batch": self._global}
+        self._facts, self._pairs = {"seed": seed, "batch": self._global}, table.digest
         self._tasks = TaskOrder(np.bincount(table.task), seed, temperature)
         self._rows = [np.flatnonzero(table.task == g) for g in range(len(self._tasks.sizes))]
         seeds = [int(np.random.SeedSequence([seed, g]).generate_state(1)[0]) for g in range(len(self._rows))]
@@ -67,11 +70,16 @@ class PairStream:
 
     def get_state(self) -> dict[str, Any]:
         """The number of batches so far, and what that number refers to: the same in every process."""
-        return {**self._facts, "place": self._place}
+        return {**self._facts, "place": self._place, "pairs": self._pairs}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on exactly after the batch that preceded `get_state`; refused where the place would mean something else."""
         self._place = place_of(state, self._facts)
+        if state.get("pairs") != self._pairs:
+            raise DataError(
+                f"the pairs are no longer those that this run was trained on, there are {len(self._table.task)} rows now: the file "
+                "has changed since; put it back to go on, or start a new run (--run DIR)"
+            )
 
 
 class TaskOrder:

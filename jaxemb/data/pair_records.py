@@ -175,7 +175,9 @@ def _pair(row: dict[str, Any], where: str, names: Mapping[str, Any], wanted: Wan
                 f"{where}: {names['score']!r} is {score:g}, and scores={wanted.scores} says that it lies in {low:g} to {high:g}"
             )
     for field in ("label",) * wanted.labelled + ("task",) * wanted.tasks:
-        values[field] = str(_has(row, names[field], where)[names[field]])
+        values[field] = str(value := _has(row, names[field], where)[names[field]])
+        if value is None or not values[field].strip():  # else all that are unknown would be one group
+            raise DataError(f"{where}: {names[field]!r} is empty; leave the record out, or give it a {field}")
     if wanted.teacher:
         values["teacher"] = _teacher(row, names["teacher"], where, places, 1 + len(values["negatives"]))
     return Pair(where, _text(row, names["query"], where), positive, **values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,6 +170,10 @@ class TextPairs(Data):
         every = [pair for name in SPLITS for pair in self._pairs(name, strict=False)]
         return tuple(sorted({pair.label if label == "labels" else pair.task for pair in every}))
 
+    def pairs(self, name: str) -> tuple[Pair, ...]:
+        """The records of a split as the file has them."""
+        return self._pairs(name)
+
     # ---- rows --------------------------------------------------------------------------------------------------------------------
 
     def batches(self, size: int, *, seed: int, shard: tuple[int, int] = (0, 1)) -> PairStream:
@@ -250,6 +255,11 @@ class PairTable:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def digest(self) -> int:
+        """A number of what the pairs are, by which a stream that goes on knows them again."""
+        return functools.reduce(lambda found, pair: zlib.crc32(repr(pair[1:]).encode(), found), self.pairs, 0)
 
     def other_of(self, row: int, rng: np.random.Generator) -> int:
         """Another row of the same label whose text is another one; -1: the row has a positive."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.evals.collapse import Collapse as Collapse
     from jaxemb.evals.dense import DensePatches as DensePatches
     from jaxemb.evals.extrapolate import Extrapolate as Extrapolate
+    from jaxemb.evals.held_out_pairs import HeldOutPairs as HeldOutPairs
     from jaxemb.evals.knn import KNN as KNN
     from jaxemb.evals.labels import Labelled as Labelled
     from jaxemb.evals.lidar import LiDAR as LiDAR

@@ -37,6 +37,13 @@ GUIDE = "guide"
 INPUTS = ("tokens", "images", "mask", "types", "pooled", "shapes")
 """Arrays of a role that an encoder reads."""
 
+UNREAD = {
+    "scores": "a pair of the lowest score would count as a right one; CoSENT, AnglE, CosineMSE and other losses of graded pairs "
+    "read them, and data.scores=None leaves them out",
+    "labels": "other texts of a label would be negatives; ClassNCE, MultiSimilarity, LabelledTriplets and other losses of groups "
+    "read them, and data.labelled=False leaves them out, where each record has a positive",
+}
+
 
 def of_bytes(**fields: Any) -> Transformer:
     """A bidirectional transformer on bytes, unless `fields` say otherwise."""
@@ -122,6 +129,7 @@ class Pairs(Contrastive):
     def compare(self, z: Mapping[str, Array], batch: Batch, targets: Any, now: Now) -> Loss:
         queries, candidates = z[QUERY], _candidates(z)
         b, m = len(queries), len(candidates)
+        self._refuse_unread(batch)
         if not self.is_initializing():
             self.contrast.refuse_alone(b, m)
         known = self._known(batch, targets, now, z)
@@ -129,6 +137,14 @@ class Pairs(Contrastive):
         if self.contrast.layers() is not None:
             queries, candidates = (jnp.moveaxis(x, 1, 0) for x in (queries, candidates))
         return self.contrast(queries, candidates, weights=batch.get("weights"), keep=keep, known=known)
+
+    def _refuse_unread(self, batch: Batch) -> None:
+        """Raises ConfigError for what tells right pairs from wrong ones, where the loss takes every pair for a right one."""
+        if not any(isinstance(part, Mapping) for part in batch.values()):
+            return  # each row is its own partner, whatever else is known of it
+        for name, why in UNREAD.items():
+            if name in batch and name not in self.contrast.needs:
+                raise ConfigError(f"Pairs: {type(self.contrast).__name__} does not read the {name} of the batch: {why}")
 
     def _known(self, batch: Batch, guided: Any, now: Now, z: Mapping[str, Array]) -> Known:
         b, labels = len(z[QUERY]), batch.get("labels")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from jaxemb.config import from_json, to_json
 from jaxemb.data.digits import Digits
 from jaxemb.data.key_value import KeyValue
 from jaxemb.data.text import Text
+from jaxemb.data.text_pairs import TextPairs
 from jaxemb.data.textures import Textures
 from jaxemb.discover import members
 from jaxemb.evals.base import Encodes, Scores
@@ -24,13 +26,14 @@ from jaxemb.views.crops import CropViews
 SMALL = {"train": 60, "test": 30, "k": 3, "shots": 2, "draws": 3, "epochs": 2, "samples": 40, "examples": 8, "rounds": 2}
 OWN = {"LiDAR": {"samples": 70, "views": CropViews(count=2)}}
 """For members that these numbers are too small for: LiDAR needs more images than features."""
-TEXTS = ("Retrieval", "STS", "PairClassification", "Clustering", "TextClassification", "LongEmbed", "Haystack")
+TEXTS = ("Retrieval", "STS", "PairClassification", "Clustering", "TextClassification", "LongEmbed", "Haystack", "HeldOutPairs")
 """They bring texts of their own, and need of the data how a model reads them."""
 DATA = {
     "Perplexity": KeyValue(length=16, count_test=30),
     "PseudoPerplexity": KeyValue(length=16, count_test=30),
     "DensePatches": Textures(size=16, count_train=80, count_test=40),
     **dict.fromkeys(TEXTS, Text(length=16)),
+    "HeldOutPairs": TextPairs(str(Path(__file__).parents[2] / "experiments" / "text" / "pairs.jsonl"), length=16),
 }
 """What a member is measured on, where that is not `Digits()`."""
 

@@ -53,7 +53,8 @@ class Shaded(Views):
 def prepared(model):
     if isinstance(model, Pairs | PairScores):
         ids = token_ids(1, 16, 2, B, 4)
-        return {"query": {"tokens": ids[0]}, "positive": {"tokens": ids[1]}, "labels": ids[0, :, 0] % 2}
+        batch = {"query": {"tokens": ids[0]}, "positive": {"tokens": ids[1]}}
+        return batch if isinstance(model, Pairs) else batch | {"labels": ids[0, :, 0] % 2}
     return jax.tree.map(jnp.asarray, model.prepare(RAW, Draws((0,), B)))
 
 

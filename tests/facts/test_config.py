@@ -251,6 +251,7 @@ def test_what_our_modules_import_is_not_ours(name):
         ([], "not of the form"),
         ({"@": 1}, "not of the form"),
         ("experiments.probe.broken:X", "experiments.probe.broken needs the package 'a_package_that_is_not_there'"),
+        ("jaxemb.posemb:SinCoz", "no class 'SinCoz'; did you mean 'SinCos'.* valid: .*Learned.*SinCos"),
         ("jaxemb.posemb.sincos:SinCoz", "no class 'SinCoz'; did you mean 'SinCos'.* valid: SinCos$"),
         ("jaxemb.posemb.sincos:sincos", "is not a dataclass or module"),
     ],
@@ -394,6 +395,10 @@ def test_renamed_classes_and_fields_are_read(kinds, monkeypatch):
         ("encoder.depth=1", lambda x: x.encoder.depth == 1),
         ("encoder.pos.base=100", lambda x: x.encoder.pos.base == 100.0),
         ("encoder.pos=jaxemb.posemb.none:NoPos", lambda x: type(x.encoder.pos).__name__ == "NoPos"),
+        (
+            "encoder.pos=jaxemb.posemb:NoPos",
+            lambda x: type(x.encoder.pos).__module__ == "jaxemb.posemb.none",
+        ),  # as Python imports it
         ("encoder.pos=jaxemb.posemb.learned:Learned(shape=(4, 4))", lambda x: x.encoder.pos == Learned(shape=(4, 4))),
         ("encoder.pos = jaxemb.posemb.learned:Learned( shape = [4, 4] )", lambda x: x.encoder.pos == Learned(shape=(4, 4))),
         (

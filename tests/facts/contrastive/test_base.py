@@ -45,8 +45,11 @@ FULL = Known(own=OWN, guide=GUIDE, learned={"log_scale": jnp.float32(2)})
 @pytest.mark.parametrize(
     ("known", "message"),
     [
-        (FULL._replace(own=None), "Asks needs known.own, which is not given; it comes from data with hard negatives"),
-        (FULL._replace(guide=None), "Asks needs known.guide, .*a guide model"),
+        (
+            FULL._replace(own=None),
+            "Asks needs known.own, which is not given; it comes from data with hard negatives, `data.negatives=1`",
+        ),
+        (FULL._replace(guide=None), "Asks needs known.guide, .*`objective.guide=.*into='guide/model'.*`data.guide=GUIDE`"),
         (FULL._replace(learned={}), r"Asks needs known.learned\['log_scale'\], .*Known\(learned=loss.learned\(\)\)"),
         (FULL._replace(own=OWN[:2]), "Asks: known.own has 2 rows; there are 3 queries and 5 candidates: 3"),
         (FULL._replace(guide=(Q, Q)), r"Asks: known.guide\[1\] has 3 rows; there are 3 queries and 5 candidates: 5"),

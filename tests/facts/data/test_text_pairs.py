@@ -240,3 +240,23 @@ def test_files_and_folders_that_are_not_there(write):
         everything(write(ROWS)).split("valid")
     with pytest.raises(DataError, match="columns: 'qeury' is no field of a pair; did you mean 'query'"):
         everything(write(ROWS), columns={"qeury": "x"}).batches(2, seed=0)
+
+
+def test_a_run_does_not_go_on_with_pairs_of_another_content(write):
+    """A file cut in half, or one with a text mended, would be drawn from as if nothing had been."""
+    path, rows = write(ROWS), [r | {"positive": r["positive"].upper()} for r in ROWS]
+    stream = everything(path).batches(4, seed=0)
+    next(stream)
+    place = stream.get_state()
+    everything(write(ROWS, "again.jsonl")).batches(4, seed=0).set_state(place)  # the same in another place
+    for other in (ROWS[:10], rows):
+        with pytest.raises(DataError, match="the pairs are no longer those that this run was trained on, there are .* rows now"):
+            everything(write(other, "other.jsonl")).batches(4, seed=0).set_state(place)
+
+
+def test_a_label_or_task_that_is_null_is_no_group_of_its_own(write):
+    rows = [{"text": f"t {i}", "label": i % 3, "task": "a"} for i in range(12)]
+    for field, value, how in (("label", None, {"labelled": True}), ("task", " ", {"labelled": True, "tasks": True})):
+        path = write([*rows, {"text": "u", "label": 1, "task": "a"} | {field: value}])
+        with pytest.raises(DataError, match=f"line 13: '{field}' is empty; leave the record out, or give it a {field}"):
+            everything(path, **how).split("train")

@@ -72,7 +72,7 @@ def batch():
     present = rng.random((B, K)) < 0.8
     arrays = {"query_id": query_id, "positive_id": positive_id, "negative_id": negative_id, "present": present}
     roles = {"query": text(1, B), "positive": text(2, B), "negatives": text(3, B, K)}
-    return roles | {name: jnp.asarray(x) for name, x in arrays.items()} | {"scores": jnp.asarray(rng.random(B), jnp.float32)}
+    return roles | {name: jnp.asarray(x) for name, x in arrays.items()}
 
 
 def compiled(model, variables, devices=1):
@@ -212,8 +212,12 @@ class Numbers(Encoder):
         return Features(inputs[..., None].astype(jnp.float32), jnp.ones(inputs.shape, bool))
 
 
-def seen(rows, devices=1, **fields):
-    model = Pairs(encoder=Numbers(), contrast=Seen(), **fields)
+class Grouped(Seen):
+    needs = ("labels",)
+
+
+def seen(rows, devices=1, contrast=None, **fields):
+    model = Pairs(encoder=Numbers(), contrast=contrast or Seen(), **fields)
     mesh = Mesh(np.array(jax.devices()[:devices]).reshape(devices, 1), ("data", "fsdp"))
     placed = jax.device_put(rows, NamedSharding(mesh, P("data")))
     run = on_mesh(lambda b: model.apply({"params": {}}, b, None, NOW, method="loss").views, mesh)
@@ -428,16 +432,19 @@ def test_texts_without_a_partner_are_paired_with_themselves_under_two_draws_of_d
 
 
 def test_queries_are_the_candidates_where_there_is_no_positive():
-    views = seen({"query": ids(4), "labels": jnp.array([0, 1, 0, 1])})
+    views = seen({"query": ids(4), "labels": jnp.array([0, 1, 0, 1])}, contrast=Grouped())
     np.testing.assert_array_equal(views["candidates"], views["queries"])
     np.testing.assert_array_equal(views["known"].candidate_labels, [0, 1, 0, 1])
 
 
 def test_labels_of_hard_negatives_are_unknown_unless_they_are_given():
     rows = {"query": ids(2), "positive": ids(2), "negatives": ids(2, 1), "labels": jnp.array([0, 1])}
-    np.testing.assert_array_equal(seen(rows)["known"].candidate_labels, [0, 1, -1, -1])
-    given = seen(rows | {"negative_labels": jnp.array([[1], [0]])})
+    np.testing.assert_array_equal(seen(rows, contrast=Grouped())["known"].candidate_labels, [0, 1, -1, -1])
+    given = seen(rows | {"negative_labels": jnp.array([[1], [0]])}, contrast=Grouped())
     np.testing.assert_array_equal(given["known"].candidate_labels, [0, 1, 1, 0])
+
+
+PAIRED = {"query": ids(2), "positive": ids(2, start=100)}
 
 
 @pytest.mark.parametrize(
@@ -445,6 +452,8 @@ def test_labels_of_hard_negatives_are_unknown_unless_they_are_given():
     [
         ({"query": ids(2), "answer": ids(2)}, "'answer' is no role of a batch of pairs; valid: query, positive, negatives"),
         ({"positive": ids(2)}, "the batch has no 'query'; it holds positive"),
+        (PAIRED | {"scores": jnp.ones(2)}, "InfoNCE does not read the scores of the batch: .* CoSENT.*; .* data.scores=None"),
+        (PAIRED | {"labels": jnp.arange(2)}, "InfoNCE does not read the labels of the batch: .* ClassNCE.* data.labelled=False"),
     ],
 )
 def test_batches_that_are_none_of_pairs_are_refused(rows, message):

@@ -104,6 +104,7 @@ def test_all_that_a_row_holds_goes_from_joining_through_mining_to_a_batch(run, m
         ("join_pairs", ("nowhere/x", "a=pairs.jsonl"), "nowhere/x cannot be written: No such file"),
         ("join_pairs", ("x", "a="), "a source is NAME=FILE, not 'a=', which is no file"),
         ("join_pairs", ("x", "a=names.jsonl"), "line 1: there is no query, under none of the names query, anchor"),
+        ("join_pairs", ("none/x", "a=pairs.jsonl"), "none/x cannot be written: No such file or directory"),
         ("join_pairs", ("x", "a=empty.jsonl"), "line 1: 'positive' is empty"),
     ],
 )
