@@ -51,7 +51,7 @@ class HeldOutPairs(Eval):
         c = collection(pairs)
         documents = embeddings(model, data, c.documents, role="document")
         queries = embeddings(model, data, c.queries, role="query")
-        r = ranked(c, queries, documents, max(self.at), own_id=not alone(pairs), similarity=similarity)
+        r = ranked(c, queries, documents, max(self.at), own_id=False, similarity=similarity)
         figures = {}
         for k in self.at:
             figures[f"mrr@{k}"] = ranking.reciprocal_rank(r, k)
@@ -70,35 +70,30 @@ class HeldOutPairs(Eval):
         return {"similarity": similarity_of(model, self.similarity), "ties": TIES, "among": f"the documents of {self.split!r}"}
 
 
-def alone(pairs: Sequence[Pair]) -> bool:
-    """Whether texts are paired by their labels, as training does where a text has no positive."""
-    return any(p.positive is None for p in pairs)
-
-
 def collection(pairs: Sequence[Pair]) -> Collection:
-    """The pairs as who belongs to whom. Of texts that are paired by labels each is a document that does not find itself."""
+    """The pairs as who belongs to whom. A text without a positive is a document too, which does not find itself."""
     documents: dict[str, str] = {}
+    members: dict[str, dict[str, int]] = {}
+    judged: dict[str, dict[str, int]] = {}
 
     def number(text: str) -> str:
         return documents.setdefault(text, f"{len(documents):09d}")
 
-    labelled = alone(pairs)
-    relevant: dict[str, dict[str, int]] = {}
     for p in pairs:
-        text = p.query if labelled or p.positive is None else p.positive
-        relevant.setdefault(p.label if labelled else p.query, {})[number(text)] = 1
+        if p.positive is None:
+            members.setdefault(p.label, {})[number(p.query)] = 1
+        else:
+            judged.setdefault(p.query, {})[number(p.positive)] = 1
         for negative in p.negatives:
             number(negative)
-    judged: dict[str, dict[str, int]] = {}
-    for p in pairs:
-        own = dict(relevant[p.label if labelled else p.query])
-        if labelled:
-            own.pop(documents[p.query])
-        if own:
-            judged[p.query] = own
+    alone = {p.query: p.label for p in pairs if p.positive is None}
+    for query, label in alone.items():
+        others = {name: 1 for name in members[label] if name != documents[query]}
+        judged[query] = judged.get(query, {}) | others
+    judged = {query: own for query, own in judged.items() if own}
     if not judged:
         raise DataError(f"{pairs[0].where}: in its split no text has another one of its label; set data.test_share higher")
-    ids = {query: documents[query] if labelled else f"q{i}" for i, query in enumerate(judged)}
+    ids = {query: documents[query] if query in alone else f"q{i}" for i, query in enumerate(judged)}
     judgements = {ids[query]: own for query, own in judged.items()}
     lacking = len({p.query for p in pairs}) - len(judged)
     return Collection([*documents.values()], [*documents], [*ids.values()], [*ids], judgements, lacking)

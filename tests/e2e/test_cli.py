@@ -51,6 +51,13 @@ def test_what_to_do_next_can_be_pasted(here, asked, capsys, monkeypatch):
     assert """Next:  jaxemb eval 'my runs/it'"'"'s'""" in capsys.readouterr().out
 
 
+def test_without_evaluations_none_is_proposed(here, asked, capsys, monkeypatch):
+    monkeypatch.setattr("jaxemb.run.folder.Run.figures", lambda self, step: {})
+    assert main(["train", FILE, "--set", "evals={}"]) == 0
+    said = capsys.readouterr().out
+    assert "Next:  jaxemb plot runs/small" in said and "jaxemb eval" not in said and "untrained" not in said
+
+
 def test_show_takes_the_patterns_that_train_takes(here, monkeypatch):
     shown = []
     monkeypatch.setattr("jaxemb.cli.verbs.show_one", lambda experiment: shown.append((experiment.name, experiment.steps)))
