@@ -452,7 +452,7 @@ PAIRED = {"query": ids(2), "positive": ids(2, start=100)}
     [
         ({"query": ids(2), "answer": ids(2)}, "'answer' is no role of a batch of pairs; valid: query, positive, negatives"),
         ({"positive": ids(2)}, "the batch has no 'query'; it holds positive"),
-        (PAIRED | {"scores": jnp.ones(2)}, "InfoNCE does not read the scores of the batch: .* CoSENT.*; .* data.scores=None"),
+        (PAIRED | {"scores": jnp.ones(2)}, "InfoNCE does not read the scores of the batch: .* CoSENT.* data.scores=None"),
         (PAIRED | {"labels": jnp.arange(2)}, "InfoNCE does not read the labels of the batch: .* ClassNCE.* data.labelled=False"),
     ],
 )
