@@ -30,7 +30,7 @@ from jaxemb.objectives.variable_misuse import VariableMisuse
 from jaxemb.pooling.first import First
 from jaxemb.posemb.learned import Learned
 from jaxemb.preprocess.python_tokens import python_words
-from jaxemb.preprocess.variable_misuse import Example, Function, function, functions, misuse
+from jaxemb.preprocess.variable_misuse import Example, Function, function, functions, lines_of, misuse
 
 OUT = Path(__file__).parents[2] / "results" / "text_cubert.csv"
 VOCABULARY, LENGTH, WIDTH = 4096, 96, 64
@@ -79,7 +79,7 @@ def swapped(source: str, rng: np.random.Generator) -> tuple[Words, Words] | None
     if not sides or not source.isascii():
         return None
     left, right = sides[int(rng.integers(len(sides)))]
-    starts = np.cumsum([0, *map(len, source.splitlines(keepends=True))])
+    starts = np.cumsum([0, *map(len, lines_of(source))])
     (a, b), (c, d) = (
         (starts[x.lineno - 1] + x.col_offset, starts[(x.end_lineno or 1) - 1] + (x.end_col_offset or 0)) for x in (left, right)
     )

@@ -166,8 +166,11 @@ def _share_of(f: Function, seed: int) -> float:
 
 
 def _body(code: str) -> str:
-    """The code after the name of the function: copies under another name are copies."""
-    return code.partition("(")[2]
+    """The code without decorators and the name of the function: copies under others are copies."""
+    (f,) = ast.parse(code).body
+    assert isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
+    f.name, f.decorator_list = "_", []
+    return ast.unparse(f)
 
 
 def _plain(text: str) -> str:

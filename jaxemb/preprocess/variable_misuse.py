@@ -8,6 +8,7 @@ must be another one to put in its place.
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -48,7 +49,7 @@ def functions(source: str) -> Iterator[str]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
-    lines = source.splitlines(keepends=True)
+    lines = lines_of(source)
     stack: list[ast.AST] = [tree]
     while stack:
         for node in ast.iter_child_nodes(stack.pop()):
@@ -56,6 +57,11 @@ def functions(source: str) -> Iterator[str]:
                 yield textwrap.dedent("".join(lines[node.lineno - 1 : node.end_lineno]))
             elif isinstance(node, (ast.ClassDef, ast.If, ast.Try)):
                 stack.append(node)
+
+
+def lines_of(source: str) -> list[str]:
+    """Lines as Python counts them, with their ends; `str.splitlines` also ends them at form feeds, U+2028 and the like."""
+    return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", source)
 
 
 def function(source: str) -> Function | None:
@@ -73,7 +79,7 @@ def function(source: str) -> Function | None:
     local = {node.arg for node in nodes if isinstance(node, ast.arg)}
     local |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     where = {word.start: i for i, word in enumerate(found) if word.kind == "name"}
-    starts = np.cumsum([0, *map(len, source.splitlines(keepends=True))])
+    starts = np.cumsum([0, *map(len, lines_of(source))])
     variables: dict[int, str] = {}
     uses: list[int] = []
     for node in nodes:

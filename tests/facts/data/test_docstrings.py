@@ -54,9 +54,9 @@ def test_what_occurs_twice_stays_where_it_is_held_out(tmp_path):
 
 def test_a_copy_under_another_name_is_a_copy(tmp_path):
     folder = library(tmp_path / "one", {})
-    for name in ("a", "b"):
+    for name, decorator in (("a", "@lru_cache(1)"), ("b", "@lru_cache(1)"), ("c", ""), ("d", "@other(2)\n@lru_cache")):
         text = FUNCTION.format(name=name, text=f"Makes a list for {name}, and no more.", number=7)
-        (tmp_path / "one" / f"{name}.py").write_text(text)
+        (tmp_path / "one" / f"{name}.py").write_text(f"{decorator}\n{text.strip()}\n")
     assert [f.name for f in functions([folder], share=0.0).train] == ["a"]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxemb.preprocess.python_tokens import joined
-from jaxemb.preprocess.variable_misuse import function, functions, misuse
+from jaxemb.preprocess.variable_misuse import function, functions, lines_of, misuse
 
 SOURCE = '''
 class A:
@@ -21,6 +21,17 @@ def test_functions_and_methods_at_the_left_margin():
     found = sorted(functions(SOURCE))
     assert found[0].startswith("def g(x):\n    return") and found[1].startswith("def ünder(self")
     assert list(functions("def broken(:")) == []
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_where_those_of_python_do(end):
+    """Form feeds, U+2028 and other ends of `str.splitlines` are none: a function kept its last line."""
+    source = end.join(["x = 1", "\x0c", "def f(a, b):", '    c = "\u2028\x85\x1c" + a', "    return a + b + c", "y = 2"])
+    (found,) = functions(source)
+    assert found == end.join(source.split(end)[2:5]) + end
+    of = function(found.replace(end, "\n"))
+    assert [of.variables[at] for at in of.uses] == ["a", "a", "b", "c"]
+    assert lines_of(source)[-1] == "y = 2" and "".join(lines_of(source)) == source
 
 
 def test_variables_and_their_uses_are_found_by_name_and_place():
