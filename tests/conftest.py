@@ -28,27 +28,9 @@ install_import_hook("jaxemb", "beartype.beartype")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
-from jax._src.interpreters import mlir  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
-def _shared(make, most=256):
-    """A maker of MLIR contexts that makes one for many functions: that of its own, which JAX makes for each, costs 3 ms and more,
-    half of what a small function costs whose compilation is on disk. What a context holds goes with it."""
-    made = []
-
-    def context():
-        if len(made) == most:
-            made.clear()
-        made.append(made[0] if made else make())
-        return made[0]
-
-    return context
-
-
-mlir.make_ir_context = _shared(mlir.make_ir_context)
 
 
 @pytest.fixture(scope="session")
