@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ def refuse_shallow(owner: ContrastiveLoss, field: str, layers: tuple[int, ...], 
         )
 
 
-def refuse_per_step(owner: ContrastiveLoss, field: str) -> None:
+def refuse_per_step(owner: Any, field: str) -> None:
     """Raises ConfigError where a step is to look at more of what `field` lists than there is, or at nothing."""
     asked, count = owner.per_step, len(getattr(owner, field))
     if asked is not None and not 1 <= asked <= count:
