@@ -111,6 +111,8 @@ class Index(abc.ABC):
                 raise DataError(f"vectors are an array of rows, or an iterable of such blocks, not a {type(x).__name__}")
             yield from x
             return
+        if not x.shape:
+            raise DataError("vectors are an array of rows, not a single number")
         for start in range(0, max(len(x), 1), ROWS):
             yield x[start : start + ROWS]
 

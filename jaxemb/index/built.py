@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +19,8 @@ from jaxemb.index.base import ROWS, Found, Index, Kept, Tree, check_k
 from jaxemb.index.filters import Filter
 from jaxemb.index.tags import appended, columns
 from jaxemb.preprocess.base import DataError
+
+NO_ROWS = "an index of no rows: there is nothing to find"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Built:
         their tags, one for each query, or a mask over ids, (m) or (b m). Where fewer than k are allowed all of them are found, and
         after them come ids of -1 with scores of -inf."""
         check_k(k)
-        queries = self.index.prepare(q, what="query")
+        queries = self.index.prepare(q, what="query row")
         if queries.shape[-1] != self.width:
             raise DataError(f"queries of {queries.shape[-1]} numbers, and the rows of this index have {self.width}")
         mask, k = self.allowed(allow, len(queries)), min(k, len(self))
@@ -60,9 +62,9 @@ class Built:
         """With further rows and their tags; their ids follow on. What was learned stays: rows unlike those that it was learned from
         are kept less well."""
         parts = list(encoded(self.index, self.kept.learned, x, self.next_id, self.width))
-        added = sum(count for _, count in parts)
+        added = sum(count for _, count, _ in parts)
         more = appended(self.tags, columns(tags, added)) if tags or self.tags else {}
-        rows = self.index.join([self.host_rows(), *(part for part, _ in parts)])
+        rows = self.index.join([self.host_rows(), *(part for part, _, _ in parts)])
         ids = None if self.ids is None else np.concatenate([self.ids, np.arange(self.next_id, self.next_id + added)])
         kept = placed(self.index, self.kept.learned, rows, len(self) + added, self.kept.mesh)
         return dataclasses.replace(self, kept=kept, ids=ids, next_id=self.next_id + added, tags=more)
@@ -123,56 +125,69 @@ class Built:
 
 def build(index: Index, x: Any, tags: Any, mesh: Mesh | None, seed: int) -> Built:
     """See `Index.build`."""
-    first, rest = first_rows(index, x, seed)
-    learned = jax.tree.map(jnp.asarray, index.learn(first)) if index.sample else {}
-    parts = list(encoded(index, learned, rest))
-    count = sum(n for _, n in parts)
-    if not count:
-        raise DataError("an index of no rows: there is nothing to find")
-    rows = index.join([part for part, _ in parts])
-    kept = placed(index, learned, rows, count, mesh)
-    return Built(index, kept, first.shape[-1], None, count, columns(tags, count))
+    learned = {}
+    if index.sample:
+        first, x = first_rows(index, x, seed)
+        learned = jax.tree.map(jnp.asarray, index.learn(first))
+    parts, counts, width = [], [], 0
+    for part, count, width in encoded(index, learned, x):  # noqa: B007 (the width of all is that of the last)
+        parts.append(part)
+        counts.append(count)
+    if not sum(counts):
+        raise DataError(NO_ROWS)
+    rows, count = index.join(parts), sum(counts)
+    return Built(index, placed(index, learned, rows, count, mesh), width, None, count, columns(tags, count))
 
 
-def first_rows(index: Index, x: Any, seed: int) -> tuple[Any, Iterable[Any]]:
-    """Prepared rows to learn from, one at least, and all that is to be encoded."""
-    if hasattr(x, "shape") and len(x):
-        few = min(max(index.sample, 1), len(x))
-        chosen = np.arange(len(x)) if few == len(x) else np.sort(np.random.default_rng(seed).choice(len(x), few, replace=False))
-        return index.prepare(np.asarray(x)[chosen] if few < len(x) else x), x
+def first_rows(index: Index, x: Any, seed: int) -> tuple[Any, Any]:
+    """Prepared rows to learn from, and all that is to be encoded."""
+    if hasattr(x, "shape"):
+        return drawn(index, x, seed), x
     blocks = iter(index.blocks(x))
-    seen, count = [], 0
+    seen, prepared, count = [], [], 0
     for block in blocks:
         seen.append(block)
+        if len(block):
+            prepared.append(index.prepare(block, count))
+            same_width(prepared[0].shape[-1], prepared[-1], count)
         count += len(block)
-        if count >= max(index.sample, 1):
+        if count >= index.sample:
             break
     if not count:
-        raise DataError("an index of no rows: there is nothing to find")
-    prepared, at = [], 0
-    for block in seen:
-        prepared.append(index.prepare(block, at))
-        at += len(block)
-    same_width(prepared[0].shape[-1], prepared)
-    return np.concatenate(prepared)[: max(index.sample, 1)], itertools.chain(seen, blocks)
+        raise DataError(NO_ROWS)
+    return np.concatenate(prepared)[: index.sample], itertools.chain(seen, blocks)
 
 
-def encoded(index: Index, learned: Tree, x: Any, first: int = 0, width: int | None = None) -> Iterator[tuple[Tree, int]]:
-    """What is kept of each block of rows, and how many these are. The first row has the number `first`."""
+def drawn(index: Index, x: Any, seed: int) -> Any:
+    """Prepared rows of an array to learn from."""
+    if not x.shape or not len(x):
+        raise DataError(NO_ROWS)
+    if len(x) <= index.sample:
+        return index.prepare(x)
+    some = np.sort(np.random.default_rng(seed).choice(len(x), index.sample, replace=False))
+    try:
+        return index.prepare(x[some])
+    except DataError:  # which numbers the rows that were drawn: in blocks they have their own numbers
+        at = 0
+        for block in index.blocks(x):
+            at += len(index.prepare(block, at))
+        raise
+
+
+def encoded(index: Index, learned: Tree, x: Any, first: int = 0, width: int | None = None) -> Iterator[tuple[Tree, int, int]]:
+    """What is kept of each block of rows, how many these are, and their width. The first row has the number `first`."""
     for block in index.blocks(x):
         for start in range(0, len(block), ROWS):
             rows = index.prepare(block[start : start + ROWS], first)
             width = int(width or rows.shape[-1])
-            same_width(width, [rows], first)
+            same_width(width, rows, first)
             first += len(rows)
-            yield index.encode(learned, rows), len(rows)
+            yield index.encode(learned, rows), len(rows), width
 
 
-def same_width(width: int, blocks: list[Any], first: int = 0) -> None:
-    for rows in blocks:
-        if rows.shape[-1] != width:
-            raise DataError(f"rows from {first} on have {rows.shape[-1]} numbers, those before {width}")
-        first += len(rows)
+def same_width(width: int, rows: Any, first: int) -> None:
+    if rows.shape[-1] != width:
+        raise DataError(f"rows from {first} on have {rows.shape[-1]} numbers, those before {width}")
 
 
 def placed(index: Index, learned: Tree, rows: Tree, count: int, mesh: Mesh | None) -> Kept:
