@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.text.pooling import pairs
-from experiments.text.rows import Row, write
+from experiments.text.rows import Row, command_of, refuse_trial, write
 from jaxemb.data.filter import AfLite, fit, standardised
 
 OUT = Path(__file__).parents[2] / "results" / "text_aflite.csv"
@@ -107,13 +107,14 @@ def main() -> None:
     parser.add_argument("--sets", default="noise,docstrings")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    refuse_trial(parser, args, "sets")
     made = {"noise": lambda: noise, "docstrings": Docstrings}
     began, rows = time.perf_counter(), []
     for name in args.sets.split(","):
         draw = made[name]()
         for seed in range(args.seeds):
             rows += run(name, draw(np.random.default_rng(100 + seed)), seed)
-    write(rows, args.out, "python -m experiments.text.aflite")
+    write(rows, args.out, command_of("aflite"))
     print(f"{time.perf_counter() - began:.0f} s; {args.out}")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from experiments.text.lab import asked, fit
-from experiments.text.rows import Row, gather, means
+from experiments.text.rows import Row, command_of, gather, means, refuse_trial
 from jaxemb.contrastive.info_nce import InfoNCE
 from jaxemb.data.aspects import aspect_pairs, sharing
 from jaxemb.layers.feedforward import FeedForward
@@ -123,9 +123,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args(argv)
+    refuse_trial(parser, args, "arms", "steps")
     arms = [("documents", arm, arm) for arm in args.arms.split(",")]
-    command = f"python -m experiments.text.aspects --seeds {args.seeds}"
-    rows = gather(arms, args.seeds, lambda arm, seed: trained(arm, seed, args.steps), args.out, command)
+    rows = gather(arms, args.seeds, lambda arm, seed: trained(arm, seed, args.steps), args.out, command_of("aspects", argv))
     picture(rows, args.out.with_suffix(".png"))
 
 

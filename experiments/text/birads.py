@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from experiments.text.lab import CLS, MASK, PAD, SEP, UNK, asked, fit, ids, learn, padded, write
+from experiments.text.rows import command_of, refuse_trial
 from experiments.text.sections import Sections, auxiliary, decode
 from jaxemb.data.base import DataError
 from jaxemb.layers.feedforward import FeedForward
@@ -155,7 +156,9 @@ def main() -> None:
     parser.add_argument("--data", default="", help="ori_pqal.json")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of all numbers of steps")
+    parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    refuse_trial(parser, args, "scale")
     data = reports(args.data)
     print(f"{len(data)} reports, {sum(map(len, data))} sentences", flush=True)
     found: list[dict[str, dict[str, float]]] = []
@@ -165,7 +168,7 @@ def main() -> None:
         for name, figures in found[-1].items():
             print(f"seed {seed}  {name:40}", "  ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True)
         print(f"{time.perf_counter() - began:.0f} s", flush=True)
-    write(OUT, found, f"python -m experiments.text.birads --data ori_pqal.json --seeds {args.seeds}")
+    write(args.out, found, command_of("birads"))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from experiments.text.lab import CLS, MASK, PAD, SEP, UNK, asked, fit, ids, learn, padded, write
+from experiments.text.rows import command_of, refuse_trial
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.nn import Attention, Block, Tokens, Transformer
 from jaxemb.objectives.classify import Classify
@@ -233,7 +234,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of all numbers of steps")
     parser.add_argument("--limit", type=int, help="files at most")
+    parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    refuse_trial(parser, args, "scale", "limit")
     found = []
     for seed in range(args.seeds):
         began = time.perf_counter()
@@ -241,7 +244,7 @@ def main() -> None:
         for name, figures in found[-1].items():
             print(f"seed {seed}  {name:28}", "  ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True)
         print(f"{time.perf_counter() - began:.0f} s", flush=True)
-    write(OUT, found, f"python -m experiments.text.cubert --seeds {args.seeds}")
+    write(args.out, found, command_of("cubert"))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import optax
 from jax import Array
 from jaxtyping import Bool, Float
 
-from experiments.text.rows import Row, write
+from experiments.text.rows import Row, command_of, refuse_trial, write
 from jaxemb.data.beir import read_beir
 from jaxemb.metrics.ranking import ranking, recall
 from jaxemb.ops.maxsim import maxsim
@@ -195,12 +195,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    refuse_trial(parser, args, "dims", "tables")
     began = time.perf_counter()
     rows = [*free(args.dims, args.seeds), *(("construction", "d=4", 0, f"margin@{n}", construction(n)) for n in (50, 200))]
     rows += [("fit", f"d^{i}", 0, "coefficient", float(c)) for i, c in enumerate(fitted(rows)[::-1])] if args.dims else []
     if args.data.is_dir():
         rows += mini(args.data, args.tables, args.seeds)
-    write(rows, args.out, "python -m experiments.text.limit")
+    write(rows, args.out, command_of("limit"))
     draw(rows, args.out.with_suffix(".png"))
     print(f"{time.perf_counter() - began:.0f} s; {args.out}")
 

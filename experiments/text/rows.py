@@ -79,8 +79,24 @@ def table_of(
     parser.add_argument("--out", type=Path, default=out)
     args = parser.parse_args(argv)
     chosen = [(part, arm, arms[arm]) for arm in args.arms.split(";")]
-    command = shlex.join(["python", "-m", f"experiments.text.{name}", *(sys.argv[1:] if argv is None else argv)])
-    gather(chosen, args.seeds, lambda arm, seed: study(arm, seed, getattr(args, known)), args.out, command)
+    refuse_trial(parser, args, "arms", known)
+    gather(chosen, args.seeds, lambda arm, seed: study(arm, seed, getattr(args, known)), args.out, command_of(name, argv))
+
+
+def command_of(name: str, argv: Sequence[str] | None = None) -> str:
+    """The command that makes a table: the options as they were given, of folders elsewhere the last part."""
+    given = sys.argv[1:] if argv is None else argv
+    return shlex.join(["python", "-m", f"experiments.text.{name}", *(Path(x).name if Path(x).is_absolute() else x for x in given)])
+
+
+def refuse_trial(parser: argparse.ArgumentParser, args: argparse.Namespace, *options: str) -> None:
+    """Ends where a trial, of fewer seeds or with other numbers, would be written over the published table."""
+    fewer = ["seeds"] * (args.seeds < parser.get_default("seeds"))
+    for option in [*fewer, *(name for name in options if getattr(args, name) != parser.get_default(name))]:
+        if args.out == parser.get_default("out"):
+            parser.error(
+                f"with --{option} it is another table than the published one, {args.out.name}; name its file, --out FILE.csv"
+            )
 
 
 def means(rows: Sequence[Row]) -> dict[tuple[str, str, str], float]:

@@ -85,6 +85,10 @@ class ContrastiveLoss(abc.ABC):
         """The first values of its learned scalars, by name: whoever calls it makes them parameters, and passes `known.learned`."""
         return {}
 
+    def tasks(self) -> tuple[str, ...] | None:
+        """None: it compares all tasks alike. Else the names of the tasks that it has a loss for, in the order of their numbers."""
+        return None
+
     def layers(self) -> tuple[int, ...] | None:
         """None: it compares the rows of the last layer. Else the layers whose pooled rows it compares: it is given queries
         (l b d) and candidates (l m d), in this order. 0 is what enters the first layer, i what the i-th one gives, -1 what the

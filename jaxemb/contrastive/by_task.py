@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax
@@ -19,6 +20,12 @@ from jaxemb.contrastive.info_nce import InfoNCE
 from jaxemb.types import Loss, Paper
 
 
+def qzhou() -> dict[str, ContrastiveLoss]:
+    """The three of the report."""
+    retrieval = InfoNCE(0.02, ("q2d", "q2q"), negatives="own")
+    return {"classification": ClassNCE(), "retrieval": retrieval, "sts": CoSENT(0.02)}
+
+
 @dataclasses.dataclass(frozen=True)
 class ByTask(ContrastiveLoss):
     """The loss of the batch's task (QZhou-Embedding, Yu et al. 2025): one loss for all is at odds with graded and classified data.
@@ -27,31 +34,40 @@ class ByTask(ContrastiveLoss):
 
     Its three are `ClassNCE` for classes, `CoSENT` for graded similarity, and for retrieval `InfoNCE` of own hard negatives and
     other queries. Only the loss of the task is computed; what each of them needs, every batch must hold, of other tasks as a
-    filling.
+    filling (`TextPairs` has NaN and -1 where a task has no scores or labels). Task i is the i-th name in the order of the
+    alphabet, as the data number them; training refuses names that are not those of the data.
     """
 
     paper: ClassVar[Paper | None] = Paper("QZhou-Embedding Technical Report", 2025, "arxiv.org/abs/2508.21632")
 
-    losses: tuple[ContrastiveLoss, ...] = (ClassNCE(), CoSENT(0.02), InfoNCE(0.02, ("q2d", "q2q"), negatives="own"))
-    """One for each task, in the order of the tasks' numbers: those of the data are sorted by name."""
+    losses: Mapping[str, ContrastiveLoss] = dataclasses.field(default_factory=qzhou, hash=False)
+    """By the name of the task."""
 
     def __post_init__(self) -> None:
         if not self.losses:
             raise ConfigError("ByTask.losses: one for each task, and there is none")
-        for i, loss in enumerate(self.losses):
+        for name, loss in self.losses.items():
             if loss.layers() is not None:
-                raise ConfigError(f"ByTask.losses.{i}: {type(loss).__name__} compares layers; wrap the losses of all tasks as one")
+                raise ConfigError(
+                    f"ByTask.losses.{name}: {type(loss).__name__} compares layers; wrap the losses of all tasks as one"
+                )
+
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(sorted(self.losses))
+
+    def _each(self) -> tuple[ContrastiveLoss, ...]:
+        return tuple(self.losses[name] for name in self.tasks())
 
     @property
     def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return ("task", *dict.fromkeys(name for loss in self.losses for name in loss.needs))
+        return ("task", *dict.fromkeys(name for loss in self._each() for name in loss.needs))
 
     @property
     def alone(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return all(loss.alone for loss in self.losses)
+        return all(loss.alone for loss in self._each())
 
     def learned(self) -> dict[str, float]:
-        return {f"task_{i}_{name}": x for i, loss in enumerate(self.losses) for name, x in loss.learned().items()}
+        return {f"task_{i}_{name}": x for i, loss in enumerate(self._each()) for name, x in loss.learned().items()}
 
     def compare(
         self,
@@ -62,13 +78,15 @@ class ByTask(ContrastiveLoss):
         keep: Bool[Array, "b m"],
         known: Known,
     ) -> Loss:
+        losses = self._each()
+
         def of(i: int) -> Array:
-            learned = {name: known.learned[f"task_{i}_{name}"] for name in self.losses[i].learned()}
+            learned = {name: known.learned[f"task_{i}_{name}"] for name in losses[i].learned()}
             mine = known._replace(learned=learned)
-            return self.losses[i].compare(queries, candidates, positives, weights, keep, mine).value
+            return losses[i].compare(queries, candidates, positives, weights, keep, mine).value
 
         task, wrong = self._task(jnp.asarray(known.task), weights)
-        value = jax.lax.switch(task, [lambda i=i: of(i) for i in range(len(self.losses))])
+        value = jax.lax.switch(task, [lambda i=i: of(i) for i in range(len(losses))])
         return Loss(value * jnp.where(wrong, jnp.nan, jnp.ones_like(value)), weight=weights.sum())
 
     def _task(self, tasks: Int[Array, " b"], weights: Float[Array, " b"]) -> tuple[Int[Array, ""], Bool[Array, ""]]:

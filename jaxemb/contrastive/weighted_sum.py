@@ -42,6 +42,9 @@ class WeightedSum(ContrastiveLoss):
     def alone(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return any(loss.alone for loss in self.losses)
 
+    def tasks(self) -> tuple[str, ...] | None:
+        return next((names for loss in self.losses if (names := loss.tasks()) is not None), None)
+
     def learned(self) -> dict[str, float]:
         return {name: x for loss in self.losses for name, x in loss.learned().items()}
 

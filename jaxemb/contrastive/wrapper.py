@@ -36,6 +36,9 @@ class _Wrapper(ContrastiveLoss):
         """Whether it chooses at random what is compared in a step."""
         return False
 
+    def tasks(self) -> tuple[str, ...] | None:
+        return self.loss.tasks()
+
     def learned(self) -> Mapping[str, float]:
         return self.loss.learned()
 

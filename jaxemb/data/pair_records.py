@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +41,9 @@ class Pair(NamedTuple):
     """None: of labelled texts, which are paired with others of their label."""
     negatives: tuple[str, ...] = ()
     score: float = 0.0
+    """NaN: of another task than those that have scores."""
     label: str = ""
+    """Empty: of another task than those that have labels."""
     task: str = ""
     teacher: tuple[float, ...] = ()
 
@@ -71,7 +74,23 @@ def read_pairs(path: str, changed: int, wanted: Wanted) -> tuple[Pair, ...]:
             f"{files.printable(path)} has {len(rows)} row{'s' * (len(rows) != 1)}: pairs are compared with those of other rows, "
             "of which there must be some"
         )
-    return tuple(_pair(row, where, names, wanted) for where, row in rows)
+    found = tuple(_pair(row, where, names, wanted) for where, row in rows)
+    _check_tasks(found)
+    return found
+
+
+def _check_tasks(pairs: Iterable[Pair]) -> None:
+    """Raises DataError for a task of which some records have a score or a label, and others none."""
+    first: dict[str, Pair] = {}
+    for pair in pairs:
+        like = first.setdefault(pair.task, pair)
+        has = {"score": [not math.isnan(p.score) for p in (like, pair)], "label": [bool(p.label) for p in (like, pair)]}
+        for field, (before, here) in has.items():
+            if before != here:
+                raise DataError(
+                    f"{pair.where}: this record has {'a' if here else 'no'} {field}, unlike {like.where}, of the same task "
+                    f"{files.printable(pair.task)}: all of a task have one, or none"
+                )
 
 
 def read_records(path: str, columns: Sequence[tuple[str, str]] = (), labelled: bool = False) -> list[Row]:
@@ -167,19 +186,24 @@ def _pair(row: dict[str, Any], where: str, names: Mapping[str, Any], wanted: Wan
     values: dict[str, Any] = {}
     places = _negatives(row, names["negatives"], where) if wanted.negatives else []
     values["negatives"] = tuple(text for text in places if text is not None)[: wanted.negatives]
-    if wanted.scores is not None:
+    lacking = [field for field in ("score", "label") if wanted.tasks and row.get(names[field]) in (None, "")]
+    if wanted.scores is not None and "score" in lacking:
+        values["score"] = math.nan
+    elif wanted.scores is not None:
         low, high = wanted.scores
         values["score"] = score = number_of(_has(row, names["score"], where), names["score"], where)
         if not low <= score <= high:
             raise DataError(
                 f"{where}: {names['score']!r} is {score:g}, and scores={wanted.scores} says that it lies in {low:g} to {high:g}"
             )
-    for field in ("label",) * wanted.labelled + ("task",) * wanted.tasks:
+    for field in ("label",) * (wanted.labelled and "label" not in lacking) + ("task",) * wanted.tasks:
         values[field] = str(value := _has(row, names[field], where)[names[field]])
         if value is None or not values[field].strip():  # else all that are unknown would be one group
             raise DataError(f"{where}: {names[field]!r} is empty; leave the record out, or give it a {field}")
     if wanted.teacher:
         values["teacher"] = _teacher(row, names["teacher"], where, places, 1 + len(values["negatives"]))
+    if positive is None and "label" in lacking:
+        raise DataError(f"{where}: there is neither a positive nor a label; a text is paired with one of the two")
     return Pair(where, _text(row, names["query"], where), positive, **values)
 
 

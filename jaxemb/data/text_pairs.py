@@ -40,6 +40,8 @@ class TextPairs(Data):
     `positive` and `negatives`, each with `tokens` and `mask`; `query_id`, `positive_id`, `negative_id`, equal for equal texts;
     `present`, False where a row lacks a negative; `scores`, brought to [0, 1]; `labels`; `task`; `teacher`: what `Pairs` reads.
 
+    Where there are several tasks, one of them may have no scores (NaN then) or no labels (-1), for losses by task such as `ByTask`.
+
     A labelled text without a positive gets another one of its label, drawn anew each time in training, the next one in a split. Of
     tasks a batch holds one, drawn in proportion to (its rows)^(1 / temperature). Splits are of queries: no query is in two of them,
     nor is a text held out that would be the only one of its label there, or leave but one to train on.
@@ -168,7 +170,7 @@ class TextPairs(Data):
         if not {"labels": self.labelled, "task": self.tasks}.get(label, False):
             return ()
         every = [pair for name in SPLITS for pair in self._pairs(name, strict=False)]
-        return tuple(sorted({pair.label if label == "labels" else pair.task for pair in every}))
+        return tuple(sorted({pair.label if label == "labels" else pair.task for pair in every} - {""}))
 
     def pairs(self, name: str) -> tuple[Pair, ...]:
         """The records of a split as the file has them."""
@@ -247,7 +249,9 @@ class PairTable:
         negatives = [[of(text) for text in p.negatives] for p in pairs]
         self._negatives = np.array([[*row, *[-1] * (k - len(row))] for row in negatives], np.int32).reshape(len(pairs), k)
         self.texts = list(number)
-        self._labels = np.array([names["labels"].index(p.label) for p in pairs], np.int32) if data.labelled else None
+        self._labels = (
+            np.array([names["labels"].index(p.label) if p.label else -1 for p in pairs], np.int32) if data.labelled else None
+        )
         self.task = (
             np.array([names["task"].index(p.task) for p in pairs], np.int32) if data.tasks else np.zeros(len(pairs), np.int32)
         )

@@ -46,8 +46,12 @@ class HeldOutPairs(Eval):
         if not isinstance(data, TextPairs):
             raise ConfigError(f"HeldOutPairs measures the pairs of TextPairs, not {type(data).__name__}; Retrieval reads a folder")
         pairs, similarity = data.pairs(self.split), similarity_of(model, self.similarity)
-        if data.scores is not None:
-            return self._correlation(model, data, pairs, similarity)
+        scored = [p for p in pairs if data.scores is not None and not np.isnan(p.score)]
+        figures = self._correlation(model, data, scored, similarity) if scored else {}
+        rest = [p for p in pairs if data.scores is None or np.isnan(p.score)]
+        return figures | (self._found(model, data, rest, similarity) if rest else {})
+
+    def _found(self, model: Model, data: Data, pairs: Sequence[Pair], similarity: str) -> dict[str, float]:
         c = collection(pairs)
         documents = embeddings(model, data, c.documents, role="document")
         queries = embeddings(model, data, c.queries, role="query")

@@ -22,7 +22,7 @@ from jaxemb.train.flops import least_seconds
 from jaxemb.train.judge import Judge
 from jaxemb.train.remembered import remembered
 from jaxemb.train.report import Report
-from jaxemb.train.setup import every_batch_shape, layout, own_objects
+from jaxemb.train.setup import check_tasks, every_batch_shape, layout, own_objects
 from jaxemb.train.sharding import check_batch, make_mesh, on_mesh, replicated
 from jaxemb.train.signals import Stop
 from jaxemb.train.spent import Spent
@@ -72,6 +72,7 @@ def train(
         report = stack.enter_context(contextlib.closing(make_report(experiment, folder, mesh, spent, tensorboard, wandb)))
         for fields in twice:
             report.say(f"{' and '.join(fields)} were one object; this run has one for each, as its config says")
+        check_tasks(experiment)
         judge = Judge(experiment, mesh, report.say)
         saved = folder.checkpoints(report.say, keep=experiment.keep, best=experiment.best)
         checkpoints = stack.enter_context(contextlib.closing(saved))

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from jaxemb.config import fields, from_json, to_json
+from jaxemb.config import ConfigError, fields, from_json, to_json
 from jaxemb.ops.draws import Draws
 from jaxemb.ops.paths import by_path
 from jaxemb.preprocess.base import Spec
@@ -100,6 +100,17 @@ def _init(objective: Any, optim: Any, steps: int, ema: bool) -> Callable[[Any, A
 @remembered
 def _placed_init(objective: Any, optim: Any, steps: int, ema: bool, tree: Any, placed: tuple[Any, ...]) -> Any:
     return jax.jit(_init(objective, optim, steps, ema), out_shardings=jax.tree.unflatten(tree, placed))
+
+
+def check_tasks(experiment: Experiment) -> None:
+    """Raises ConfigError where a loss by task is of other tasks than the data: numbers alone would take one for another."""
+    known = getattr(getattr(experiment.objective, "contrast", None), "tasks", None)
+    given, found = None if known is None else known(), experiment.data.label_names("task")
+    if given is not None and given != found:
+        raise ConfigError(
+            f"objective.contrast has losses of the tasks {', '.join(given)}, and the data are of {', '.join(found) or 'none'}; "
+            "name those of the data in objective.contrast.losses, and let the data read them, data.tasks=True"
+        )
 
 
 def own_objects(experiment: Experiment) -> tuple[Experiment, list[list[str]]]:

@@ -260,3 +260,17 @@ def test_a_label_or_task_that_is_null_is_no_group_of_its_own(write):
         path = write([*rows, {"text": "u", "label": 1, "task": "a"} | {field: value}])
         with pytest.raises(DataError, match=f"line 13: '{field}' is empty; leave the record out, or give it a {field}"):
             everything(path, **how).split("train")
+
+
+def test_a_task_has_scores_in_all_its_records_or_in_none(write):
+    rows = [{"query": f"q {i}", "positive": f"a {i}", "task": "ab"[i % 2]} for i in range(20)]
+    rows = [row | ({"score": 3} if row["task"] == "b" else {}) for row in rows]
+    found = everything(write(rows), tasks=True, scores=(0, 5)).split("train")[:]
+    np.testing.assert_array_equal(np.isnan(found["scores"]), found["task"] == 0)
+    del rows[7]["score"]
+    with pytest.raises(DataError, match="line 8: this record has no score, unlike .* line 2, of the same task b: all of a task"):
+        everything(write(rows), tasks=True, scores=(0, 5)).split("train")
+    with pytest.raises(DataError, match="line 1: there is neither a positive nor a label"):
+        everything(
+            write([{"query": "q", "task": "a"}, {"query": "r", "label": "b", "task": "b"}]), tasks=True, labelled=True
+        ).split("train")

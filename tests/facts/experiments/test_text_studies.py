@@ -1,6 +1,7 @@
 """The smaller studies of texts, at the smallest size."""
 
 import csv
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.text import aspects, distillation, false_negatives, hierarchy, image_text, instructions, pooling
-from experiments.text.rows import gather, means
+from experiments.text.rows import command_of, gather, means
 from jaxemb.pooling.first import First
 from jaxemb.types import Features
 
@@ -28,6 +29,31 @@ def test_rows_of_several_seeds_are_kept_as_they_come(tmp_path):
     rows = gather([("p", "a", 1), ("p", "b", 3)], 2, figures, tmp_path / "t.csv", "a command")
     assert seen == [0, 2, 3, 3] and means(rows) == {("p", "a", "x"): 1.5, ("p", "b", "x"): 3.5}
     assert table(tmp_path / "t.csv")["b", "x"]["values"] == "3 4" and table(tmp_path / "t.csv")["b", "x"]["seeds"] == "0 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("aflite", "--sets noise"),
+        ("limit", "--dims 2"),
+        ("merging", "--search 3"),
+        ("aspects", "--steps 2"),
+        ("nested", "--seeds 1"),
+        ("cubert", "--limit 9"),
+        ("birads", "--scale .01"),
+        ("distillation", "--scale .01"),
+    ],
+)
+def test_a_trial_is_not_written_over_the_published_table(name, options, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [name, *options.split()])
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"experiments.text.{name}").main()
+    assert f"text_{name}.csv; name its file, --out FILE.csv" in capsys.readouterr().err
+
+
+def test_a_table_names_the_options_of_its_command():
+    given = ["--scale", "0.5", "--data", "/somewhere/of mine/ori_pqal.json"]
+    assert command_of("birads", given) == "python -m experiments.text.birads --scale 0.5 --data ori_pqal.json"
 
 
 # ---- aspects ---------------------------------------------------------------------------------------------------------------------
