@@ -58,3 +58,15 @@ def check_labels(found: Sequence[Pair], batches: bool = True) -> None:
         raise DataError(
             f"{found[0].where}: all texts have the label {files.printable(next(iter(members)))}: there are no negatives"
         )
+
+
+def check_tasks(found: Sequence[Pair]) -> None:
+    """Raises DataError where a batch would be of one row alone."""
+    rows: dict[str, list[Pair]] = {}
+    for pair in found:
+        rows.setdefault(pair.task, []).append(pair)
+    if alone := [own[0] for own in rows.values() if len(own) < 2]:
+        raise DataError(
+            f"{alone[0].where}: the task {files.printable(alone[0].task)} has one row to train on, and a batch of it would be "
+            "that row alone; leave the record out, give the task more, or name it after another one"
+        )

@@ -16,7 +16,7 @@ from jaxemb.config import ConfigError
 from jaxemb.data.base import ArraySpec, Data, DataError, Spec, Split
 from jaxemb.data.pair_order import PairStream
 from jaxemb.data.pair_records import Pair, Wanted, found_file, read_pairs
-from jaxemb.data.pair_splits import check_labels, parts
+from jaxemb.data.pair_splits import check_labels, check_tasks, parts
 from jaxemb.data.split import SPLITS, check_share, check_split, none_held_out
 from jaxemb.data.text import learned_from
 from jaxemb.hub import HubError, resolve
@@ -62,7 +62,8 @@ class TextPairs(Data):
     labelled: bool = False
     tasks: bool = False
     temperature: float = 1.0
-    """1: tasks as often as they have rows; above: small ones more often; infinite: all alike."""
+    """1: tasks as often as they have rows; above: small ones more often; 1e6: all alike. A batch above the rows of its task repeats
+    them, which the ids say: what a row is told from becomes less."""
     teacher: bool = False
     """Whether `teacher` is read, a list of scores of the positive and of each negative."""
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
@@ -98,8 +99,8 @@ class TextPairs(Data):
             raise ConfigError(f"negatives is a number of texts, not {self.negatives}")
         if self.scores is not None and not self.scores[0] < self.scores[1]:
             raise ConfigError(f"scores={self.scores} must be (lowest, highest)")
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature must be above 0, is {self.temperature}")
+        if not 0 < self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be above 0, is {self.temperature}, and finite: 1e6 draws all tasks alike")
         if wrong := [role for role in self.prompts if role not in ("query", "document")]:
             raise ConfigError(f"prompts: {wrong[0]!r} is no role; valid: query, document")
         if not self.include_prompt and self.folder is None:
@@ -182,6 +183,8 @@ class TextPairs(Data):
         table = self._table("train")
         if self.labelled and table.partners:
             check_labels(table.pairs)
+        if self.tasks:
+            check_tasks(table.pairs)
         return PairStream(table, size, seed=seed, shard=shard, temperature=self.temperature)
 
     def split(self, name: str) -> Split:

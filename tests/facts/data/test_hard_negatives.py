@@ -93,6 +93,13 @@ def test_pairs_whose_positive_is_far_are_dropped():
     assert found.pairs.tolist() == near and found.far == len(PAIRS) - len(near) and 0 < found.far < len(PAIRS)
 
 
+def test_as_many_as_the_limit_are_nearer_and_the_positive_is_far():
+    """`positive_within=2`: the third nearest is dropped, the second is kept."""
+    v = Vectors(np.array([[1.0, 0.0]]), np.array([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [0.0, 1.0]]))
+    assert mine(HardNegatives(positive_within=2), [(0, 1), (0, 2)], v).pairs.tolist() == [0]
+    assert mine(HardNegatives(positive_within=3), [(0, 1), (0, 2)], v).far == 0
+
+
 def test_drawn_negatives_depend_on_the_seed_alone():
     v, draw = vectors(), [HardNegatives(number=3, ranks=(1, 20), choose="random", seed=s) for s in (0, 0, 1)]
     one, again, other = ([x.tolist() for x in mine(rule, PAIRS, v).negatives] for rule in draw)

@@ -1,10 +1,11 @@
 """Pairs of texts: what a batch holds, one task at a time, and what is said of files that are wrong."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-from pretrained import bert, write_json
+from pretrained import WORDS, bert, write_json
 
 from jaxemb.config import ConfigError
 from jaxemb.data.base import DataError
@@ -82,6 +83,46 @@ def test_rows_of_a_task_come_once_an_epoch(write):
         assert len(set(own[:20])) == 20 and set(own[20:40]) == set(own[:20]) and own[20:40] != own[:20]
 
 
+@pytest.mark.parametrize("kind", ["labelled", "buckets"])
+def test_processes_share_the_rows_the_partners_and_the_length_of_a_batch(write, kind):
+    """Every process draws for the whole batch and takes its rows of it; one that drew for its own would disagree."""
+    rows = [{"text": "x" * (i % 12 + 1) + f"{i:02}", "label": i % 2} for i in range(24)]
+    if kind == "buckets":
+        rows = [{"query": row["text"], "positive": row["text"]} for row in rows]
+    fields = {"labelled": True} if kind == "labelled" else {"length": 16, "buckets": (11, 16)}
+    data = everything(write(rows), **fields)
+    one = data.batches(4, seed=0)
+    two = [data.batches(2, seed=0, shard=(p, 2)) for p in (0, 1)]
+    lengths = set()
+    for _ in range(20):
+        batches = [next(stream) for stream in (one, *two)]
+        for role in ("query", "positive"):
+            whole, *parts = (batch[role]["tokens"] for batch in batches)
+            np.testing.assert_array_equal(np.stack(parts, 1).reshape(whole.shape), whole)
+        lengths.add(whole.shape[1])
+    assert len(lengths) == len(data.specs)
+
+
+def test_partners_are_drawn_anew_in_each_batch(write):
+    """With as many rows as a batch has, each row is in every batch: its partners over the batches are many."""
+    rows = [{"text": f"{i:02}", "label": i % 2} for i in range(24)]
+    data = everything(write(rows), labelled=True, test_path=write(rows, "test.jsonl"))
+    stream, found = data.batches(24, seed=0), []
+    for _ in range(2):
+        batch = next(stream)
+        # The draws of the i-th rows of two batches, as places among the 11 others of a label.
+        texts = [[int(read(t, m)) for t, m in zip(batch[r]["tokens"], batch[r]["mask"])] for r in ("query", "positive")]
+        found.append([p // 2 - (p > q) for q, p in zip(*texts)])
+    assert sum(a == b for a, b in zip(*found)) < 12, "one draw for the i-th row of all batches"
+
+
+def test_scores_of_any_range_come_to_lie_between_0_and_1(write):
+    rows = [{"query": f"{i:02}", "positive": "a", "score": i % 5 - 1} for i in range(20)]
+    batch = next(everything(write(rows), scores=(-1, 3)).batches(8, seed=0))
+    expected = [(int(read(t, m)) % 5) / 4 for t, m in zip(batch["query"]["tokens"], batch["query"]["mask"])]
+    np.testing.assert_array_equal(batch["scores"], np.float32(expected))
+
+
 def test_the_task_of_any_batch_is_known_without_those_before():
     order, again = (TaskOrder(np.array([5, 0, 20]), 3, 2.0) for _ in range(2))
     counts = {0: 0, 2: 0}
@@ -117,7 +158,7 @@ def test_names_are_those_of_all_splits_and_of_a_label_nothing_is_held_out_that_w
         label = {row["text"]: row["label"] for row in rows}
         assert all(label[q] == label[p] == data.label_names()[i] for q, p, i in zip(*texts, found["labels"]))
         assert len(set(texts[0])) > 5
-    next(data.batches(4, seed=0))
+    next(dataclasses.replace(data, tasks=False).batches(4, seed=0))
 
 
 def test_a_lone_text_of_a_label_in_a_file_of_tests_is_named(write):
@@ -158,6 +199,17 @@ def test_the_tokenizer_of_a_folder_and_that_of_a_guide_cut_the_texts_each(write,
     assert data.preprocess(["a"], "query")["tokens"].shape[1] > 0 and data.vocabulary == data.preprocess.ids
 
 
+def test_a_guide_reads_the_texts_of_its_row(write, tmp_path):
+    folder = str(bert(tmp_path / "model") or tmp_path / "model")
+    rows = [{"query": f"the {w}", "positive": f"{w} ran {w}"} for w in ("cat", "dog", "mat", "sat")] * 3
+    batch = next(everything(write(rows), guide=folder, guide_length=8).batches(6, seed=0))
+    for role in ("query", "positive"):
+        text, by = batch[role], batch[role]["guide"]
+        for i in range(6):
+            words = read(text["tokens"][i], text["mask"][i]).split()
+            assert by["tokens"][i][by["mask"][i]].tolist() == [2, *(4 + WORDS.index(w) for w in words), 3]
+
+
 WRONG = [
     (ROWS[:3] + [{"query": " ", "positive": "x"}], {}, r"line 4: 'query' is empty; a text has at least one character"),
     (ROWS[:1], {}, "has 1 row: pairs are compared with those of other rows"),
@@ -178,6 +230,7 @@ WRONG = [
     (ROWS, {"negatives": 1, "teacher": True}, "line 1: there is no teacher"),
     ([r | {"teacher": [1.0]} for r in ROWS], {"negatives": 2, "teacher": True}, "line 2: 'teacher' must be a list of 2 numbers"),
     ([{"text": f"{i}", "label": i // 2} for i in range(5)], {"labelled": True}, r"line 5: the label 2 has one member"),
+    ([r | {"task": i // 19} for i, r in enumerate(ROWS)], {"tasks": True}, "line 20: the task 1 has one row to train on, and a"),
     ([{"text": f"{i}", "label": 1} for i in range(5)], {"labelled": True}, "all texts have the label 1: there are no negatives"),
 ]
 
@@ -186,7 +239,7 @@ WRONG = [
 def test_records_that_are_wrong_are_named_with_their_line(write, rows, fields, message):
     own = write(rows)
     data = TextPairs(own, test_path=write(ROWS, "test.jsonl"), valid_share=0.0, length=8, **fields)
-    if "labelled" in fields:
+    if "labelled" in fields or "tasks" in fields:
         data = TextPairs(own, test_path=own, valid_share=0.0, length=8, **fields)
     with pytest.raises(DataError, match=message):
         next(data.batches(2, seed=0))
@@ -218,6 +271,7 @@ def test_a_folder_may_be_an_id_of_the_hub_in_its_offline_cache(write, tmp_path, 
         ({"negatives": -1}, "negatives is a number of texts, not -1"),
         ({"scores": (1, 1)}, r"scores=\(1, 1\) must be \(lowest, highest\)"),
         ({"temperature": 0.0}, "temperature must be above 0, is 0"),
+        ({"temperature": float("inf")}, "temperature must be above 0, is inf, and finite: 1e6 draws all tasks alike"),
         ({"prompts": {"doc": "x"}}, "prompts: 'doc' is no role; valid: query, document"),
         ({"include_prompt": False}, "include_prompt=False needs the tokenizer of a folder"),
         ({"teacher": True}, "teacher=True: scores of the positive alone say nothing; set negatives"),
