@@ -1,0 +1,180 @@
+"""A vector a token: texts are compared token by token."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from jaxemb.config import ConfigError, choices
+from jaxemb.index.base import NUMBERS, SCORES, Index, Kept, Tree, numbered, padded, power_of_two, reranked
+from jaxemb.index.built import Built
+from jaxemb.index.exact import DTYPES
+from jaxemb.ops.maxsim import Matrices, ragged
+from jaxemb.ops.nearest import Best
+from jaxemb.ops.similarity import unit
+from jaxemb.preprocess.base import DataError
+from jaxemb.types import Paper
+
+GROUP = 4
+"""Tokens that are kept together: a text has a multiple of it, the last filled with copies of its first token, which change no
+largest product. So no mask is read, and texts of any length are searched by one compiled function."""
+BLOCK = 2**19
+"""Products that are made at a time: such as stay in the cache of a processor."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LateInteraction(Index):
+    """MaxSim of all texts: s(Q, D) = sum_i max_j q_i . d_j over the tokens i of a query and j of a document.
+
+    Texts are (m n d), rows of zeros being padding, or matrices of any length (a list, `Matrices`), or an iterable of such blocks.
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "ColBERT: Efficient and Effective Passage Search via Contextualized Late Interaction over BERT",
+        2020,
+        "arxiv.org/abs/2004.12832",
+    )
+    texts: ClassVar[bool] = True
+
+    dtype: str = "float32"
+    """Of the tokens that are kept; products are summed in 32 bits."""
+
+    def __post_init__(self) -> None:
+        choices(self, similarity=("cosine", "dot"), dtype=DTYPES)
+
+    def build(self, x: Any, tags: Any = None, *, mesh: Any = None, seed: int = 0) -> Built:
+        if mesh is not None:
+            raise ConfigError(f"{type(self).__name__} keeps its texts on one device: build without a mesh")
+        return super().build(x, tags, seed=seed)
+
+    def blocks(self, x: Any) -> Iterator[Any]:
+        return blocks_of_texts(x)
+
+    def prepare(self, x: Any, first: int = 0, what: str = "row") -> Float[np.ndarray, "n t d"]:
+        return texts(x, self.similarity, first, what)
+
+    def encode(self, learned: Tree, x: Float[np.ndarray, "n t d"]) -> Tree:
+        real = x.any(2)
+        count = real.sum(1)
+        groups = -(-count // GROUP)
+        place = np.arange(int(groups.max()) * GROUP)
+        order = np.argsort(~real, axis=1, kind="stable")
+        which = np.where(place < count[:, None], order[:, np.minimum(place, x.shape[1] - 1)], order[:, :1])
+        tokens = np.take_along_axis(x, which[..., None], 1).reshape(len(x), -1, GROUP, x.shape[2])
+        kept = tokens[np.arange(tokens.shape[1]) < groups[:, None]]
+        return {"groups": groups.astype(np.int32), "tokens": kept.astype(jnp.dtype(self.dtype), copy=False)}
+
+    def join(self, parts: list[Tree]) -> Tree:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def take(self, rows: Tree, which: Any) -> Tree:
+        groups, which = np.asarray(rows["groups"]), np.asarray(which)
+        starts, some = np.cumsum(groups) - groups, groups[which]
+        within = np.arange(some.sum()) - np.repeat(np.cumsum(some) - some, some)
+        return {"groups": some, "tokens": np.asarray(rows["tokens"])[np.repeat(starts[which], some) + within]}
+
+    def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
+        q = even(q)
+        size = max(SCORES // (kept.count * q.shape[1]), 1)
+        each = lambda i: mask if mask is None or len(mask) == 1 else mask[i : i + size]  # noqa: E731
+        found = [super(LateInteraction, self).find(kept, q[i : i + size], k, each(i)) for i in range(0, len(q), size)]
+        scores, places = zip(*found, strict=True)
+        return np.concatenate(scores), np.concatenate(places)
+
+    def scores(self, learned: Tree, rows: Tree, q: Float[Array, "b t d"]) -> Float[Array, "b m"]:
+        tokens, count = rows["tokens"], len(rows["groups"])
+        owner = jnp.repeat(jnp.arange(count, dtype=jnp.int32), rows["groups"], total_repeat_length=len(tokens))
+        queries = q.reshape(-1, q.shape[2]).T.astype(tokens.dtype)
+        size = min(max(BLOCK // (GROUP * queries.shape[1]), 1), len(tokens))
+
+        def add(i: Any, best: Array) -> Array:
+            # The last block starts earlier than its place, as it must be whole: a group that is seen twice changes nothing.
+            at = jnp.minimum(i * size, len(tokens) - size)
+            some = jax.lax.dynamic_slice_in_dim(tokens, at, size).reshape(size * GROUP, -1)
+            s = jnp.matmul(some, queries, preferred_element_type=q.dtype).reshape(size, GROUP, -1).max(1)
+            return best.at[jax.lax.dynamic_slice_in_dim(owner, at, size)].max(s, indices_are_sorted=True)
+
+        best = jnp.full((count, queries.shape[1]), -jnp.inf, q.dtype)
+        best = jax.lax.fori_loop(0, -(-len(tokens) // size), add, best)
+        return best.reshape(count, len(q), -1).sum(2).T
+
+    def among(self, rows: Tree, q: Any, near: tuple[np.ndarray, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of candidates that each query has of its own, (scores, places) (b c); -inf where there is none."""
+        size, longest = power_of_two(len(q)), int(np.asarray(rows["groups"]).max())
+        queries, scores, places = (padded(np.asarray(a), size) for a in (even(q), *near))
+        best, found = jax.device_get(_among(k, longest, rows, queries, (scores, places)))
+        return best[: len(q)], found[: len(q)]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _among(k: int, longest: int, rows: Tree, q: Float[Any, "b t d"], near: Any) -> Best:
+    tokens, groups = rows["tokens"], jnp.asarray(rows["groups"])
+    starts = jnp.cumsum(groups, dtype=jnp.int32) - groups
+
+    def one(query: Array, places: Int[Array, " c"]) -> Float[Array, " c"]:
+        within = jnp.minimum(jnp.arange(longest, dtype=jnp.int32)[None], groups[places][:, None] - 1)
+        some = tokens[starts[places][:, None] + within].reshape(-1, query.shape[1])
+        s = jnp.matmul(some, query.T.astype(some.dtype), preferred_element_type=query.dtype)
+        return s.reshape(len(places), longest * GROUP, -1).max(1).sum(1)
+
+    # One query after the other: each has all tokens of its candidates in memory.
+    return reranked(near, lambda some, places: jax.lax.map(lambda a: one(*a), (some, places)), jnp.asarray(q), k)
+
+
+def blocks_of_texts(x: Any) -> Iterator[Any]:
+    """Texts in blocks of `NUMBERS` numbers; those of one list or array have as many tokens, padding with them."""
+    each: Any = x.each if isinstance(x, Matrices) else x
+    if isinstance(x, Matrices) or (isinstance(x, list | tuple) and ragged(x)):
+        longest = max(map(len, each), default=0)
+        size = max(NUMBERS // max(longest * np.shape(each[0])[-1], 1), 1) if len(each) else 1
+        yield from (padded_texts(each[i : i + size], longest) for i in range(0, len(each), size))
+    elif hasattr(each, "shape"):
+        size = max(NUMBERS // max(math.prod(each.shape[1:]), 1), 1)
+        yield from (each[i : i + size] for i in range(0, max(len(each), 1), size))
+    else:
+        for block in each:
+            yield from blocks_of_texts(block)
+
+
+def padded_texts(each: Any, longest: int) -> Float[np.ndarray, "n t d"]:
+    """Matrices of one width as one array, with rows of zeros."""
+    widths = {np.shape(text)[1] for text in each}
+    if len(widths) > 1:
+        raise DataError(f"texts with tokens of {min(widths)} and of {max(widths)} numbers: they are of different models")
+    found = np.zeros((len(each), longest, widths.pop()), np.result_type(*{np.asarray(text).dtype for text in each}))
+    for row, text in zip(found, each, strict=True):
+        row[: len(text)] = text
+    return found
+
+
+def texts(x: Any, similarity: str, first: int = 0, what: str = "row") -> Float[np.ndarray, "n t d"]:
+    """Texts, checked as vectors are; tokens of length 1 for cosines. Tokens of zeros are padding, and each text has another one."""
+    if isinstance(x, Matrices | list | tuple):
+        each = x.each if isinstance(x, Matrices) else x
+        x = padded_texts(each, max(map(len, each), default=0)) if len(each) else np.zeros((0, 1, 1), np.float32)
+    found = np.asarray(x)
+    if found.ndim != 3 or not np.issubdtype(found.dtype, np.number) and found.dtype.name != "bfloat16":
+        raise DataError(
+            f"{what}s are texts with a vector a token (n t d), not an array of shape {found.shape} and type {found.dtype}"
+        )
+    wide = found.dtype == np.float64 and jax.config.read("jax_enable_x64")
+    found = found.astype(np.float64 if wide else np.float32, copy=False)
+    if len(bad := np.flatnonzero(~np.isfinite(found).all((1, 2)))):
+        raise DataError(f"{what}s with entries that are not finite: {numbered(bad, first)}")
+    if len(zero := np.flatnonzero(~found.any((1, 2)))):
+        raise DataError(f"{what}s of zeros, texts without any token: {numbered(zero, first)}; leave them out")
+    return unit(found) if similarity == "cosine" else found
+
+
+def even(q: Float[np.ndarray, "b t d"]) -> Float[np.ndarray, "b s d"]:
+    """Queries with a multiple of eight tokens, so that few lengths are compiled: zeros, whose largest product is 0."""
+    return np.pad(q, ((0, 0), (0, -q.shape[1] % 8), (0, 0)))
