@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.index.filters import OneOf as OneOf
     from jaxemb.index.filters import Range as Range
     from jaxemb.index.ivf import IVF as IVF
+    from jaxemb.index.late_interaction import LateInteraction as LateInteraction
+    from jaxemb.index.muvera import MUVERA as MUVERA
     from jaxemb.index.opq import OPQ as OPQ
     from jaxemb.index.pq import PQ as PQ
     from jaxemb.index.rabitq import RaBitQ as RaBitQ

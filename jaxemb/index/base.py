@@ -154,7 +154,7 @@ class Index(abc.ABC):
         """`scores` of candidates, which each query has of its own."""
         return jax.vmap(lambda q, p: self.scores(learned, self.take(rows, p), q[None])[0])(q, places)
 
-    def nearest(self, learned: Tree, rows: Tree, q: Float[Array, "b *d"], mask: Bool[Array, "#b m"] | None, k: int) -> Best:
+    def nearest(self, learned: Tree, rows: Tree, q: Float[Array, "b ..."], mask: Bool[Array, "#b m"] | None, k: int) -> Best:
         """The k best of rows that `mask` allows, by `scores`; traced."""
         scores = self.scores(learned, rows, q)
         return self.select(scores if mask is None else jnp.where(mask, scores, -jnp.inf), k)
