@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 FILE = results() / "claims.csv"
 CLAIMS = read(FILE)
 SYSTEMS = {m.name: str(m.paper) for m in list_methods() if m.paper}
-OUTSIDE = {"AfLite", "BI-RADS-BERT", "LIMIT", "SurfaceFusion", "TrAct"}
+OUTSIDE = {"AfLite", "AspectEmbeddings", "BI-RADS-BERT", "LIMIT", "NVEmbed", "SurfaceFusion", "TrAct", "VLM2Vec"}
 """Systems that are no member of a family."""
 
 
