@@ -232,17 +232,18 @@ def also(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
     ids, queries, others = batch.get("positive_id"), batch.get("query_id"), _candidate_ids(batch, m)
     if ids is None and queries is None:
         return None
-    diagonal = jnp.eye(b, dtype=bool)
+    diagonal = by_rows(jnp.eye(b, dtype=bool))
     own = diagonal if ids is None else diagonal & (ids >= 0)[:, None]
-    alike = own if queries is None else own | _same(queries, queries)
+    alike = own if queries is None else by_rows(own | _same(queries, queries))
     if "scores" in batch:  # a pair of a low score says that its texts do not belong together
         alike = own | (alike & (batch["scores"] > 0.5)[None])
     # In its own column each positive of equal queries, and wherever else a text is equal to one of them.
-    found = jnp.pad(alike, ((0, 0), (0, m - b)))
+    found = by_rows(jnp.pad(alike, ((0, 0), (0, m - b))))
     if ids is not None and others is not None:
         found = found | _same(ids, others)
         if queries is not None:
-            found = jax.lax.cond((alike & ~diagonal).any(), lambda x: x | _joined(alike, ids, others), lambda x: x, found)
+            repeated = (alike & ~diagonal).any()
+            found = by_rows(jax.lax.cond(repeated, lambda x: by_rows(x | _joined(alike, ids, others)), by_rows, found))
     there = _there(batch, b, m)
     return found if there is None else found & (there[None] | jnp.pad(own, ((0, 0), (0, m - b))))
 
@@ -250,7 +251,7 @@ def also(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
 def _joined(alike: Bool[Array, "b b"], ids: Int[Array, " b"], others: Int[Array, " m"]) -> Bool[Array, "b m"]:
     """True where a candidate is equal to the positive of some row that is alike. By blocks of rows: no device holds all b m."""
     b = len(ids)
-    size = b if b <= 1024 else math.gcd(b, 1024)
+    size = math.gcd(b, min(1024, max(1, b // 8)))
 
     def add(found: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
         rows, texts = block

@@ -213,7 +213,8 @@ def test_padding_changes_nothing_and_where_all_is_padding_the_loss_is_zero(loss)
     value, _, weight = compiled(loss)(*filled, None, weights, keep, known)
     short = jax.jit(lambda q, c: loss(layered(loss, q), layered(loss, c), known=cut))(q[:5], c[:5])
     np.testing.assert_allclose(value, short.value, **CLOSE)
-    assert float(weight) == float(short.weight) == 5
+    np.testing.assert_allclose(weight, short.weight, rtol=1e-6)  # rows, or pairs where each has several
+    assert float(weight) >= 5
     value, grads, _ = compiled(loss)(*filled, None, 0 * weights, keep, known)
     assert float(value) == 0 and all((np.asarray(g) == 0).all() for g in grads)
 

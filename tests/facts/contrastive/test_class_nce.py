@@ -35,7 +35,7 @@ def test_a_hard_negative_of_the_querys_own_class_and_queries_of_it_are_left_out(
 
 
 def test_labels_that_are_missing_are_named():
-    with pytest.raises(ConfigError, match=r"ClassNCE needs known.labels, .* data with groups \(`labels`\)"):
+    with pytest.raises(ConfigError, match=r"ClassNCE needs known.labels, .*labelled texts, `data.labelled=True`"):
         ClassNCE()(Q, C)
 
 

@@ -85,5 +85,5 @@ def test_bad_fields_are_named(fields, message):
 
 
 def test_missing_labels_are_named():
-    with pytest.raises(ConfigError, match=r"LabelledTriplets needs known.labels.*data with groups"):
+    with pytest.raises(ConfigError, match=r"LabelledTriplets needs known.labels.*data.labelled=True"):
         call(LabelledTriplets(), X, X)

@@ -42,6 +42,7 @@ from jaxemb.types import Features, Loss, Now
 
 B, N, K, D = 16, 4, 2, 8
 NOW = Now(0, 1, jax.random.key(0))
+SCORES = jnp.asarray(np.random.default_rng(1).random(B), jnp.float32)
 CLIP = InfoNCE(0.1, directions=("q2d", "d2q"), partition="each")
 
 
@@ -99,9 +100,9 @@ def assert_close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-6), a, b)
 
 
-def made(contrast, encoder=None, **fields):
+def made(contrast, encoder=None, scored=False, **fields):
     model = Pairs(encoder=Dropping() if encoder is None else encoder, contrast=contrast, **fields)
-    rows = batch() | {"task": jnp.zeros(B, jnp.int32)}
+    rows = batch() | {"task": jnp.zeros(B, jnp.int32)} | ({"scores": SCORES} if scored else {})
     return model, jax.jit(model.init)({"params": jax.random.key(0), "dropout": jax.random.key(1)}, rows)
 
 
@@ -126,7 +127,7 @@ def test_cached_loss_has_the_gradients_of_all_mini_batches(name):
 class Each(ContrastiveLoss):
     """`known.task` says how much each of some losses counts: they are compiled once, all in one function."""
 
-    needs = ("task",)
+    needs = ("task", "scores")
 
     def layers(self):
         return (0, 1, -1)
@@ -158,14 +159,14 @@ def in_pieces():
     """(name of a loss, pieces, devices) -> (value, gradient); on so many devices one compilation for all losses."""
     block = Block(Attention(2), FeedForward(hidden=D, dropout=0.3))
     encoder = of_bytes(stem=Tokens(32), width=D, depth=1, blocks=(block,))
-    model, variables = made(Each(), encoder=encoder, guide=Pooled(Dropping()))
+    model, variables = made(Each(), encoder=encoder, scored=True, guide=Pooled(Dropping()))
     run = {}
 
     def gradient_of(name, pieces, devices):
         counts = jnp.asarray(np.eye(B, dtype=np.int32)[list(STRUCTURES).index(name)])
         if (pieces, devices) not in run:
             run[pieces, devices] = compiled(model.clone(pieces=pieces), variables, devices)
-        return run[pieces, devices](batch() | {"task": counts})
+        return run[pieces, devices](batch() | {"task": counts, "scores": SCORES})
 
     return gradient_of
 
