@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -16,9 +17,11 @@ from jaxemb.nn.stem import Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.base import Objective, allowed, placed, refuse_packed, tower
 from jaxemb.objectives.masked_tokens import encoder
+from jaxemb.ops.draws import Draws
 from jaxemb.ops.pointer import MASKINGS, location_loss, pointer_log_probs, repair_loss
 from jaxemb.pooling.base import Pooling
 from jaxemb.pooling.first import First
+from jaxemb.preprocess.base import DataError
 from jaxemb.types import Averaged, Batch, Features, Loss, Now, Paper
 
 NEEDED = ("candidates", "error", "repairs")
@@ -56,6 +59,19 @@ class VariableMisuse(Objective):
 
     def setup(self) -> None:
         self.head = Dense(2, use_bias=False)
+
+    def prepare(self, batch: dict[str, Any], draws: Draws) -> dict[str, Any]:
+        """The batch as it is; what would cost an endless loss is named here, on the host."""
+        if self.masking == "exclude" and all(name in batch for name in NEEDED):
+            candidates, error = np.asarray(batch["candidates"]), np.asarray(batch["error"])
+            outside = ~candidates[np.arange(len(error)), error] | (np.asarray(batch["repairs"]) & ~candidates).any(1)
+            if outside.any():
+                at = int(outside.argmax())
+                raise DataError(
+                    f"VariableMisuse: row {at} of the batch has an error ({error[at]}) or a repair at a place that is no "
+                    "candidate; candidates are the first pieces of variables, and position 0 for rows without a bug"
+                )
+        return batch
 
     def loss(self, batch: Batch, targets: Any, now: Now) -> Loss:
         if missing := [name for name in NEEDED if name not in batch]:

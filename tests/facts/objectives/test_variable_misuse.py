@@ -12,6 +12,8 @@ from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
 from jaxemb.objectives.masked_tokens import encoder
 from jaxemb.objectives.variable_misuse import VariableMisuse
+from jaxemb.ops.draws import Draws
+from jaxemb.preprocess.base import DataError
 from jaxemb.types import Now
 
 NOW = Now(0, 1, jax.random.key(0))
@@ -60,3 +62,13 @@ def test_what_is_missing_or_cannot_be_is_named(params):
         VariableMisuse(encoder=ENCODER, masking="drop")
     with pytest.raises(ConfigError, match="needs an encoder of token ids, its stem is Patches"):
         VariableMisuse(encoder=Transformer(stem=Patches(4)))
+
+
+@pytest.mark.parametrize("name", ["error", "repairs"])
+def test_a_place_that_is_no_candidate_is_named(name):
+    """It would cost an endless loss; where the logits of such places are multiplied by 0 instead, it may stand there."""
+    other = {"error": np.array([4, 0, 5]), "repairs": np.array(BATCH["repairs"]) | (PLACES == 3)}[name]
+    assert set(MODEL.prepare(dict(BATCH), Draws((0,), 3))) == set(BATCH)
+    with pytest.raises(DataError, match=r"VariableMisuse: row [02] of the batch has an error \([46]?5?\) or a repair"):
+        MODEL.prepare(BATCH | {name: other}, Draws((0,), 3))
+    MODEL.clone(masking="multiply").prepare(BATCH | {name: other}, Draws((0,), 3))
