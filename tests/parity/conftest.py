@@ -36,6 +36,13 @@ class Precision:
         np.testing.assert_allclose(np.asarray(got, np.float64), expected, rtol=self.rtol, atol=scale * self.atol, err_msg=what)
 
 
+@pytest.fixture(scope="module")
+def wide():
+    """All in 64 bits: `pytestmark = pytest.mark.usefixtures("wide")`."""
+    with jax.enable_x64(True):
+        yield
+
+
 @pytest.fixture(params=["float32", "float64"])
 def precision(request):
     wide = request.param == "float64"

@@ -5,7 +5,6 @@ Options stand in the names of the cases ("tau0p05", "margin0p3") or in scalars o
 
 import re
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -29,11 +28,7 @@ EACH = {"directions": ("q2d", "d2q"), "partition": "each"}
 ALL4 = ("q2d", "q2q", "d2q", "d2d")
 HARD = {"in_batch_negatives": "in_batch", "hard_negatives": "hard", "all_negatives": "all", "in_batch_pairs": "in_batch"}
 
-
-@pytest.fixture(autouse=True)
-def wide():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("wide")
 
 
 @pytest.fixture

@@ -16,11 +16,7 @@ from jaxemb.transforms.self_positioning import Place, position, walk
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-11}
 same = functools.partial(np.testing.assert_allclose, **TOLERANCE)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def wide():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("wide")
 
 
 @pytest.fixture

@@ -13,11 +13,7 @@ from jaxemb.ops.maxsim import maxsim
 same = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
 exact = np.testing.assert_array_equal
 
-
-@pytest.fixture(scope="module", autouse=True)
-def wide():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("wide")
 
 
 @pytest.fixture

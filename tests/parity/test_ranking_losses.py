@@ -31,11 +31,7 @@ from jaxemb.metrics.ranking import median_rank, strict_ranks, within
 
 CLOSE = {"rtol": 1e-7, "atol": 1e-9}
 
-
-@pytest.fixture(autouse=True)
-def wide():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("wide")
 
 
 @pytest.fixture

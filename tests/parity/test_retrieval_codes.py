@@ -10,11 +10,7 @@ from jaxemb.ops.product_codes import by_decoding, codes, decoded, look_up, packe
 
 exact = np.testing.assert_array_equal
 
-
-@pytest.fixture(scope="module", autouse=True)
-def wide():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("wide")
 
 
 @pytest.fixture
