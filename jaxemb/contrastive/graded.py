@@ -9,7 +9,7 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Bool, Float, Int
 
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, not_negative
 from jaxemb.contrastive.base import ContrastiveLoss, Known
 from jaxemb.contrastive.softmax import hot, places_of
 from jaxemb.ops.rows import by_rows, everywhere
@@ -63,7 +63,7 @@ def pair_weights(weights: Float[Array, " b"]) -> Float[Array, "b b"]:
 
 def check_margin(owner: ContrastiveLoss, *names: str) -> None:
     """Raises ConfigError for a margin below 0 or without end."""
+    not_negative(owner, *names)
     for name in names:
-        if not 0 <= getattr(owner, name) < math.inf:
-            which = "be finite" if getattr(owner, name) == math.inf else "not be negative"
-            raise ConfigError(f"{type(owner).__name__}: {name} must {which}, is {getattr(owner, name)}")
+        if getattr(owner, name) == math.inf:
+            raise ConfigError(f"{type(owner).__name__}: {name} must be finite, is {getattr(owner, name)}")

@@ -16,6 +16,7 @@ from jaxemb.files import FileError, digest, is_folder, printable, read_json
 from jaxemb.index.base import Index, Tree
 from jaxemb.index.built import Built, placed
 from jaxemb.index.tags import Column
+from jaxemb.ops.paths import nested
 from jaxemb.tensor_file import Tensor, WeightsError, aligned, mapped, name_of, read_header, write_tensors
 
 DESCRIPTION, ARRAYS = "index.json", "index.safetensors"
@@ -86,15 +87,3 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
         return
     for name, below in tree.items():
         yield from leaves(below, f"{path}/{name}" if path else name)
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The reverse of `leaves`."""
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        *above, last = path.split("/")
-        at = tree
-        for name in above:
-            at = at.setdefault(name, {})
-        at[last] = value
-    return tree

@@ -18,6 +18,7 @@ from jaxemb.index.base import Index, Kept, Tree
 from jaxemb.index.built import Built
 from jaxemb.index.exact import Exact
 from jaxemb.index.late_interaction import LateInteraction
+from jaxemb.index.parts import _OfParts
 from jaxemb.ops.fde import carve, count_sketch, draw_dense, draw_planes, draw_sparse, encode_document, encode_query
 from jaxemb.types import Paper
 
@@ -26,7 +27,7 @@ ENCODED = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class MUVERA(Index):
+class MUVERA(_OfParts):
     """The k best by MaxSim of the `times` k best by products of fixed dimensional encodings, which are about MaxSim themselves.
 
     Random planes cut the space into 2^planes cells. Of a query an encoding has the sum of the tokens of each cell, of a document
@@ -128,20 +129,11 @@ class MUVERA(Index):
     def compared(self, count: int) -> int:
         return self.index.compared(count)
 
-    def axes(self, rows: Tree) -> Tree:
-        return {name: index.axes(rows[name]) for name, index in self._parts.items()}
-
-    def join(self, parts: list[Tree]) -> Tree:
-        return {name: index.join([part[name] for part in parts]) for name, index in self._parts.items()}
-
-    def take(self, rows: Tree, which: Any) -> Tree:
-        return {name: index.take(rows[name], which) for name, index in self._parts.items()}
-
     def length(self, rows: Tree) -> int:
         return self.late.length(rows["second"])
 
     @property
-    def _parts(self) -> dict[str, Index]:
+    def parts(self) -> dict[str, Index]:
         return {"first": self.index, "second": self.late}
 
 

@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import ConfigError, within
 from jaxemb.index.base import Index, Kept, Tree, padded, power_of_two, reranked
 from jaxemb.index.binary import Binary
+from jaxemb.index.parts import _OfParts
 from jaxemb.index.scalar import Scalar
 from jaxemb.ops.nearest import Best
 from jaxemb.types import Paper
 
 
 @dataclasses.dataclass(frozen=True)
-class Rerank(Index):
+class Rerank(_OfParts):
     """The k best by `second` of the `times` k best by `first`; both are kept.
 
     A bit a dimension finds candidates fast, a byte tells them apart: nine bits a dimension, and nearly the order of floats.
@@ -69,15 +70,6 @@ class Rerank(Index):
 
     def shown(self, scores: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "b k"]:
         return self.second.shown(scores)
-
-    def axes(self, rows: Tree) -> Tree:
-        return {name: index.axes(rows[name]) for name, index in self.parts.items()}
-
-    def join(self, parts: list[Tree]) -> Tree:
-        return {name: index.join([part[name] for part in parts]) for name, index in self.parts.items()}
-
-    def take(self, rows: Tree, which: Any) -> Tree:
-        return {name: index.take(rows[name], which) for name, index in self.parts.items()}
 
     def length(self, rows: Tree) -> int:
         return self.first.length(rows["first"])

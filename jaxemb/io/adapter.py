@@ -17,13 +17,12 @@ import numpy as np
 from jaxemb.config import MANY, ConfigError, from_json, to_json
 from jaxemb.files import FileError, is_regular, printable, read_json
 from jaxemb.io.embedder import Embedder
-from jaxemb.io.pretrained import nested
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.nn.block import stack_blocks, unstack_blocks
 from jaxemb.nn.lora import A, LoRA, adapters, base, merged
 from jaxemb.nn.pooled import Pooled
 from jaxemb.nn.transformer import Transformer
-from jaxemb.ops.paths import by_path
+from jaxemb.ops.paths import by_path, nested
 from jaxemb.tensor_file import Tensor, WeightsError, name_of, write_tensors
 
 CONFIG, WEIGHTS = "adapter.json", "adapter.safetensors"

@@ -19,14 +19,14 @@ from jax.sharding import Mesh
 import jaxemb
 from jaxemb.config import ConfigError, from_json, to_json
 from jaxemb.files import printable
-from jaxemb.io.pretrained import CONFIG, load, nested, parameter_shapes
+from jaxemb.io.pretrained import CONFIG, load, parameter_shapes
 from jaxemb.io.sentence_transformers import Settings
 from jaxemb.io.takes import Filled, read
 from jaxemb.io.tensors import FLOATS, SINGLE, TensorFiles
 from jaxemb.nn.hf.base import Part, Take
 from jaxemb.nn.pooled import Pooled
 from jaxemb.nn.towers import TwoTowers
-from jaxemb.ops.paths import by_path
+from jaxemb.ops.paths import by_path, nested
 from jaxemb.preprocess.base import Preprocess
 from jaxemb.run.files import write_json
 from jaxemb.tensor_file import DTYPES, Tensor, WeightsError, name_of, write_tensors

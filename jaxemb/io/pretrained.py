@@ -18,7 +18,7 @@ from jaxemb.io.takes import fit, read, takes_of
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.nn.hf.base import Part, Port, Towers, port
 from jaxemb.nn.stem import Tokens
-from jaxemb.ops.paths import by_path
+from jaxemb.ops.paths import by_path, nested
 from jaxemb.tensor_file import WeightsError
 from jaxemb.train.initialised import initialiser
 from jaxemb.train.rules import Rules
@@ -98,15 +98,3 @@ def load(
     for line in found.cut:
         say(f"left out: {line}")
     return nested({path: read(files, filled, shapes[path]) for path, filled in found.found.items()})
-
-
-def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree of dicts from paths."""
-    tree: dict[str, Any] = {}
-    for path, x in arrays.items():
-        *inner, last = path.split("/")
-        at = tree
-        for name in inner:
-            at = at.setdefault(name, {})
-        at[last] = x
-    return tree

@@ -13,12 +13,13 @@ from jaxemb.config import ConfigError
 from jaxemb.files import printable
 from jaxemb.io.assemble import by_folder, placed_modules, pooled, refuse_modules, tower_parts, two_towers
 from jaxemb.io.own import KIND, described, wanted_of
-from jaxemb.io.pretrained import CONFIG, example, nested, parameter_shapes, read_config
+from jaxemb.io.pretrained import CONFIG, example, parameter_shapes, read_config
 from jaxemb.io.sentence_transformers import Chain, Settings, is_chain, read_chain, read_settings
 from jaxemb.io.takes import Fit, fit, takes_of
 from jaxemb.io.tensors import TensorFiles
 from jaxemb.nn.hf.base import Part, Port, Take, Towers, port
 from jaxemb.nn.stem import Tokens
+from jaxemb.ops.paths import nested
 from jaxemb.preprocess.base import DataError
 from jaxemb.preprocess.hf_folder import read_text_preprocess
 from jaxemb.tensor_file import listed

@@ -133,7 +133,7 @@ class Pairs(Contrastive):
         if not self.is_initializing():
             self.contrast.refuse_alone(b, m)
         known = self._known(batch, targets, now, z)
-        keep = kept(batch, b, m)
+        keep = kept(batch, b, m, known.also)
         if self.contrast.layers() is not None:
             queries, candidates = (jnp.moveaxis(x, 1, 0) for x in (queries, candidates))
         return self.contrast(queries, candidates, weights=batch.get("weights"), keep=keep, known=known)
@@ -217,10 +217,10 @@ class Pairs(Contrastive):
         return tower(batch, side if isinstance(batch.get(side), Mapping) else role), side
 
 
-def kept(batch: Batch, b: int, m: int) -> Bool[Array, "b m"] | None:
-    """False where a candidate must not be a negative of a query: it lacks, is padding, is the query itself, or a positive of it.
-    None: all count."""
-    there, known, others, queries = _there(batch, b, m), also(batch, b, m), _candidate_ids(batch, m), batch.get("query_id")
+def kept(batch: Batch, b: int, m: int, known: Bool[Array, "b m"] | None) -> Bool[Array, "b m"] | None:
+    """False where a candidate must not be a negative of a query: it lacks, is padding, is the query itself, or a positive of it,
+    which `also` gives (`known`). None: all count."""
+    there, others, queries = _there(batch, b, m), _candidate_ids(batch, m), batch.get("query_id")
     found = [] if there is None else [jnp.broadcast_to(there[None], (b, m))]
     found += [] if known is None else [~known]
     found += [] if others is None or queries is None else [~_same(queries, others)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,3 +21,15 @@ def parameter_paths(tree: Any) -> list[str]:
 def by_path(tree: Any) -> dict[str, Any]:
     """{path: leaf}, in the order of the tree."""
     return dict(zip(parameter_paths(tree), jax.tree.leaves(tree), strict=True))
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of dicts from {path: leaf}."""
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *above, last = path.split("/")
+        at = tree
+        for name in above:
+            at = at.setdefault(name, {})
+        at[last] = value
+    return tree

@@ -256,7 +256,7 @@ def test_a_guide_masks_the_rows_it_was_given_when_they_are_gathered():
 def test_a_positive_drawn_again_as_its_own_negative_is_no_negative():
     """ms-swift #10068."""
     rows = {"positive_id": jnp.array([1, 2, 3]), "negative_id": jnp.array([[1, 7], [8, 2], [-1, 9]])}
-    own = np.asarray(kept(rows, 3, 9))[:, 3:].reshape(3, 3, 2)[np.arange(3), np.arange(3)]
+    own = np.asarray(kept(rows, 3, 9, also(rows, 3, 9)))[:, 3:].reshape(3, 3, 2)[np.arange(3), np.arange(3)]
     np.testing.assert_array_equal(own, [[False, True], [True, False], [True, True]])
 
 
@@ -267,29 +267,30 @@ def test_curated_negatives_stay_though_they_are_false_negatives_of_other_queries
         "positive_id": jnp.array([1, 2, 3]),
         "negative_id": jnp.array([[3], [8], [9]]),
     }
-    keep = np.asarray(kept(rows, 3, 6))
+    keep = np.asarray(kept(rows, 3, 6, also(rows, 3, 6)))
     assert keep[0, 3] and not keep[2, 3], "row 0 chose it, and it is the positive of row 2"
 
 
 def test_masked_items_and_duplicates_by_id_are_never_negatives():
     """sentence-transformers #3640."""
     rows = {name: x for name, x in batch().items() if name != "scores"}
-    keep, m = np.asarray(kept(rows, B, B + B * K)), B + B * K
+    keep, m = np.asarray(kept(rows, B, B + B * K, also(rows, B, B + B * K))), B + B * K
     assert not keep[2, 5] and not keep[5, 2], "one positive in two rows"
     assert not keep[3, 7] and not keep[7, 3], "one query in two rows"
     assert not keep[2, B + 9 * K], "row 9's hard negative is the positive of row 2"
     assert not keep[:, B:][:, ~np.asarray(rows["present"]).reshape(-1)].any()
     assert np.array_equal(np.asarray(also(rows, B, m))[:, :B].diagonal(), np.ones(B, bool))
     unknown = {"positive_id": jnp.full(3, -1)}
-    assert np.asarray(kept(unknown, 3, 3)).all(), "-1 is equal to nothing, itself included"
-    assert kept({}, 3, 3) is None
+    assert np.asarray(kept(unknown, 3, 3, also(unknown, 3, 3))).all(), "-1 is equal to nothing, itself included"
+    assert kept({}, 3, 3, also({}, 3, 3)) is None
 
 
 def told(**rows):
     """(kept, also) of two or three rows by their ids."""
     arrays = {name: jnp.asarray(x) for name, x in rows.items()}
     b, m = len(rows["query_id"]), len(rows["query_id"]) + np.size(rows.get("negative_id", ()))
-    return np.asarray(kept(arrays, b, m)).astype(int).tolist(), np.asarray(also(arrays, b, m)).astype(int).tolist()
+    known = also(arrays, b, m)
+    return np.asarray(kept(arrays, b, m, known)).astype(int).tolist(), np.asarray(known).astype(int).tolist()
 
 
 def test_a_query_is_no_negative_of_itself():
