@@ -80,6 +80,8 @@ class ContrastiveLoss(abc.ABC):
     """The fields of `known` without which it cannot be computed; a member whose fields decide makes this a property."""
     alone: ClassVar[bool] = False
     """Whether a single pair without any negative teaches something; where not, the loss is a constant then."""
+    tokens: ClassVar[bool] = False
+    """Whether a row may be a matrix with a vector a token, rows of zeros being padding: queries (b t d), candidates (m n d)."""
 
     def learned(self) -> Mapping[str, float]:
         """The first values of its learned scalars, by name: whoever calls it makes them parameters, and passes `known.learned`."""
@@ -97,8 +99,8 @@ class ContrastiveLoss(abc.ABC):
 
     def __call__(
         self,
-        queries: Float[Array, "*l b d"],
-        candidates: Float[Array, "*l m d"],
+        queries: Float[Array, "... d"],
+        candidates: Float[Array, "... d"],
         positives: Int[Array, " b"] | None = None,
         weights: Float[Array, " b"] | None = None,
         keep: Bool[Array, "b m"] | None = None,
@@ -114,12 +116,13 @@ class ContrastiveLoss(abc.ABC):
         padding. Positives always count. A loss without negatives does not look at it.
         `known`: what else the batch knows, such as what `needs` names.
         """
-        name, (b, m) = type(self).__name__, (queries.shape[-2], candidates.shape[-2])
+        self._refuse_shapes(queries.shape, candidates.shape)
+        name, axis = type(self).__name__, 0 if self.layers() is None else 1
+        b, m = queries.shape[axis], candidates.shape[axis]
         if not b:
             raise ConfigError(f"{name}: there are no queries to compare")
         if positives is None and m < b:
             raise ConfigError(f"{name}: {b} queries have {m} candidates; each needs one, or `positives` that say which")
-        self._refuse_layers(queries.shape[:-2])
         self._refuse_unknown(known, b, m)
         queries, candidates = queries.astype(wide(queries)), candidates.astype(wide(candidates))
         weights = jnp.ones(b, queries.dtype) if weights is None else weights.astype(queries.dtype)
@@ -138,13 +141,17 @@ class ContrastiveLoss(abc.ABC):
                 "least 2 rows, or data with hard negatives"
             )
 
-    def _refuse_layers(self, given: tuple[int, ...]) -> None:
-        """Raises ConfigError where the rows are not those of as many layers as are compared."""
+    def _refuse_shapes(self, *given: tuple[int, ...]) -> None:
+        """Raises ConfigError where the rows are not of as many layers as are compared, or are matrices and should be vectors."""
         layers = self.layers()
-        if given != (() if layers is None else (len(layers),)):
-            found = f"those of {given[0]} layers (l b d)" if given else "those of one (b d)"
-            wanted = "rows of the last layer (b d)" if layers is None else f"rows of {len(layers)} layers, {layers} (l b d)"
-            raise ConfigError(f"{type(self).__name__} compares {wanted}, and was given {found}")
+        wanted = "rows of the last layer (b d)" if layers is None else f"rows of {len(layers)} layers, {layers} (l b d)"
+        wanted += ", or matrices with a vector a token (b t d)" if self.tokens else ""
+        for shape in given:
+            right = (
+                len(shape) in ((2, 3) if self.tokens else (2,)) if layers is None else len(shape) == 3 and shape[0] == len(layers)
+            )
+            if not right or len(shape) != len(given[0]) or shape[-1] != given[0][-1]:
+                raise ConfigError(f"{type(self).__name__} compares {wanted}, and was given {' and '.join(map(str, given))}")
 
     def _refuse_unknown(self, known: Known, b: int, m: int) -> None:
         """Raises ConfigError for what is missing, or is not of these rows."""

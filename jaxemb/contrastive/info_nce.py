@@ -43,11 +43,16 @@ class InfoNCE(ContrastiveLoss):
     al. 2023), or "each", one for each direction that holds the pair, and the mean of their losses (q2d and d2q: CLIP's symmetric
     loss, Radford et al. 2021). `accuracy`: how often the positive is strictly the nearest of the candidates. A bound on the mutual
     information: I >= log m - loss. Candidates that `keep` leaves out are in no sum.
+
+    Rows with a vector a token, such as `LateInteraction` pools: s is MaxSim, sum_i max_j q_i . c_j over the tokens of a row and of
+    another one (ColBERT, which has temperature 1). It grows with the tokens of the row.
     """
 
     paper: ClassVar[Paper | None] = Paper(
         "Representation Learning with Contrastive Predictive Coding", 2018, "arxiv.org/abs/1807.03748"
     )
+
+    tokens: ClassVar[bool] = True
 
     temperature: float = 0.05
     directions: tuple[str, ...] = ("q2d",)
@@ -103,8 +108,8 @@ class InfoNCE(ContrastiveLoss):
 
     def compare(
         self,
-        queries: Float[Array, "b d"],
-        candidates: Float[Array, "m d"],
+        queries: Float[Array, "b *t d"],
+        candidates: Float[Array, "m *n d"],
         positives: Int[Array, " b"] | None,
         weights: Float[Array, " b"],
         keep: Bool[Array, "b m"],

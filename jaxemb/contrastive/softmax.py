@@ -11,23 +11,26 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.contrastive.base import matched
+from jaxemb.ops.maxsim import padded_maxsim
 from jaxemb.ops.rows import by_rows, everywhere
 from jaxemb.ops.similarity import unit
 
 SIMILARITIES = ("cosine", "dot")
 
 
-def alike(similarity: str, *rows: Float[Array, "_ d"]) -> tuple[Array, ...]:
+def alike(similarity: str, *rows: Float[Array, "... d"]) -> tuple[Array, ...]:
     """The rows, of which products are the similarity."""
     return tuple(map(unit, rows)) if similarity == "cosine" else rows
 
 
-def products(rows: Float[Array, "b d"], others: Float[Array, "k d"]) -> Float[Array, "b k"]:
+def products(rows: Float[Array, "b *t d"], others: Float[Array, "k *n d"]) -> Float[Array, "b k"]:
     """rows @ others.T, whose rows stay on the devices of theirs, also in the gradient: all have the others, none has the matrix.
+    Of rows with a vector a token, MaxSim.
 
     Left alone, XLA gathers the matrix where features of the rows were cut, as by parameters over the axis fsdp.
     """
-    return by_rows(by_rows(rows) @ everywhere(others).T)
+    rows, others = by_rows(rows), everywhere(others)
+    return by_rows(rows @ others.T if rows.ndim == 2 else padded_maxsim(rows, others))
 
 
 def places_of(positives: Int[Array, " b"] | None, b: int) -> Int[Array, " b"]:

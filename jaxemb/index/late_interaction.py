@@ -18,7 +18,7 @@ from jaxemb.config import ConfigError, choices
 from jaxemb.index.base import NUMBERS, SCORES, Index, Kept, Tree, numbered, padded, power_of_two, reranked
 from jaxemb.index.built import Built
 from jaxemb.index.exact import DTYPES
-from jaxemb.ops.maxsim import Matrices, ragged
+from jaxemb.ops.maxsim import Matrices, padded_maxsim, ragged
 from jaxemb.ops.nearest import Best
 from jaxemb.ops.similarity import unit
 from jaxemb.preprocess.base import DataError
@@ -122,9 +122,8 @@ def _among(k: int, longest: int, rows: Tree, q: Float[Any, "b t d"], near: Any) 
 
     def one(query: Array, places: Int[Array, " c"]) -> Float[Array, " c"]:
         within = jnp.minimum(jnp.arange(longest, dtype=jnp.int32)[None], groups[places][:, None] - 1)
-        some = tokens[starts[places][:, None] + within].reshape(-1, query.shape[1])
-        s = jnp.matmul(some, query.T.astype(some.dtype), preferred_element_type=query.dtype)
-        return s.reshape(len(places), longest * GROUP, -1).max(1).sum(1)
+        some = tokens[starts[places][:, None] + within].reshape(len(places), longest * GROUP, -1)
+        return padded_maxsim(query[None], some.astype(query.dtype), d_real=jnp.ones(some.shape[:2], bool))[0]
 
     # One query after the other: each has all tokens of its candidates in memory.
     return reranked(near, lambda some, places: jax.lax.map(lambda a: one(*a), (some, places)), jnp.asarray(q), k)

@@ -64,6 +64,8 @@ class Pairs(Contrastive):
     whose positive it is, in whatever row either stands (positives of equal queries are positives; with scores, those above 1/2), a
     hard negative or not. Other hard negatives of a query always count. Rows of weight 0 are padding: nobody's negatives.
 
+    With `LateInteraction` as pooling and InfoNCE, whose temperature is then of sums over tokens, texts are compared by MaxSim.
+
     Without `positive` the queries are the candidates as well, for losses of labels. A batch that is not nested holds texts that are
     paired with themselves, under two draws of dropout (SimCSE, Gao et al. 2021).
     """
@@ -91,7 +93,7 @@ class Pairs(Contrastive):
         return {role: {name: x for name, x in part.items() if name in INPUTS} for role, part in self._roles(batch).items()}
 
     def embed(self, batch: Batch, role: str = QUERY, train: bool = False) -> Float[Array, "b *k d"]:
-        """Of negatives b k d; where `contrast` compares several layers, these before d."""
+        """Of negatives b k d; where `contrast` compares several layers or tokens, these before d."""
         if role == NEGATIVES:
             return _each(lambda rows: self._embedded(rows, role, train), batch)
         return self._embedded(batch, role, train)
@@ -202,7 +204,7 @@ class Pairs(Contrastive):
         refuse_packed(part)
         return features_of(self._side(side)[0], part)
 
-    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b d"]:
+    def encode(self, batch: Batch, role: str = "document") -> Float[Array, "b *m d"]:
         part, side = self._asked(batch, role)
         refuse_packed(part)
         encoder, pooling, heads = self._side(side)
@@ -287,11 +289,15 @@ def _same(a: Int[Array, " b"], c: Int[Array, " m"]) -> Bool[Array, "b m"]:
 
 
 def _candidates(z: Mapping[str, Array]) -> Array:
-    """m (l) d: the positives, then the negatives of the first query, of the second, ..."""
+    """m (l) d, or m n d of tokens: the positives, then the negatives of the first query, of the second, ..."""
     positives = z.get(POSITIVE, z[QUERY])
     if NEGATIVES not in z:
         return positives
-    return jnp.concatenate([positives, z[NEGATIVES].reshape(-1, *z[NEGATIVES].shape[2:])])
+    parts = positives, z[NEGATIVES].reshape(-1, *z[NEGATIVES].shape[2:])
+    if positives.ndim == 3:  # as many tokens each, those that are added zeros; layers are as many already
+        longest = max(x.shape[1] for x in parts)
+        parts = tuple(jnp.pad(x, ((0, 0), (0, longest - x.shape[1]), (0, 0))) for x in parts)
+    return jnp.concatenate(parts)
 
 
 def _each(f: Any, batch: Batch) -> Array:

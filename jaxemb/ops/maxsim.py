@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxemb.config import ConfigError
 from jaxemb.ops.similarity import unit
+
+A = TypeVar("A")
 
 KINDS = ("cosine", "dot")
 OVER = ("sum", "max")
@@ -55,6 +57,33 @@ def maxsim(a: Any, b: Any, kind: str = "cosine", over: str = "sum") -> Float[np.
             reduce = np.add if over == "sum" else np.maximum
             scores[np.ix_(rows, columns)] = reduce.reduceat(best, _starts([left[i] for i in rows]), axis=0)
     return scores
+
+
+def padded_maxsim(
+    q: Float[A, "b t d"],
+    d: Float[A, "m n d"],
+    q_real: Bool[A, "b t"] | None = None,
+    d_real: Bool[A, "m n"] | None = None,
+    *,
+    mean: bool = False,
+) -> Float[A, "b m"]:
+    """MaxSim of all pairs by products, sum_i max_j q_i . d_j over the tokens that are real; traced, with a gradient: for losses,
+    and for search on devices. `maxsim` is of matrices of any length, on the host.
+
+    `q_real`, `d_real`: which rows are tokens; None: all that are not zeros. `mean`: over the real tokens of q, not their sum. A
+    matrix without any token has 0 with all, and no gradient. All b m t n products are in memory.
+    """
+    return _padded(q, d, q_real, d_real, mean)
+
+
+def _padded(q: Any, d: Any, q_real: Any, d_real: Any, mean: bool) -> Any:
+    xp = q.__array_namespace__()
+    q_real, d_real = ((x != 0).any(-1) if real is None else real for x, real in ((q, q_real), (d, d_real)))
+    products = xp.einsum("btd,mnd->bmtn", q, d, optimize=True)
+    best = xp.where(d_real[None, :, None], products, -xp.inf).max(-1)
+    counts = q_real[:, None] & d_real.any(1)[None, :, None]
+    total = xp.where(counts, best, xp.zeros_like(best)).sum(-1)
+    return total / xp.maximum(q_real.sum(1), 1).astype(total.dtype)[:, None] if mean else total
 
 
 def maxsim_row_by_row(a: Any, b: Any, kind: str = "cosine", over: str = "sum") -> Float[np.ndarray, " n"]:

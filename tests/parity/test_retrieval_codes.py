@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxemb.contrastive import InfoNCE
 from jaxemb.index import rabitq
+from jaxemb.ops.maxsim import maxsim, padded_maxsim
 from jaxemb.ops.product_codes import by_decoding, codes, decoded, look_up, packed, tables
 
 exact = np.testing.assert_array_equal
@@ -85,3 +87,23 @@ def test_rabitq_index(g):
     learned = {"rotation": jnp.asarray(g["rb_P"]), "centre": jnp.asarray(g["rb_c"])}
     rows = jax.tree.map(jnp.asarray, index.encode(learned, g["rb_O"]))
     near(index.scores(learned, rows, jnp.asarray(g["pq_q"], jnp.float64)), -g["rb_dist2"], 1e-9)
+
+
+def test_maxsim(g):
+    q, d, q_real, d_real, cotangent = (jnp.asarray(g[f"ms_{name}"]) for name in ("q", "d", "qmask", "dmask", "cotangent"))
+    near(padded_maxsim(q, d, q_real, d_real), g["ms_score"], 1e-9)
+    near(padded_maxsim(q, d, q_real, d_real, mean=True), g["ms_score_mean"], 1e-9)
+    tokens = ([x[real] for x, real in zip(g[f"ms_{a}"], g[f"ms_{a}mask"], strict=True)] for a in "qd")
+    near(maxsim(*tokens, "dot"), g["ms_score"], 1e-6)  # of the host, in 32 bits
+    gradients = jax.grad(lambda q, d: (padded_maxsim(q, d, q_real, d_real) * cotangent).sum(), (0, 1))(q, d)
+    for name, found in zip("qd", gradients, strict=True):
+        near(found, g[f"ms_grad_{name}"], 1e-9)
+
+
+def test_info_nce_of_maxsim(g):
+    """As losses see it: padding is zeros."""
+    q, d = (jnp.asarray(np.where(g[f"ms_{a}mask"][..., None], g[f"ms_{a}"], 0)) for a in "qd")
+    loss, gradients = jax.value_and_grad(lambda q, d: InfoNCE(1.0, similarity="dot")(q, d).value, (0, 1))(q, d)
+    near(loss, g["ms_infonce__loss"], 1e-9)
+    for name, found in zip("qd", gradients, strict=True):
+        near(found, g[f"ms_infonce__grad_{name}"], 1e-9)

@@ -10,7 +10,7 @@ from arrays import normal
 from compiled import call
 
 from jaxemb.config import ConfigError
-from jaxemb.contrastive import InfoNCE, VICRegLoss
+from jaxemb.contrastive import InfoNCE, Sigmoid, VICRegLoss
 from jaxemb.contrastive.base import ContrastiveLoss, Known
 from jaxemb.types import Loss
 
@@ -68,10 +68,14 @@ def test_known_is_a_tree_of_what_is_there_and_reaches_the_member():
 def test_rows_of_other_layers_than_it_compares_are_refused():
     both = jnp.stack([Q, Q]), jnp.stack([C, C])
     assert float(Deep()(*both).value) == float(Q.sum())
-    with pytest.raises(ConfigError, match=r"Deep compares rows of 2 layers, \(1, -1\) \(l b d\), and was given those of one"):
+    with pytest.raises(
+        ConfigError, match=r"Deep compares rows of 2 layers, \(1, -1\) \(l b d\), and was given \(3, 4\) and \(5, 4\)"
+    ):
         Deep()(Q, C)
-    with pytest.raises(ConfigError, match=r"InfoNCE compares rows of the last layer \(b d\), and was given those of 2 layers"):
-        InfoNCE()(*both)
+    with pytest.raises(
+        ConfigError, match=r"Sigmoid compares rows of the last layer \(b d\), and was given \(2, 3, 4\) and \(2, 5, 4\)"
+    ):
+        Sigmoid()(*both)
 
 
 def test_a_batch_of_one_row_teaches_nothing_and_is_refused_where_the_loss_would_be_constant():

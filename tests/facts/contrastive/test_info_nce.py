@@ -6,8 +6,9 @@ from arrays import normal
 from compiled import call
 
 from jaxemb.config import ConfigError
-from jaxemb.contrastive import InfoNCE
+from jaxemb.contrastive import InfoNCE, Sigmoid
 from jaxemb.contrastive.base import Known
+from jaxemb.ops.maxsim import maxsim
 from jaxemb.train.sharding import batch_sharding, make_mesh, on_mesh
 
 SYMMETRIC = {"directions": ("q2d", "d2q"), "partition": "each"}
@@ -47,6 +48,19 @@ def test_equal_rows_give_the_logarithm_of_the_candidates_and_far_ones_nothing():
     assert float(call(InfoNCE(), jnp.ones((3, 2)), jnp.ones((7, 2))).value) == pytest.approx(np.log(7), rel=1e-6)
     out = call(InfoNCE(0.05), jnp.eye(4), jnp.eye(4))
     assert float(out.value) == pytest.approx(0, abs=1e-6) and float(out.logs["accuracy"]) == 1
+
+
+def test_of_tokens_by_hand():
+    """MaxSim of rows with a vector a token: zeros are padding, and each side may have as many as it likes."""
+    rng = np.random.default_rng(0)
+    q, c = rng.normal(size=(3, 2, 4)).astype(np.float32), rng.normal(size=(5, 3, 4)).astype(np.float32)
+    q[1, 1], c[0, 2], c[4, 1:] = 0, 0, 0
+    found = call(InfoNCE(2.0), *map(jnp.asarray, (q, c, PLACES))).value
+    assert float(found) == pytest.approx(by_hand(maxsim(q, c) / 2, PLACES, np.ones((3, 5), bool)).mean(), rel=1e-5)
+    with pytest.raises(ConfigError, match=r"matrices with a vector a token \(b t d\), and was given \(3, 2, 4\) and \(5, 4\)"):
+        InfoNCE()(jnp.asarray(q), jnp.asarray(c[:, 0]))
+    with pytest.raises(ConfigError, match=r"Sigmoid compares rows of the last layer \(b d\), and was given \(3, 2, 4\)"):
+        Sigmoid()(jnp.asarray(q), jnp.asarray(c))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from jaxemb.nn.pooled import Pooled
 from jaxemb.nn.stem import Tokens
 from jaxemb.objectives.pairs import Pairs, also, kept, of_bytes
 from jaxemb.ops.allow import Allow
+from jaxemb.pooling.late_interaction import LateInteraction
 from jaxemb.posemb.none import NoPos
 from jaxemb.train.sharding import on_mesh
 from jaxemb.types import Features, Loss, Now
@@ -111,6 +112,7 @@ LOSSES = {
     "GIST": (GIST(0.1), {"guide": Pooled(Dropping())}),
     "sigmoid": (Sigmoid(), {}),
     "Matryoshka": (Matryoshka(InfoNCE(0.1), (2, 8)), {}),
+    "MaxSim": (InfoNCE(1.0), {"pooling": LateInteraction()}),
 }
 
 

@@ -1,12 +1,13 @@
 """MaxSim by hand and by loops."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.ops import maxsim as module
-from jaxemb.ops.maxsim import Matrices, maxsim, maxsim_row_by_row, ragged
+from jaxemb.ops.maxsim import Matrices, maxsim, maxsim_row_by_row, padded_maxsim, ragged
 
 Q = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
 D = [np.array([[3.0, 4.0]], np.float32), np.array([[0.0, 1.0], [-1.0, 0.0]], np.float32)]
@@ -39,6 +40,20 @@ def test_blocks_are_the_whole(over, monkeypatch):
         monkeypatch.setattr(module, "ROWS", rows)
         monkeypatch.setattr(module, "BLOCK", block)
         np.testing.assert_allclose(maxsim(a, b, "dot", over), wanted, rtol=1e-5)
+
+
+def test_padded_as_ragged_with_a_gradient_of_what_is_real_alone():
+    """Rows of zeros are no tokens, nor are those that a mask leaves out; a text without any has 0 with all, and no NaN."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(n, 4, 3)).astype(np.float32) for n in (3, 4))
+    a[0, 1], a[2], b[1, 2:], b[3] = 0, 0, 0, 0
+    np.testing.assert_allclose(padded_maxsim(a, b), maxsim(a, b, "dot"), rtol=1e-5)
+    whole, real = np.where(b == 0, np.float32(9), b), (b != 0).any(2)
+    value = jax.jit(jax.value_and_grad(lambda d: padded_maxsim(jnp.asarray(a), d, d_real=jnp.asarray(real), mean=True).sum()))
+    found, gradient = value(jnp.asarray(whole))
+    counts = np.maximum((a != 0).any(2).sum(1), 1)
+    np.testing.assert_allclose(found, (maxsim(a, b, "dot") / counts[:, None]).sum(), rtol=1e-5)
+    assert (gradient[~real] == 0).all() and (np.abs(gradient).sum(2) > 0).sum() >= 3 and np.isfinite(gradient).all()
 
 
 def test_what_is_a_matrix_a_text():
