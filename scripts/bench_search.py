@@ -1,6 +1,6 @@
 """Queries a second of an index beside faiss, on the same threads, in one process, in turns.
 
-    python scripts/bench_search.py --csv results/bench_search.csv                    100 k x 384 (needs faiss-cpu)
+    python scripts/bench_search.py --csv results/bench_search.csv                    100 k x 384 (needs faiss-cpu, torch)
     python scripts/bench_search.py --rows 1000000 --csv results/bench_search.csv     adds rows to the file
 
 Rows are planted: a tenth as many centres as rows, rows and queries around them, of length 1; k is 10. `batch` queries a call.
@@ -13,6 +13,9 @@ maximum of each row.
     binary     Binary, 4 k candidates        IndexBinaryFlat, which compares bits alone
     filtered   Filtered, 1 % pass            IndexFlatIP with an IDSelectorBatch
     ivf        IVF, 16 of sqrt(rows) lists   IndexIVFFlat with the same
+    maxsim     LateInteraction               not faiss: an einsum of torch, a maximum, a sum, topk (needs torch, not faiss)
+
+`maxsim` has a tenth as many texts as rows, of 128 tokens of 128 numbers, and queries of 32 tokens.
 """
 
 from __future__ import annotations
@@ -41,9 +44,12 @@ CASES = {
     "binary": {1024: 1.0, 1: None},
     "filtered": {1024: 2.0, 1: None},
     "ivf": {1024: None, 1: None},
+    "maxsim": {4: 2.0, 1: 2.0},
 }
 """By batch the least ratio that is aimed at."""
 K, SHARE, PROBES = 10, 0.01, 16
+TOKENS, ASKED, NUMBERS = 128, 32, 128
+"""Of a text, of a query, and in a token."""
 Search = Callable[[np.ndarray], np.ndarray]
 """From queries to the ids of their K best rows."""
 
@@ -70,8 +76,19 @@ def planted(rows: int, width: int, queries: int, seed: int) -> tuple[np.ndarray,
     return around(rows), around(queries)
 
 
+def tokens(texts: int, queries: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Texts and queries, a unit vector a token."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(*shape: int) -> np.ndarray:
+        x = rng.standard_normal((*shape, NUMBERS), np.float32)
+        return x / np.linalg.norm(x, axis=2, keepdims=True)
+
+    return drawn(texts, TOKENS), drawn(queries, ASKED)
+
+
 def ours(case: str, x: np.ndarray, passes: np.ndarray) -> Side:
-    from jaxemb.index import IVF, Binary, Exact, Filtered
+    from jaxemb.index import IVF, Binary, Exact, Filtered, LateInteraction
 
     lists = round(math.sqrt(len(x)))
     inner = Exact("dot")
@@ -80,6 +97,7 @@ def ours(case: str, x: np.ndarray, passes: np.ndarray) -> Side:
         "binary": Binary("dot"),
         "filtered": Filtered("dot", inner),
         "ivf": IVF("dot", lists, PROBES, inner),
+        "maxsim": LateInteraction("dot"),
     }[case]
     start = time.perf_counter()
     built = index.build(x)
@@ -88,6 +106,8 @@ def ours(case: str, x: np.ndarray, passes: np.ndarray) -> Side:
 
 
 def theirs(case: str, x: np.ndarray, passes: np.ndarray, threads: int) -> Side:
+    if case == "maxsim":
+        return einsum(x, threads)
     import faiss  # pyright: ignore[reportMissingImports]
 
     faiss.omp_set_num_threads(threads)
@@ -111,6 +131,19 @@ def theirs(case: str, x: np.ndarray, passes: np.ndarray, threads: int) -> Side:
     if case == "filtered":
         options["params"] = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.flatnonzero(passes)))
     return Side(lambda q: flat.search(q, K, **options)[1], time.perf_counter() - start, 4 * d)
+
+
+def einsum(x: np.ndarray, threads: int) -> Side:
+    import torch  # pyright: ignore[reportMissingImports]
+
+    torch.set_num_threads(threads)
+    texts = torch.from_numpy(x)
+
+    def search(q: np.ndarray) -> np.ndarray:
+        scores = torch.einsum("bid,mjd->bmij", torch.from_numpy(q), texts).amax(3).sum(2)
+        return scores.topk(K, dim=1).indices.numpy()
+
+    return Side(search, 0.0, x.nbytes / len(x))
 
 
 def limit(x: np.ndarray) -> Search:
@@ -137,12 +170,13 @@ def recall(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def measure(case: str, batch: int, x: np.ndarray, q: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
+    from jaxemb.ops.maxsim import maxsim
     from jaxemb.ops.topk import largest
 
     passes = np.random.default_rng(args.seed).random(len(x)) < SHARE
     mine, other = ours(case, x, passes), theirs(case, x, passes, args.threads)
     few = q[: min(batch, 100)]
-    scores = few @ x.T
+    scores = maxsim(few, x, "dot") if case == "maxsim" else few @ x.T
     truth = largest(np.where(passes, scores, -np.inf) if case == "filtered" else scores, K)
     recalls = [recall(side.search(few), truth) for side in (mine, other)]
     some, calls = q[:batch], 1 if batch > 1 else args.calls
@@ -157,7 +191,7 @@ def measure(case: str, batch: int, x: np.ndarray, q: np.ndarray, args: argparse.
     return {
         "case": case,
         "rows": len(x),
-        "width": x.shape[1],
+        "width": x.shape[-1],
         "batch": batch,
         "qps": batch / np.median(wall[0]),
         "qps_faiss": batch / np.median(wall[1]),
@@ -198,6 +232,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     origin, rows = provenance(), []
     origin["cpu_model"] = origin.pop("cpu")
     for case in args.cases:
+        if case == "maxsim":
+            x, q = tokens(max(args.rows // 10, 1), max(CASES[case]), args.seed)
         for batch in CASES[case]:
             found = measure(case, batch, x, q, args)
             rows.append({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in found.items()})

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt32
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.index.base import Index, Tree, reranked
-from jaxemb.ops.bits import hamming, pack, signed_products
+from jaxemb.ops.bits import fewest, hamming, pack, signed_products
 from jaxemb.ops.nearest import Best
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Paper
@@ -68,8 +68,9 @@ class Binary(Index):
 
     def nearest(self, learned: Tree, rows: Tree, q: Float[Array, "b d"], mask: Bool[Array, "#b m"] | None, k: int) -> Best:
         if self.query == "binary":
-            return super().nearest(learned, rows, q, mask, k)
-        near = super().nearest(learned, rows, q, mask, min(self.times * k, self.length(rows)))
+            less, places = fewest(_words(learned["mean"], q), rows["bits"], mask, k)
+            return 1 + 2 / q.shape[1] * less.astype(q.dtype), places
+        near = fewest(_words(learned["mean"], q), rows["bits"], mask, min(self.times * k, self.length(rows)))
         return reranked(near, lambda q, places: self.rescore(learned, rows, q, places), q, k)
 
 
