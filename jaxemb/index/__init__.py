@@ -6,6 +6,7 @@ from jaxemb.lazy import attach
 
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.index.base import Index as Index
+    from jaxemb.index.bebr import BEBR as BEBR
     from jaxemb.index.binary import Binary as Binary
     from jaxemb.index.built import Built as Built
     from jaxemb.index.exact import Exact as Exact

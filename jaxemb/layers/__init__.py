@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.layers.norms import Norm as Norm
     from jaxemb.layers.norms import RMSNorm as RMSNorm
     from jaxemb.layers.projector import Projector as Projector
+    from jaxemb.layers.recurrent_binary import RecurrentBinary as RecurrentBinary
     from jaxemb.layers.token_head import TokenHead as TokenHead
 else:
     __getattr__, __dir__ = attach(__name__)
