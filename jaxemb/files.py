@@ -118,6 +118,16 @@ def read_text(file: Any, limit: int = LARGEST) -> str:
     return read_bytes(file, limit).decode("utf-8", "replace")
 
 
+def read_lines(file: Any, limit: int = LARGEST) -> list[str]:
+    """The lines of a regular file in UTF-8, empty ones too, without their ends."""
+    try:
+        lines = read_bytes(file, limit).decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as e:
+        line = e.object[: e.start].count(b"\n") + 1
+        raise FileError(f"{printable(file)}, line {line}: this is no UTF-8: {e.reason}") from e
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
 def read_json(file: Any, limit: int = LARGEST) -> Any:
     """The document of a JSON file."""
     text = read_text(file, limit)

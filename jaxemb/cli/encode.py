@@ -32,7 +32,10 @@ def encode(args: argparse.Namespace) -> None:
     model = opened(args)
     items, names = read(model, Path(args.input), args.column)
     found = args.precision in RANGED and args.ranges is None
-    how: dict[str, Any] = {"precision": "float32" if found else args.precision, "ranges": args.ranges and _array(args.ranges)}
+    how: dict[str, Any] = {
+        "precision": "float32" if found else args.precision,
+        "ranges": args.ranges and array_of(args.ranges, "--ranges"),
+    }
     how |= {"batch_size": args.batch, "normalize_embeddings": args.normalize, "truncate_dim": args.truncate_dim}
     how |= {"prompt_name": args.prompt_name, "prompt": args.prompt, "show_progress_bar": console().is_terminal, "report": True}
     embeddings, report = model.encode(items, **how)
@@ -64,7 +67,7 @@ def opened(args: argparse.Namespace) -> Embedder:
     if is_pretrained(args.run):
         return Embedder.from_pretrained(args.run, **pretrained_options(args.set))
     if args.set:
-        raise ConfigError(f"--set {args.set[0]}: encode changes how a pretrained folder is opened, and {args.run} is a run")
+        raise ConfigError(f"--set {args.set[0]}: this changes how a pretrained folder is opened, and {args.run} is a run")
     return load(args.run, weights=args.weights)
 
 
@@ -81,10 +84,11 @@ def read(model: Embedder, path: Path, column: str | None) -> tuple[Any, list[str
     return model.preprocess.read(path)
 
 
-def _array(file: str) -> Any:
+def array_of(file: str, what: str) -> Any:
+    """The array of an .npy, mapped from the file."""
     import numpy as np
 
     try:
-        return np.load(file, allow_pickle=False)
+        return np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as e:
-        raise ConfigError(f"--ranges {file}: no array can be read: {e}") from e
+        raise ConfigError(f"{what} {file}: no array can be read: {e}") from e

@@ -10,6 +10,7 @@ from jaxemb.cli import verbs as run
 from jaxemb.cli.compile import compile
 from jaxemb.cli.doctor import doctor
 from jaxemb.cli.encode import encode
+from jaxemb.cli.search import search
 
 OVERVIEW = """\
 jaxemb: embeddings in JAX. An experiment is a Python file that builds one object; a run is a folder.
@@ -20,6 +21,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb doctor runs/shapes                    why is this run no better than random?
   jaxemb compare runs/shapes runs/supervised   figures side by side, seeds as mean and deviation
   jaxemb encode MODEL photos/ out.npy          embeddings of your images or texts, by a run or a pretrained folder
+  jaxemb search MODEL notes/                   ask your own text files, images or vectors
   jaxemb export runs/shapes models/shapes      weights, config and card, for others
   jaxemb merge runs/a runs/b --out models/c      two models that were trained from one start, as one
   jaxemb list posemb                           what there is to choose from
@@ -82,6 +84,26 @@ examples:
   jaxemb encode FOLDER texts.jsonl out.npy --column body --precision int8 --set max_length=128 --set dtype=bfloat16
 
 The report at the end says what was cut off, how much was padding, the prompt and the pooling.
+"""
+
+SEARCH = """\
+examples:
+  jaxemb search FOLDER notes/                                ask passages of your text files; hits with file and line
+  jaxemb search FOLDER notes/ --query "how do I mend a bike" --k 3
+  jaxemb search FOLDER notes/ --save notes.index             and jaxemb search FOLDER notes.index starts at once
+  jaxemb search FOLDER src/ --files .py,.md                  other endings than those of prose
+  jaxemb search FOLDER cranfield cranfield/queries.jsonl --out hits.jsonl
+  jaxemb search FOLDER papers.jsonl --column abstract --where 'year>=1990' --where language=de
+  jaxemb search FOLDER texts.txt --index 'Rerank(first=Binary(), second=Scalar(bits=4))'
+  jaxemb search runs/shapes photos/ --query cat.jpg          images by a model of images
+  jaxemb search FOLDER vectors.npy --texts texts.txt         vectors that `jaxemb encode` wrote
+  jaxemb search vectors.npy texts.txt queries.npy            no model; without queries ask by the number of a row
+  jaxemb search queries.npy vectors.npy --out hits.jsonl     vectors among vectors
+  jaxemb search FOLDER texts.txt --bench --index binary --index 'PQ(parts=48)' --out bench.csv
+
+CORPUS: a line each of a text file; a row of a .csv, .tsv, .jsonl or .parquet ("title" and "text" where nothing else is named, all
+other values being tags for --where); passages of the text files of a folder; its images; vectors; an index that --save wrote.
+Without queries they are asked for, or read from a pipe. `jaxemb list index` says which indexes there are, and their fields.
 """
 
 EXPORT = """\
@@ -228,6 +250,30 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--truncate-dim", type=int, metavar="N", help="only the first N numbers")
     p.add_argument("--precision", default="float32", help="float32 (default), int8, uint8, binary or ubinary")
     p.add_argument("--ranges", metavar="FILE.npy", help="of int8 and uint8: smallest and largest of each dimension (those found)")
+    p.add_argument("--weights", choices=("ema", "params"), default="ema", help="of a run: averaged (default) or trained parameters")
+    p.add_argument("--batch", type=int, default=32, metavar="N", help="examples at a time (32); texts: of 128 tokens")
+    p.add_argument("--set", action="append", default=[], metavar="a=v", help="how a pretrained folder is opened: max_length=128")
+
+    p = verb("search", search, "Search texts, images or vectors.", SEARCH, computes=True)
+    p.add_argument("run", metavar="MODEL|.npy", help="a run RUN[@STEP], a pretrained folder, an id of the hub, or vectors")
+    p.add_argument("corpus", metavar="CORPUS", help="a file or folder of texts, images, vectors, or a saved index")
+    p.add_argument("queries", nargs="?", metavar="QUERIES", help="texts, images or vectors; without them you are asked")
+    p.add_argument("--query", action="append", default=[], metavar="TEXT", help="a query; may be repeated")
+    p.add_argument("--k", type=int, default=5, metavar="N", help="hits of a query (5)")
+    p.add_argument(
+        "--index", action="append", default=[], metavar="INDEX", help="how vectors are kept: binary, 'PQ(parts=48)', ..."
+    )
+    p.add_argument("--where", action="append", default=[], metavar="TAG=V", help="only such rows: =, !=, <, <=, >, >=; repeatable")
+    p.add_argument("--save", metavar="DIR", help="keep the index there, to be given as CORPUS the next time")
+    p.add_argument("--out", metavar="FILE", help="write the hits there, .jsonl; with --bench the table, .csv")
+    p.add_argument("--bench", action="store_true", help="recall against exact search, queries a second, bytes, of each --index")
+    p.add_argument("--column", metavar="NAME", help="of a corpus of rows: the value that is the text")
+    p.add_argument("--query-column", metavar="NAME", help="of queries that are rows")
+    p.add_argument("--files", metavar=".A,.B", help="of a folder: the endings of its text files (.txt,.md,.rst,...)")
+    p.add_argument("--texts", metavar="FILE", help="of an .npy as CORPUS: what its rows are")
+    p.add_argument("--chars", type=int, default=300, metavar="N", help="characters of a text that are shown (300)")
+    p.add_argument("--query-prompt", metavar="TEXT", help="what goes before each query (what the model has for queries)")
+    p.add_argument("--document-prompt", metavar="TEXT", help="what goes before each text of the corpus")
     p.add_argument("--weights", choices=("ema", "params"), default="ema", help="of a run: averaged (default) or trained parameters")
     p.add_argument("--batch", type=int, default=32, metavar="N", help="examples at a time (32); texts: of 128 tokens")
     p.add_argument("--set", action="append", default=[], metavar="a=v", help="how a pretrained folder is opened: max_length=128")

@@ -38,9 +38,22 @@ def read_rows(path: str, names: Sequence[str] | None, *, header: bool) -> Iterat
             found = json_lines(stream, path, names or ()) if kind == ".jsonl" else _delimited(stream, path, names, header)
             yield from found
     except UnicodeDecodeError as e:
-        raise DataError(f"{files.printable(path)} is no UTF-8: byte {e.start}: {e.reason}") from e
+        line, why = undecodable(path)
+        raise DataError(f"{files.printable(path)}, line {line}: this is no UTF-8: {why or e.reason}") from e
     except OSError as e:
         raise DataError(f"{files.printable(path)} cannot be read: {e.strerror}") from e
+
+
+def undecodable(path: str) -> tuple[int, str]:
+    """(number of the first line that is no UTF-8, what is wrong with it): a stream that is decoded in pieces knows neither."""
+    number = 0
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as e:
+                return number, e.reason
+    return number, ""
 
 
 def json_lines(stream: Any, path: str, names: Sequence[str], first: int = 1) -> Iterator[Row]:

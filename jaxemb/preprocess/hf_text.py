@@ -66,6 +66,8 @@ class PretrainedText(Preprocess):
     """Whether texts become lower case before anything else."""
     strict: bool = False
     """Whether a text that is too long is an error."""
+    shortest: int = 8
+    """Tokens that every row is padded to at least: the more, the fewer lengths are compiled."""
     full: bool = False
     """Whether every row is padded to `length` and padding is looked at as if it were text, as SigLIP was trained."""
     vocabulary: int | None = None
@@ -149,8 +151,9 @@ class PretrainedText(Preprocess):
         """The smallest length that fits, of those that are compiled: multiples of 8 up to 64, then four an octave."""
         if self.full:
             return self.length
-        step = max(8, 2 ** ((max(length, 1) - 1).bit_length() - 1) // 4)
-        return min(-(-max(length, 1) // step) * step, self.length)
+        length = max(length, self.shortest, 1)
+        step = max(8, 2 ** ((length - 1).bit_length() - 1) // 4)
+        return min(-(-length // step) * step, self.length)
 
     def padded(
         self, cut: Cut, rows: Int[np.ndarray, " k"], length: int, prompt: int = 0, side: str | None = None
@@ -192,13 +195,9 @@ class PretrainedText(Preprocess):
     def read(self, path: Path) -> tuple[list[str], list[str]]:
         """The lines of a text file, empty ones too; they have no names."""
         try:
-            lines = files.read_bytes(path, LARGEST).decode("utf-8-sig").split("\n")
+            lines = files.read_lines(path, LARGEST)
         except files.FileError as e:
             raise DataError(str(e)) from e
-        except UnicodeDecodeError as e:
-            line = e.object[: e.start].count(b"\n") + 1
-            raise DataError(f"{files.printable(path)}, line {line}: this is no UTF-8: {e.reason}") from e
-        lines = [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
         if not lines:
             raise DataError(f"{files.printable(path)} has no line")
         return lines, []

@@ -37,15 +37,15 @@ class File(NamedTuple):
     changed: int
 
 
-def find_files(root: str) -> tuple[File, ...]:
-    """All files with the ending of an image, in the order of their paths; folders and files that begin with a dot are left out.
+def find_files(root: str, endings: tuple[str, ...] = ENDINGS) -> tuple[File, ...]:
+    """All files with one of the endings, in the order of their paths; folders and files that begin with a dot are left out.
 
     A file is there once, however many links lead to it: else its copies would be trained on and evaluated. Links to folders are
     followed, circles are not.
     """
     found: dict[Any, File] = {}
     for path, status in _walk(root):
-        if path.lower().endswith(ENDINGS):
+        if path.lower().endswith(endings):
             file = File(path, status.st_size, status.st_mtime_ns) if status else File(path, 0, 0)  # None: a link to nowhere
             found.setdefault((status.st_dev, status.st_ino) if status and status.st_ino else path, file)
     return tuple(sorted(found.values()))

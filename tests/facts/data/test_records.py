@@ -29,7 +29,7 @@ def test_each_kind_of_file(tmp_path):
         ("x.jsonl", "[1]\n", True, r"line 1: a line holds an object, \{'a', 'b'\}, not a list"),
         ("x.jsonl", "{\n", True, r"line 1: this is no JSON"),
         ("x.txt", "", False, r"x.txt: rows are read from .csv, .tsv, .jsonl and .parquet files"),
-        ("x.csv", b"\xff,1\n", False, r"x.csv is no UTF-8: byte 0"),
+        ("x.csv", b"\xff,1\n", False, r"x.csv, line 1: this is no UTF-8: invalid start byte"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, name, text, header, said):

@@ -1,0 +1,82 @@
+"""`jaxemb search --bench`: what an index finds of the nearest rows, how fast, and what it takes to keep."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxemb.cli.search_rows import asked, asker, checked, index_for, rows_of
+from jaxemb.cli.verbs import writing
+from jaxemb.config import ConfigError, brief
+from jaxemb.log.table import say, table
+
+if TYPE_CHECKING:
+    from jaxemb.index.built import Built
+    from jaxemb.io.embedder import Embedder
+
+BATCHES = (1, 1024)
+SECONDS = 1.0
+"""That a batch is searched again and again, at least three times."""
+
+
+def bench(model: Embedder | None, args: argparse.Namespace) -> None:
+    """A row for each --index, beside the exact search that recall is measured by."""
+    from jaxemb.io.searchable import is_saved
+
+    if is_saved(args.corpus):
+        raise ConfigError(f"--bench builds indexes of vectors, and {args.corpus} is one: give what it was made of")
+    indexes = [index_for(model, text) for text in (None, *args.index)]
+    x = rows_of(model, args).x
+    own = not (args.queries or args.query)
+    q = x[: max(BATCHES)] if own else asked(model, asker(model, x, args.query_prompt), args)[1]
+    rows, truth = [], None
+    for index in indexes:
+        start = time.perf_counter()
+        built = checked(args.corpus, index.build, x)
+        seconds = time.perf_counter() - start
+        ids = nearest(built, q, args.k, own)
+        truth = ids if truth is None else truth
+        speeds = [queries_a_second(built, q, n, args.k) for n in BATCHES]
+        rows.append((brief(index), recall(ids, truth), *speeds, seconds, built.nbytes() / len(built)))
+    of = "rows of the corpus as queries, none of which finds itself" if own else "queries"
+    say(f"{len(x):,} rows, {len(q):,} {of}")
+    columns = ("index", f"recall@{args.k}", *(f"queries/s at {n}" for n in BATCHES), "build s", "bytes a row")
+    table((columns[0], *(f">{name}" for name in columns[1:])), rows)
+    if args.out:
+        with writing(Path(args.out)), open(args.out, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([columns, *((row[0], *(f"{v:.5g}" for v in row[1:])) for row in rows)])
+        say(f"{args.out}: the table")
+
+
+def nearest(built: Built, q: Any, k: int, own: bool) -> np.ndarray:
+    """The ids of the k best rows of each query; where queries are the first rows, of those that are others."""
+    ids = built.search(q, k + own).ids
+    if not own:
+        return ids
+    others = ids != np.arange(len(ids))[:, None]
+    order = np.argsort(~others, axis=1, kind="stable")
+    return np.take_along_axis(np.where(others, ids, -1), order, 1)[:, :k]
+
+
+def recall(ids: np.ndarray, truth: np.ndarray) -> float:
+    """The share of the nearest rows that is found."""
+    return float(np.mean([len(set(a) & set(b) - {-1}) / max(len(set(b) - {-1}), 1) for a, b in zip(ids, truth, strict=True)]))
+
+
+def queries_a_second(built: Built, q: Any, batch: int, k: int) -> float:
+    """The median of several searches, of queries that repeat where there are fewer than a batch."""
+    which = [i % len(q) for i in range(batch)]
+    some = [q[i] for i in which] if isinstance(q, list) else q[which]
+    built.search(some, k)  # compiles
+    times, began = [], time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - began < SECONDS:
+        start = time.perf_counter()
+        built.search(some, k)
+        times.append(time.perf_counter() - start)
+    return batch / statistics.median(times)

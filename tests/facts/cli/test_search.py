@@ -1,0 +1,228 @@
+"""`jaxemb search`: texts, vectors and images are found, and what cannot be searched is named."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from pretrained import bert, chain
+
+from jaxemb.cli import main
+from jaxemb.index import Binary
+from jaxemb.io.embedder import Embedder
+from jaxemb.io.searchable import load_searchable
+
+TEXTS = ["the cat sat", "a dog ran", "the big red mat", "on on on", "query : a"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return chain(bert(tmp_path_factory.mktemp("st")), ("Pooling", {"pooling_mode": "mean"}), prompts={"query": "query : "})
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return Embedder.from_pretrained(folder)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("\n".join([TEXTS[0], "", *TEXTS[1:]]) + "\n")
+    rows = [{"_id": f"d{i}", "title": "the", "text": t, "year": 1990 + i, "topics": ["x", t[0]]} for i, t in enumerate(TEXTS)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").write_text("# the cat\n\n" + "the cat sat " * 10 + "\n\n## a dog\na dog ran\n")
+    (tmp_path / "notes" / "b.txt").write_text("\n\non the mat\n")
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    return tmp_path
+
+
+def hits(*args):
+    """What a search writes: the hits of each query."""
+    assert main(["search", *map(str, args), "--out", "hits.jsonl"]) == 0
+    with open("hits.jsonl") as file:
+        return [json.loads(line) for line in file]
+
+
+# ---- what is searched ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_lines_of_a_file_are_found_by_cosine_with_the_prompt_of_queries(folder, model, here, capsys):
+    (found,) = hits(folder, "texts.txt", "--query", "the dog", "--k", 3)
+    q, z = model.encode_query(["the dog"])[0], model.encode_document(TEXTS)
+    cosine = z @ q / np.linalg.norm(z, axis=1) / np.linalg.norm(q)
+    best = np.argsort(-cosine)[:3]
+    np.testing.assert_allclose([h["score"] for h in found["hits"]], cosine[best], atol=1e-5)
+    assert [(h["row"], h["text"]) for h in found["hits"]] == [(i, TEXTS[i]) for i in best]
+    assert [h["where"] for h in found["hits"]] == [f"texts.txt:{i + 1 + (i > 0)}" for i in best]  # the second line is empty
+    said = capsys.readouterr().out
+    assert "1 without text left out" in said and "5 rows of texts.txt, Exact()" in said
+    assert f"{cosine[best[0]]:7.3f}  texts.txt:" in said and TEXTS[best[0]] in said
+
+
+def test_k_above_the_rows_gives_all_of_them(folder, here):
+    (found,) = hits(folder, "texts.txt", "--query", "the dog", "--k", 99)
+    assert sorted(h["row"] for h in found["hits"]) == [0, 1, 2, 3, 4]
+
+
+def test_rows_have_title_text_id_and_tags(folder, model, here, capsys):
+    (found,) = hits(folder, "rows.jsonl", "--query", "a", "--k", 9, "--where", "year>=1991", "--where", "topics!=o")
+    assert {h["where"] for h in found["hits"]} == {"d1", "d2", "d4"}
+    assert {h["text"] for h in found["hits"]} == {f"the {TEXTS[i]}" for i in (1, 2, 4)}
+    (found,) = hits(folder, "rows.jsonl", "--column", "text", "--query", "a", "--where", "topics=x", "--where", "year<1991")
+    assert [h["text"] for h in found["hits"]] == [TEXTS[0]]
+    (found,) = hits(folder, "rows.jsonl", "--query", "a", "--where", "year>2000")
+    assert found["hits"] == [] and "nothing that --where allows" in capsys.readouterr().out
+
+
+def test_passages_of_a_folder_have_file_and_line(folder, here):
+    (found,) = hits(folder, "notes", "--query", "the mat", "--k", 9)
+    assert {h["where"] for h in found["hits"]} == {"notes/a.md:1", "notes/a.md:5", "notes/b.txt:3"}
+    assert {h["text"] for h in found["hits"] if h["where"] == "notes/a.md:5"} == {"## a dog\na dog ran"}
+    (found,) = hits(folder, "notes", "--query", "the mat", "--where", "file=b.txt")
+    assert [h["text"] for h in found["hits"]] == ["on the mat"]
+
+
+def test_a_file_of_queries_and_an_index_that_is_named(folder, model, here):
+    (here / "q.csv").write_text("id,question\n1,the dog\n2,a cat\n")
+    found = hits(folder, "texts.txt", "q.csv", "--index", 'binary(query="int8")', "--k", 2)
+    assert [f["query"] for f in found] == ["the dog", "a cat"]
+    scores, ids = Binary(query="int8").build(model.encode_document(TEXTS)).search(model.encode_query(["the dog", "a cat"]), 2)
+    np.testing.assert_allclose([[h["score"] for h in f["hits"]] for f in found], scores, atol=1e-5)
+
+
+def test_an_index_that_was_saved_finds_the_same_without_its_corpus(folder, here, capsys):
+    before = hits(folder, "texts.txt", "--query", "the dog", "--save", "kept", "--query-prompt", "a ")
+    assert hits(folder, "kept", "--query", "the dog") == before
+    assert "has changed" not in capsys.readouterr().out
+    (here / "texts.txt").write_text("another\n")
+    assert hits(folder, "kept", "--query", "the dog") == before
+    assert "texts.txt has changed since kept was made of it" in " ".join(capsys.readouterr().out.split())
+    (here / "texts.txt").unlink()
+    assert hits(folder, "kept", "--query", "the dog") == before
+    assert load_searchable("kept").origin["query_prompt"] == "a "
+
+
+def test_without_queries_they_are_read(folder, here, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("the dog\n\na cat\n"))
+    assert [f["query"] for f in hits(folder, "texts.txt")] == ["the dog", "a cat"]
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    answers = iter(["0", "twelve", "4", ""])
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    found = hits("x.npy", "texts.txt", "--k", 2)
+    assert [f["hits"][0]["row"] for f in found] == [0, 4]  # a row is nearest to itself
+    assert "'twelve': without a model a query is the number of a row, 0 to 4" in capsys.readouterr().err
+
+
+def test_vectors_among_vectors_and_beside_texts(folder, model, here):
+    x = np.load("x.npy")
+    np.save("q.npy", x[[3, 1]])
+    assert [f["hits"][0]["where"] for f in hits("q.npy", "x.npy")] == ["row 3", "row 1"]
+    assert [f["hits"][0]["text"] for f in hits("x.npy", "texts.txt", "q.npy")] == [TEXTS[3], TEXTS[1]]
+    np.save("z.npy", model.encode_document(TEXTS))
+    (found,) = hits(folder, "z.npy", "--texts", "texts.txt", "--query", "the dog")
+    assert hits(folder, "texts.txt", "--query", "the dog") == [found]
+    np.save("one.npy", x[2])
+    assert [f["hits"][0]["where"] for f in hits("one.npy", "x.npy")] == ["row 2"]
+
+
+def test_bench_measures_recall_speed_and_bytes(here, capsys, monkeypatch):
+    monkeypatch.setattr("jaxemb.cli.search_bench.SECONDS", 0.01)
+    np.save("many.npy", np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32))
+    np.save("q.npy", np.load("many.npy")[:3] + 0.01)
+    assert main(["search", "q.npy", "many.npy", "--bench", "--index", "binary", "--out", "b.csv", "--k", "4"]) == 0
+    exact, binary = [line.split(",") for line in (here / "b.csv").read_text().splitlines()[1:]]
+    assert exact[0] == "Exact()" and float(exact[1]) == 1 and float(exact[5]) == 64
+    assert binary[0] == "Binary()" and 0 < float(binary[1]) <= 1 and float(binary[5]) == 4 * (40 + 16) / 40
+    assert all(float(n) > 0 for row in (exact, binary) for n in row[2:5])
+    assert "40 rows, 3 queries" in capsys.readouterr().out
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["nowhere.txt"], "CORPUS: there is no file or folder nowhere.txt"),
+        (["texts.txt", "--k", "0"], "k=0: at least 1 row is looked for"),
+        (["texts.txt", "--index", "binry"], "there is no index 'binry'; did you mean 'Binary'? valid: Binary, Exact"),
+        (["texts.txt", "--index", "MUVERA()"], "the model gives a vector a row, for which there are Binary, Exact"),
+        (["texts.txt", "--index", "binary(querry=1)"], "Binary has no field 'querry'"),
+        (["texts.txt", "--index", "binary", "--index", "pq"], "one --index is searched; with --bench several are compared"),
+        (["rows.jsonl", "--column", "body"], "rows.jsonl, line 1: 'body' is missing; there are '_id', 'title'"),
+        (["rows.jsonl", "--where", "yeer=3"], "the rows have no tag 'yeer'; did you mean 'year'? valid: topics, year"),
+        (["rows.jsonl", "--where", "year"], "'year' is no condition: write tag=value"),
+        (["rows.jsonl", "--where", "year=new"], "the tag has numbers, and 'new' is none"),
+        (["rows.jsonl", "--where", "topics>b"], "'topics' has sets of names: ask for = or !="),
+        (["texts.txt", "--column", "text"], "texts.txt has no columns"),
+        (["texts.txt", "q.npy"], "q.npy: queries of 4 numbers, and the rows of this index have 8"),
+        (["texts.txt", "nan.npy"], "nan.npy: query rows with entries that are not finite: 1"),
+        (["nan.npy"], "nan.npy: rows with entries that are not finite: 1"),
+        (["zero.npy"], "zero.npy: rows of zeros, which are near to nothing: 1, 2"),
+        (["none.npy"], "none.npy: an index of no rows: there is nothing to find"),
+        (["q.npy", "--texts", "texts.txt"], "texts.txt has 6 texts, and q.npy 3 rows"),
+        (["texts.txt", "--texts", "texts.txt"], "--texts says what the rows of an .npy are"),
+        (["empty.txt"], "empty.txt is empty: there is nothing to find"),
+        (["latin.txt"], "latin.txt, line 2: this is no UTF-8"),
+        (["bad.jsonl"], "bad.jsonl, line 2: this is no JSON"),
+        (["latin.jsonl"], "latin.jsonl, line 2: this is no UTF-8"),
+        (["two.csv"], "two.csv, line 2: which value is the text? --column names it; there are 'a', 'b'"),
+        (["notes", "--files", "py"], "notes has no text files at any depth (.py)"),
+        (["texts.txt", "--out", "hits.csv"], "--out must be the name of a .jsonl file"),
+        (["texts.txt", "texts.txt", "--query", "a"], "QUERIES and --query: give one of them"),
+        (["notes", "--save", "notes"], "notes holds other things than an index"),
+    ],
+)
+def test_refused(folder, here, capsys, args, message):
+    x = np.ones((3, 4), np.float32)
+    np.save("q.npy", x)
+    np.save("none.npy", x[:0])
+    np.save("nan.npy", np.where(np.arange(3)[:, None] == 1, np.nan, x))
+    np.save("zero.npy", np.where(np.arange(3)[:, None] >= 1, 0, x))
+    (here / "empty.txt").write_text("\n \n")
+    (here / "latin.txt").write_bytes(b"a\nk\xe4se\n")
+    (here / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
+    (here / "latin.jsonl").write_bytes(b'{"text": "a"}\n{"text": "k\xe4se"}\n')
+    (here / "two.csv").write_text("a,b\nx,y\n")
+    queries = [] if "--query" in args or args[1:2] in (["q.npy"], ["nan.npy"]) else ["--query", "a"]
+    assert main(["search", str(folder), *args, *queries]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (here / "hits.csv").exists()
+
+
+def test_a_folder_names_the_files_that_it_leaves_out(folder, here, capsys):
+    (here / "notes" / "c.txt").write_bytes(b"a\n\nk\xe4se\n")
+    (found,) = hits(folder, "notes", "--query", "the mat", "--k", 9)
+    assert len(found["hits"]) == 3
+    assert "notes/c.txt, line 3: this is no UTF-8: invalid continuation byte; left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", ["index.json", "index.safetensors", "texts.jsonl", "search.json"])
+@pytest.mark.parametrize("how", ["cut", "edited", "gone"])
+def test_a_saved_index_that_is_damaged_is_refused(here, capsys, file, how):
+    np.save("q.npy", np.load("x.npy"))
+    kept = here / f"kept-{how}"
+    assert main(["search", "x.npy", "texts.txt", "q.npy", "--save", str(kept)]) == 0
+    content = (kept / file).read_bytes()
+    (kept / file).unlink()
+    if how != "gone":
+        (kept / file).write_bytes(content[:-9] if how == "cut" else content.replace(b"a", b"b"))
+    assert main(["search", "q.npy", str(kept)]) == 2
+    assert str(kept) in capsys.readouterr().err
+
+
+def test_an_index_is_searched_with_its_model_alone(folder, here, tmp_path, capsys):
+    hits(folder, "texts.txt", "--query", "a", "--save", "kept")
+    other = chain(bert(tmp_path / "other", seed=1), ("Pooling", {"pooling_mode": "mean"}), prompts={"query": "query : "})
+    assert main(["search", str(other), "kept", "--query", "a"]) == 2
+    assert "other gives other vectors: no distance means a thing" in " ".join(capsys.readouterr().err.split())
+    assert main(["search", str(folder), "kept", "--query", "a", "--index", "pq"]) == 2
+    assert "--index: kept is an index already; give what it was made of" in " ".join(capsys.readouterr().err.split())
