@@ -187,7 +187,7 @@ class Index(abc.ABC):
 
     def take(self, rows: Tree, which: Any) -> Tree:
         """Some rows, by their places; NumPy's arrays or traced ones."""
-        return jax.tree.map(lambda a, axis: a.take(which, axis), rows, self.axes(rows))
+        return jax.tree.map(lambda a, axis: a.take(which, axis, mode="clip"), rows, self.axes(rows))
 
     def length(self, rows: Tree) -> int:
         """Rows, with those that fill up the last device."""
@@ -244,6 +244,12 @@ def numbered(which: Int[np.ndarray, " n"], first: int) -> str:
 def power_of_two(n: int) -> int:
     """The next one: so few sizes are compiled."""
     return 1 << max(n - 1, 0).bit_length()
+
+
+def size_of(n: int) -> int:
+    """The next of four sizes between two powers of two: where an array of it is copied, its own length counts."""
+    step = max(power_of_two(n) // 8, 1)
+    return -(-n // step) * step
 
 
 def padded(x: Shaped[np.ndarray, "n ..."], size: int) -> Shaped[np.ndarray, "s ..."]:
