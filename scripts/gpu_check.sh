@@ -11,8 +11,9 @@ usage: scripts/gpu_check.sh [--tiny] [--dry-run] [--parts A,B] [FOLDER]
   tract                what TrAct in the first layer of ViT-S costs
   vit                  a train step of ViT-B/16, 224 px, bfloat16, and its MFU, against PyTorch with torch.compile and SDPA, if installed
   encode               texts to vectors with BERT-base, bfloat16
+  search               exact top-10 among 10 M rows of 384 numbers, bfloat16: queries a second, share of the memory's speed
 
-  FOLDER       for a CSV a part, summary.csv and log.txt ($OUT, else results/gpu): eight files
+  FOLDER       for a CSV a part, summary.csv and log.txt ($OUT, else results/gpu): nine files
   --tiny       small sizes: whether it runs at all, on a CPU too
   --parts      some of them
   --dry-run    print the commands
@@ -35,7 +36,7 @@ misused() { # TEXT
     exit 2
 }
 
-all='parity32 parity16 steps tract vit encode'
+all='parity32 parity16 steps tract vit encode search'
 parts=$all tiny=0 dry=0 out=${OUT:-}
 while [ $# -gt 0 ]; do
     case $1 in
@@ -146,6 +147,14 @@ encode() {
     part encode 60 "$python" "$root/scripts/bench_encode.py" --systems jaxemb --no-fresh "$@" --out "$out/encode.csv"
 }
 
+search() {
+    case $tiny in
+    1) set -- --rows 5000 --rounds 1 ;;
+    *) set -- --rows 10000000 ;;
+    esac
+    part search 60 "$python" "$root/scripts/search_at_scale.py" "$@" --csv "$out/search.csv"
+}
+
 # ---- all of them ---------------------------------------------------------------------------------------------------------------
 
 beside() { # WORDS...: without waiting for it
@@ -172,6 +181,7 @@ check() {
     if asked tract; then tract tract 60 20 "$out/tract.csv"; fi
     if asked vit; then vit; fi
     if asked encode; then encode; fi
+    if asked search; then search; fi
 }
 
 summary() { # a line a part; 1 where one did not pass

@@ -45,7 +45,9 @@ SIMILARITIES = ("cosine", "dot", "euclidean")
 ROWS = 2**16
 """Rows of an array that are encoded at a time."""
 SCORES = 2**26
-"""Scores that are in memory at a time."""
+"""Scores that are in memory at a time, on a CPU;"""
+SCORES_ON_A_DEVICE = 2**29
+"""and elsewhere, where the rows are read again for every so many queries: 2 GiB."""
 NUMBERS = 2**24
 """Numbers of candidates that are in memory at a time."""
 
@@ -141,14 +143,18 @@ class Index(abc.ABC):
         if length > kept.count:
             allowed = np.ones((1, kept.count), bool) if mask is None else mask
             mask = np.pad(allowed, ((0, 0), (0, length - kept.count)))
-        size = min(power_of_two(len(q)), power_of_two(SCORES // length + 1) // 2 or 1)
-        found = []
+        size, found = self.together(length, len(q)), []
         for start in range(0, len(q), size):
             some = q[start : start + size]
             seen = mask if mask is None or len(mask) == 1 else padded(mask[start : start + size], size)
             found.append(_best(self, k, kept.mesh, kept.learned, kept.rows, padded(some, size), seen))
         scores, places = zip(*jax.device_get(found), strict=True)
         return np.concatenate(scores)[: len(q)], np.concatenate(places)[: len(q)]
+
+    def together(self, rows: int, queries: int) -> int:
+        """How many queries are compared with the rows at a time, a power of two."""
+        scores = SCORES if jax.default_backend() == "cpu" else SCORES_ON_A_DEVICE
+        return min(power_of_two(queries), power_of_two(scores // rows + 1) // 2 or 1)
 
     def rescore(self, learned: Tree, rows: Tree, q: Float[Array, "b d"], places: Int[Array, "b c"]) -> Float[Array, "b c"]:
         """`scores` of candidates, which each query has of its own."""

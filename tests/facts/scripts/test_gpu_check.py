@@ -10,7 +10,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[3]
-PARTS = ["parity32", "parity16", "steps", "tract", "vit", "encode"]
+PARTS = ["parity32", "parity16", "steps", "tract", "vit", "encode", "search"]
 BLOCKER = """
 import sys
 class Blocked:
@@ -44,8 +44,8 @@ def test_the_commands_are_understood_by_the_scripts(size, script, tmp_path):
     dry = check("--dry-run", *size, str(tmp_path / "a b")).stdout
     runs = [words for line in dry.splitlines() if ".py" in (words := shlex.split(line))[-1] or any(".py" in w for w in words)]
     names = [pathlib.Path(next(w for w in words if w.endswith(".py"))).stem for words in runs]
-    assert names == 2 * ["check_backends"] + 4 * ["bench_steps"] + ["bench", "bench_encode"]
-    assert ["JAX_DEFAULT_MATMUL_PRECISION=highest" in words for words in runs] == 2 * [True] + 6 * [False]
+    assert names == 2 * ["check_backends"] + 4 * ["bench_steps"] + ["bench", "bench_encode", "search_at_scale"]
+    assert ["JAX_DEFAULT_MATMUL_PRECISION=highest" in words for words in runs] == 2 * [True] + 7 * [False]
     for words in runs[2:]:
         file = next(w for w in words if w.endswith(".py"))
         module = script(pathlib.Path(file).stem)
