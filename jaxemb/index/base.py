@@ -195,6 +195,10 @@ class Index(abc.ABC):
         """Some rows, by their places; NumPy's arrays or traced ones."""
         return jax.tree.map(lambda a, axis: a.take(which, axis, mode="clip"), rows, self.axes(rows))
 
+    def place(self, rows: Tree) -> Tree:
+        """Where they are searched: on the device."""
+        return jax.tree.map(jnp.asarray, rows)
+
     def length(self, rows: Tree) -> int:
         """Rows, with those that fill up the last device."""
         return first_leaf(rows).shape[first_leaf(self.axes(rows))]

@@ -193,7 +193,7 @@ def same_width(width: int, rows: Any, first: int) -> None:
 def placed(index: Index, learned: Tree, rows: Tree, count: int, mesh: Mesh | None) -> Kept:
     """On the device; or over those of a mesh, each with as many rows."""
     if mesh is None:
-        return Kept(learned, jax.tree.map(jnp.asarray, rows), count)
+        return Kept(learned, index.place(rows), count)
     mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
     names, more = mesh.axis_names, -count % mesh.size
 

@@ -159,6 +159,9 @@ class Filtered(Index):
     def take(self, rows: Tree, which: Any) -> Tree:
         return self.index.take(rows, which)
 
+    def place(self, rows: Tree) -> Tree:
+        return self.index.place(rows)
+
     def length(self, rows: Tree) -> int:
         return self.index.length(rows)
 

@@ -26,3 +26,6 @@ class _OfParts(Index):
 
     def take(self, rows: Tree, which: Any) -> Tree:
         return {name: index.take(rows[name], which) for name, index in self.parts.items()}
+
+    def place(self, rows: Tree) -> Tree:
+        return {name: index.place(rows[name]) for name, index in self.parts.items()}

@@ -57,14 +57,14 @@ class Rerank(_OfParts):
         return {name: index.learn(x[: index.sample]) if index.sample else {} for name, index in self.parts.items()}
 
     def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:
-        return {name: index.encode(learned[name], x) for name, index in self.parts.items()}
+        return {name: index.encode(learned.get(name, {}), x) for name, index in self.parts.items()}
 
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
-        candidates = Kept(kept.learned["first"], kept.rows["first"], kept.count, kept.mesh)
+        candidates = Kept(kept.learned.get("first", {}), kept.rows["first"], kept.count, kept.mesh)
         near = self.first.find(candidates, q, min(self.times * k, kept.count), mask)
         size = power_of_two(len(q))
         scores, places = (padded(np.asarray(a), size) for a in near)
-        found = _by_second(self.second, k, kept.learned["second"], kept.rows["second"], padded(q, size), (scores, places))
+        found = _by_second(self.second, k, kept.learned.get("second", {}), kept.rows["second"], padded(q, size), (scores, places))
         best, rows = jax.device_get(found)
         return best[: len(q)], rows[: len(q)]
 
@@ -79,7 +79,7 @@ class Rerank(_OfParts):
 
     def subset(self, kept: Kept, places: Int[np.ndarray, " c"]) -> tuple[Index, Kept]:
         """Of some rows all are compared by the second index."""
-        return self.second.subset(Kept(kept.learned["second"], kept.rows["second"], kept.count), places)
+        return self.second.subset(Kept(kept.learned.get("second", {}), kept.rows["second"], kept.count), places)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
