@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.index.binary import Binary as Binary
     from jaxemb.index.built import Built as Built
     from jaxemb.index.exact import Exact as Exact
+    from jaxemb.index.faiss_index import FaissIndex as FaissIndex
     from jaxemb.index.filtered import Filtered as Filtered
     from jaxemb.index.filters import AllOf as AllOf
     from jaxemb.index.filters import AnyOf as AnyOf
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.index.filters import Not as Not
     from jaxemb.index.filters import OneOf as OneOf
     from jaxemb.index.filters import Range as Range
+    from jaxemb.index.hnswlib_index import HNSWLib as HNSWLib
     from jaxemb.index.ivf import IVF as IVF
     from jaxemb.index.late_interaction import LateInteraction as LateInteraction
     from jaxemb.index.muvera import MUVERA as MUVERA
@@ -28,5 +30,6 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.index.rerank import Rerank as Rerank
     from jaxemb.index.scalar import Scalar as Scalar
     from jaxemb.index.tags import Column as Column
+    from jaxemb.index.usearch_index import USearch as USearch
 else:
     __getattr__, __dir__ = attach(__name__)
