@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxemb.config import ConfigError
 from jaxemb.data.split import Split
+from jaxemb.ops.maxsim import Matrices
 
 
 class Fake:
@@ -33,12 +34,21 @@ class Words:
     def __init__(self, width=64):
         self.width, self.asked = width, []
 
-    def encode_texts(self, texts, *, role, prompt):
+    def encode_texts(self, texts, *, role, prompt, tokens=False):
         self.asked.append((role, prompt, len(texts)))
+        if tokens:
+            return Matrices([np.stack([self.word(w) for w in t.split()]).astype(np.float32) for t in texts])
         return np.stack([sum((self.word(w) for w in t.split()), np.zeros(self.width)) for t in texts]).astype(np.float32)
 
     def word(self, word):
         return np.random.default_rng(zlib.crc32(word.encode())).normal(size=self.width)
+
+
+class Tokens(Words):
+    """A vector a word, in any case."""
+
+    def encode_texts(self, texts, *, role, prompt, tokens=False):
+        return super().encode_texts(texts, role=role, prompt=prompt, tokens=True)
 
 
 def write_collection(folder, documents, queries, qrels, split="test"):

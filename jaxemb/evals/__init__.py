@@ -7,6 +7,7 @@ from jaxemb.lazy import attach
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.evals.accuracy import Accuracy as Accuracy
     from jaxemb.evals.base import Eval as Eval
+    from jaxemb.evals.capacity import FreeEmbeddings as FreeEmbeddings
     from jaxemb.evals.clustering import Clustering as Clustering
     from jaxemb.evals.collapse import Collapse as Collapse
     from jaxemb.evals.dense import DensePatches as DensePatches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -25,9 +26,11 @@ PIECE = 1024
 class EncodesTexts(Protocol):
     """Cuts texts and sorts them by length itself, and has prompts of its own, as an `Embedder` does."""
 
-    def encode_texts(self, texts: Sequence[str], *, role: str | None, prompt: str | None) -> np.ndarray | Matrices:
+    def encode_texts(
+        self, texts: Sequence[str], *, role: str | None, prompt: str | None, tokens: bool = False
+    ) -> np.ndarray | Matrices:
         """A vector a text, or a matrix. Without a role the texts are alike, such as two sentences; without a prompt it has its
-        own."""
+        own. `tokens`: a matrix in any case, of the vectors that a model pools."""
         ...
 
 
@@ -52,10 +55,22 @@ def embeddings(
     model: Model, data: Data | None, texts: Sequence[str], *, role: str | None = None, prompt: str | None = None
 ) -> Float[np.ndarray, "n d"] | Matrices:
     """`embed`, or of a model with a vector a token or a window a matrix a text."""
+    encode = model.encode_texts if isinstance(model, EncodesTexts) else functools.partial(_by_length, model, data)
+    return _once(texts, lambda distinct: encode(distinct, role=role, prompt=prompt))
+
+
+def token_vectors(
+    model: Model, data: Data | None, texts: Sequence[str], *, role: str | None = None, prompt: str | None = None
+) -> Matrices:
+    """What a model makes of each token, before any pooling."""
+    encode: Any = model.encode_texts if isinstance(model, EncodesTexts) else functools.partial(_by_length, model, data)
+    return _once(texts, lambda distinct: encode(distinct, role=role, prompt=prompt, tokens=True))
+
+
+def _once(texts: Sequence[str], encode: Callable[[list[str]], Any]) -> Any:
+    """Embeddings of texts, each encoded once."""
     distinct = list(dict.fromkeys(texts))
-    found = model.encode_texts(distinct, role=role, prompt=prompt) if isinstance(model, EncodesTexts) else None
-    if found is None:
-        found = _by_length(model, data, distinct, role, prompt)
+    found = encode(distinct)
     if isinstance(found, Matrices):
         z: Any = Matrices([finite(np.asarray(x), "embeddings") for x in found.each], found.over)
     else:
@@ -67,7 +82,9 @@ def embeddings(
     return z if len(distinct) == len(texts) else z[[place[text] for text in texts]]
 
 
-def _by_length(model: Any, data: Data | None, texts: Sequence[str], role: str | None, prompt: str | None) -> np.ndarray | Matrices:
+def _by_length(
+    model: Any, data: Data | None, texts: Sequence[str], *, role: str | None, prompt: str | None, tokens: bool = False
+) -> np.ndarray | Matrices:
     if data is None:
         raise ConfigError("a model that reads rows needs data, whose preprocessing makes rows of texts")
     by = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
@@ -75,8 +92,9 @@ def _by_length(model: Any, data: Data | None, texts: Sequence[str], role: str | 
     pieces = []
     for start in range(0, len(by), PIECE):
         piece = [texts[i] or " " for i in by[start : start + PIECE]]  # a document may be empty; a model reads at least a token
-        pieces.append(model.encode(cut(piece), role=role or "document"))
-    if pieces and pieces[0].ndim == 3:  # a vector a token, of which rows of another length have another number
+        z = model.encode(cut(piece), role=role or "document", **({"of": "features"} if tokens else {}))
+        pieces.append([x[real] for x, real in zip(z.tokens, z.mask, strict=True)] if tokens else z)
+    if pieces and (tokens or pieces[0].ndim == 3):  # a vector a token, of which rows of another length have another number
         rows = dict(zip(by, (x for piece in pieces for x in piece), strict=True))
         return Matrices([rows[i] for i in range(len(texts))])
     z = np.concatenate(pieces)

@@ -23,10 +23,14 @@ class TextModel:
         self.notes: dict[str, dict[str, Any]] = {}
         """By role, "query", "document" or "text": what `Embedder.encode(report=True)` says."""
 
-    def encode_texts(self, texts: Sequence[str], *, role: str | None, prompt: str | None) -> np.ndarray | Matrices:
+    def encode_texts(
+        self, texts: Sequence[str], *, role: str | None, prompt: str | None, tokens: bool = False
+    ) -> np.ndarray | Matrices:
         """A vector a text, or a matrix."""
         e = self._embedder
         run = e.encode_query if role == "query" else e.encode_document if role == "document" else e.encode
+        if tokens:
+            return Matrices(run(list(texts), prompt=prompt, output_value="token_embeddings"))
         z, report = run(list(texts), prompt=prompt, report=True)
         self.notes[role or "text"] = {name: getattr(report, name) for name in NOTED}
         return Matrices(z, e.how_matrices[1]) if isinstance(z, list) else z

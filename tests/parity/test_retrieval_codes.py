@@ -1,4 +1,4 @@
-"""Codes of retrieval_codes.npz: product quantisation (faiss), with a rotation as well, RaBitQ, MaxSim."""
+"""Codes of retrieval_codes.npz: product quantisation (faiss), with a rotation as well, RaBitQ, BM25 (bm25s), MaxSim."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jaxemb.contrastive import InfoNCE
 from jaxemb.index import rabitq
 from jaxemb.ops.maxsim import maxsim, padded_maxsim
 from jaxemb.ops.product_codes import by_decoding, codes, decoded, look_up, packed, tables
+from jaxemb.preprocess.bm25 import BM25, IDF
 
 exact = np.testing.assert_array_equal
 
@@ -107,3 +108,14 @@ def test_info_nce_of_maxsim(g):
     near(loss, g["ms_infonce__loss"], 1e-9)
     for name, found in zip("qd", gradients, strict=True):
         near(found, g[f"ms_infonce__grad_{name}"], 1e-9)
+
+
+def test_bm25(g):
+    documents, queries = ([{t: int(n) for t, n in enumerate(row) if n} for row in g[name]] for name in ("bm25_tf", "bm25_q"))
+    numbers = {name: float(g[f"bm25_{name}"]) for name in ("k1", "b", "delta")}
+    given = {name.removeprefix("bm25_"): x for name, x in g.items() if name.startswith("bm25_")}
+    renamed = {"bm25plus_paper": "plus_paper"}
+    scores = {renamed.get(v, v): BM25(variant=v, **numbers).over_counts(documents)(queries) for v in IDF}
+    assert {*scores} == {*given} - {"tf", "q", *numbers}
+    for name, found in scores.items():
+        near(found, given[name], 1e-9)

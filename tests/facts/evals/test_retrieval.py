@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from fakes import Angles, Fake, Words, write_collection
+from fakes import Angles, Fake, Tokens, Words, write_collection
 
 from jaxemb.config import ConfigError
 from jaxemb.data.text import Text
 from jaxemb.evals import retrieval
 from jaxemb.evals.retrieval import Retrieval
 from jaxemb.evals.texts import embed as vectors
+from jaxemb.types import Features
 
 DATA = Text(length=16)
 DOCUMENTS = {"d1": "wing wing", "d2": "cell", "d3": "wing cell", "d4": "stone", "d5": ""}
@@ -93,7 +94,37 @@ def test_a_model_of_rows_gets_those_of_the_preprocessing_in_order(path):
     assert seen[-1] == (4, 16)  # one of them twice
 
 
+def test_references_are_ranked_beside_the_model(tmp_path):
+    """Two documents that BM25 cannot tell apart: the higher id is first, as where two cosines are equal."""
+    documents = {"a": "wing stone stone", "b": "wing cell cell", "c": "moon", "d": "stone"}
+    path = write_collection(tmp_path, documents, {"q": "wing"}, "q\ta\t1\n")
+    own = Retrieval(path=path, at=(1, 2)).run(Words(), DATA)
+    got = Retrieval(path=path, at=(1, 2), references=("bm25", "late_interaction")).run(Words(), DATA)
+    assert {name: got[name] for name in own} == own and len(got) == 3 * len(own) - 2 * 3
+    assert got["bm25/mrr@1"] == 0 and got["bm25/mrr@2"] == 0.5
+    assert got["late_interaction/mrr@2"] == 0.5  # wing is in both
+    hidden = write_collection(tmp_path, documents, {"b": "wing"}, "b\ta\t1\n")
+    got = Retrieval(path=hidden, at=(1,), own_id=False, references=("bm25", "late_interaction")).run(Words(), DATA)
+    assert got["bm25/mrr@1"] == got["late_interaction/mrr@1"] == 1
+    one = Retrieval(path=path, at=(1,), references=("late_interaction",))
+    assert "late_interaction/mrr@1" not in one.run(Tokens(), DATA)
+
+
+def test_late_interaction_of_a_model_of_rows_leaves_padding_out(path):
+    def features(arrays):
+        tokens = np.eye(256, dtype=np.float32)[arrays["tokens"]]
+        return Features(tokens + np.where(arrays["mask"], 0, 9)[..., None], arrays["mask"])
+
+    model = Fake(lambda a: np.ones((len(a["tokens"]), 3)), features=features)
+    got = Retrieval(path=path, at=(1,), references=("late_interaction",)).run(model, Text(length=16))
+    assert got["mrr@1"] == 0 and got["late_interaction/mrr@1"] == 0.5  # q1 finds d3, wing cell, for w i n g
+
+
 def test_what_is_refused(path):
+    with pytest.raises(ConfigError, match="Retrieval.references: 'tfidf' is none; valid: bm25, late_interaction"):
+        Retrieval(path=path, references=("tfidf",))
+    with pytest.raises(ConfigError, match="Fake has no 'features'"):
+        Retrieval(path=path, references=("late_interaction",)).run(Fake(lambda a: np.ones((len(a["tokens"]), 3))), DATA)
     with pytest.raises(ConfigError, match="Retrieval.at=.*: numbers of documents of at least 1"):
         Retrieval(path=path, at=())
     with pytest.raises(ConfigError, match="similarity='cosinus'"):

@@ -16,6 +16,7 @@ from jaxemb.evals.sts import STS
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.mteb import MTEBModel
 from jaxemb.io.text_model import TextModel
+from jaxemb.ops.maxsim import Matrices
 from jaxemb.train.sharding import make_mesh
 
 TEXTS = ["the cat sat on the mat", "a dog", "a big red dog ran"]
@@ -54,6 +55,16 @@ def test_searches_and_pairs_are_judged(model, tmp_path):
     assert STS(path=str(pairs)).run(TextModel(model), None)["pearson"] == pytest.approx(wanted, abs=1e-5)
     pairs.write_text(f"{TEXTS[0]},{TEXTS[0]},1\n{TEXTS[0]},{TEXTS[1]},0\n")
     assert PairClassification(path=str(pairs)).run(TextModel(model), None)["ap"] == 1
+
+
+def test_tokens_stand_beside_what_pools_them(tmp_path):
+    """Of a model that pools; its report stays that of its vectors."""
+    pooled = TextModel(Embedder.from_pretrained(bert(tmp_path / "mean"), mesh=make_mesh({"data": 1}, jax.devices()[:1])))
+    path = write_collection(tmp_path / "beir", {str(i): x for i, x in enumerate(TEXTS)}, {"q": TEXTS[0]}, "q\t0\t1\n")
+    got = Retrieval(path=path, at=(1,), references=("bm25", "late_interaction")).run(pooled, None)
+    assert got["late_interaction/mrr@1"] == got["bm25/mrr@1"] == got["mrr@1"] == 1
+    tokens = pooled.encode_texts(TEXTS, role="document", prompt=None, tokens=True)
+    assert isinstance(tokens, Matrices) and tokens.each[1].shape[1] == WIDTH and "late" not in str(pooled.notes)
 
 
 def test_what_needs_a_vector_a_text_says_so(model, tmp_path):
