@@ -5,6 +5,7 @@ from typing import Any
 from jaxemb.layers.cross import CrossBlock
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.layers.projector import Projector
+from jaxemb.layers.recurrent_binary import RecurrentBinary
 from jaxemb.masks.fixed_blocks import FixedBlocks
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
@@ -14,6 +15,7 @@ from jaxemb.nn.predictor import Predictor
 from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.binary import BinaryPairs
 from jaxemb.objectives.byol import BYOL
 from jaxemb.objectives.classify import Classify
 from jaxemb.objectives.data2vec import Data2Vec
@@ -48,6 +50,7 @@ _masked = {"encoder": ENCODER, "decoder": Decoder(width=32, depth=1, blocks=(Blo
 TINY: dict[type, dict[str, Any]] = {
     ResNet: {"width": 4},
     Transformer: {"stem": Patches(4), "width": 8, "depth": 1, "blocks": (Block(Attention(2)),)},
+    BinaryPairs: {"binariser": RecurrentBinary(32, 1, (32,))},
     BYOL: {"encoder": ENCODER, "projector": PROJECTOR, "predictor": PROJECTOR},
     # Drawn at .02 the first targets hold places and hardly an image, and the loss grows with what they come to hold.
     Data2Vec: {

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.contrastive.nt_xent import NTXent as NTXent
     from jaxemb.contrastive.sigmoid import Sigmoid as Sigmoid
     from jaxemb.contrastive.sim_cse import SimCSE as SimCSE
+    from jaxemb.contrastive.similarity_matching import SimilarityMatching as SimilarityMatching
     from jaxemb.contrastive.starbucks import Starbucks as Starbucks
     from jaxemb.contrastive.triplet import Triplet as Triplet
     from jaxemb.contrastive.vicreg import VICRegLoss as VICRegLoss

@@ -65,6 +65,8 @@ class InfoNCE(ContrastiveLoss):
     """Whose logits of q2d are raised by strength s, which carries no gradient: "in_batch" (all candidates but the query's own
     positive and hard negatives), "hard" (its own hard negatives), "all" (both); None: nobody's."""
     strength: float = 0.0
+    hardest: int | None = None
+    """Of the negatives of q2d, the query's highest-scoring ones alone (BEBR: 5); None: all. Of equal scores the first."""
     similarity: str = "cosine"
     """cosine, dot"""
     learn_scale: bool = False
@@ -85,6 +87,10 @@ class InfoNCE(ContrastiveLoss):
         if not self.strength >= 0 or (self.hardness is None) != (self.strength == 0):
             raise ConfigError(
                 f"InfoNCE: strength must be above 0 with a hardness and 0 without, is {self.strength} with {self.hardness!r}"
+            )
+        if self.hardest is not None and (self.hardest < 1 or self.directions != ("q2d",)):
+            raise ConfigError(
+                f"InfoNCE: hardest={self.hardest} with directions={self.directions!r}; valid: 1 or more, of q2d alone"
             )
         check_scale(self, self.temperature if self.learn_scale else math.inf, self.most_scale)
 
@@ -123,7 +129,10 @@ class InfoNCE(ContrastiveLoss):
         others = self._negatives(positive, own, keep)
         similar = products(q, c)
         raised = scale * similar + self._harder(similar, positive, own)
-        blocks: dict[str, tuple[Array, Array]] = {"q2d": (raised, others | positive)}
+        of_queries = raised, others | positive
+        if self.hardest is not None:
+            of_queries = _hardest(raised, positive, others, self.hardest)
+        blocks: dict[str, tuple[Array, Array]] = {"q2d": of_queries}
         if self.directions != ("q2d",):
             p, pairs = matched(c, positives, b), other_pairs(positives, weights, keep)
             blocks["q2q"] = scale * products(q, q), pairs
@@ -156,3 +165,13 @@ class InfoNCE(ContrastiveLoss):
             return jnp.zeros_like(similar)
         raised = {"in_batch": ~positive & ~own, "hard": own, "all": ~positive}[self.hardness]
         return self.strength * jnp.where(raised, jax.lax.stop_gradient(similar), jnp.zeros_like(similar))
+
+
+def _hardest(
+    logits: Float[Array, "b m"], positive: Bool[Array, "b m"], others: Bool[Array, "b m"], count: int
+) -> tuple[Float[Array, "b _"], Bool[Array, "b _"]]:
+    """(logits, allowed) of the positive and of the `count` highest others."""
+    most = jax.lax.top_k(jnp.where(others, logits, -jnp.inf), min(count, logits.shape[1]))[0]
+    return jnp.concatenate([picked(logits, positive)[:, None], most], axis=1), jnp.pad(
+        jnp.isfinite(most), ((0, 0), (1, 0)), constant_values=True
+    )

@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.data.text_shards import TextRows as TextRows
     from jaxemb.data.text_shards import TextShards as TextShards
     from jaxemb.data.textures import Textures as Textures
+    from jaxemb.data.vector_pairs import VectorPairs as VectorPairs
     from jaxemb.data.write_shards import ShardWriter as ShardWriter
 else:
     __getattr__, __dir__ = attach(__name__)

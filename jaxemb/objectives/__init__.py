@@ -6,6 +6,7 @@ from jaxemb.lazy import attach
 
 if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.objectives.base import Objective as Objective
+    from jaxemb.objectives.binary import BinaryPairs as BinaryPairs
     from jaxemb.objectives.byol import BYOL as BYOL
     from jaxemb.objectives.classify import Classify as Classify
     from jaxemb.objectives.contrastive import Contrastive as Contrastive

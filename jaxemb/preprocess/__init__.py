@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # written by scripts/short_imports.py
     from jaxemb.preprocess.text import Tokenizer as Tokenizer
     from jaxemb.preprocess.texts_and_images import TextsAndImages as TextsAndImages
     from jaxemb.preprocess.tokens import TokenIds as TokenIds
+    from jaxemb.preprocess.vectors import Vectors as Vectors
     from jaxemb.preprocess.windows import ParallelWindows as ParallelWindows
 else:
     __getattr__, __dir__ = attach(__name__)

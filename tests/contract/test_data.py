@@ -49,6 +49,13 @@ def write_texts(folder):
     return {"path": str(folder), "length": 16, "test_share": 0.2, "valid_share": 0.2, "groups": 2}
 
 
+def write_vectors(folder):
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=(60, n)) for name, n in (("query", 5), ("positive", 5), ("old_query", 3), ("old_positive", 3))}
+    np.savez(folder / "own.npz", **arrays)
+    return {"path": str(folder / "own.npz"), "width": 5, "old_width": 3, "test_share": 0.2, "valid_share": 0.2}
+
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 12, 16, 3), np.uint8)
 CIFAR10 = {"size": 8, "name": "cifar10", "train": "train[:50]", "test": "test[:20]"}
 FIELDS = {
@@ -64,6 +71,7 @@ FIELDS = {
     "Text": lambda folder, _: write_text(folder),
     "TextPairs": lambda folder, _: write_pairs(folder),
     "TextShards": lambda folder, _: write_texts(folder),
+    "VectorPairs": lambda folder, _: write_vectors(folder),
 }
 """How a small data set of each member is made: fields, from a folder for its files and a way to ask for a fixture."""
 ITEMS = {
@@ -71,6 +79,7 @@ ITEMS = {
     "Text": lambda row: bytes(row.astype(np.uint8)).decode(),
     "TextPairs": lambda row: bytes(row.astype(np.uint8)).decode(),
     "TextShards": lambda row: bytes(row.astype(np.uint8)).decode(),
+    "VectorPairs": lambda row: row,
 }
 """What a user would hand over to get this row of `arrays`, where the data are no images."""
 

@@ -44,7 +44,9 @@ def raw():
     places = np.arange(16)[None]
     misuse = {"error": labels * 4, "candidates": places % 4 == 0, "repairs": (places == 8) & (labels[:, None] == 1)}
     misuse["candidates"] = np.broadcast_to(misuse["candidates"], (BATCH, 16))
-    return {"images": images.astype(np.float32), "tokens": tokens, "labels": labels, **misuse}
+    vectors = rng.normal(size=(2, 16))[labels] + 0.5 * rng.normal(size=(BATCH, 16))
+    vectors = {"vectors": vectors.astype(np.float32)}
+    return {"images": images.astype(np.float32), "tokens": tokens, "labels": labels, **misuse, **vectors}
 
 
 class Run:
@@ -157,7 +159,8 @@ def test_encode_and_features_read_the_tower_of_a_role(run):
 
 
 HEED = {"Classify", "Equiangular", "MaskedAutoEncoding", "MaskedTokens", "NextToken", "PairScores", "Pairs", "VariableMisuse"}
-"""Those that read token sequences, and heed what a batch says of them."""
+HEED |= {"BinaryPairs"}
+"""Those that read token sequences, and heed what a batch says of them; and what reads vectors, which have no tokens."""
 
 
 @pytest.mark.parametrize("name", ["mask", "segments"])

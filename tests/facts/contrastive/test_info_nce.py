@@ -186,3 +186,24 @@ def test_no_device_holds_the_matrix_of_a_batch_whose_rows_are_spread():
     step = jax.jit(on_mesh(jax.value_and_grad(lambda q, c: loss(q, c).value, (0, 1)), mesh), out_shardings=(None, (cut, cut)))
     compiled = step.lower(*rows).compile().as_text()
     assert "f32[8,64]" in compiled and "[64,64]" not in compiled
+
+
+def test_the_hardest_alone():
+    """Each query's highest negatives, of those that are kept, whatever the others do."""
+    q, c = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (Q, C))
+    keep = np.ones((3, 5), bool)
+    keep[0, np.argmax(np.where(np.arange(5) == PLACES[0], -2, q[0] @ c.T))] = False  # the hardest of all is none
+    s = np.where(keep, q @ c.T / 0.5, -np.inf)
+    expected = []
+    for row, place, own in zip(s, PLACES, (q @ c.T / 0.5)[np.arange(3), PLACES], strict=True):
+        most = np.sort(np.delete(row, place))[::-1][:2]
+        expected.append(np.log(np.exp([own, *most]).sum()) - own)
+    given = {"positives": jnp.asarray(PLACES), "keep": jnp.asarray(keep)}
+    assert float(call(InfoNCE(0.5, hardest=2), jnp.asarray(Q), jnp.asarray(C), **given).value) == pytest.approx(
+        np.mean(expected), rel=1e-5
+    )
+    some, every = (float(call(InfoNCE(0.5, hardest=n), jnp.asarray(Q), jnp.asarray(C), **given).value) for n in (99, None))
+    assert some == pytest.approx(every, rel=1e-6)
+    for wrong in ({"hardest": 0}, {"hardest": 2, **SYMMETRIC}):
+        with pytest.raises(ConfigError, match="hardest=.*valid: 1 or more, of q2d alone"):
+            InfoNCE(**wrong)
