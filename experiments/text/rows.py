@@ -83,10 +83,13 @@ def table_of(
     gather(chosen, args.seeds, lambda arm, seed: study(arm, seed, getattr(args, known)), args.out, command_of(name, argv))
 
 
-def command_of(name: str, argv: Sequence[str] | None = None) -> str:
-    """The command that makes a table: the options as they were given, of folders elsewhere the last part."""
+def command_of(name: str, argv: Sequence[str] | None = None, folder: str = "text") -> str:
+    """The command that makes a table of a `folder` of experiments: the options as they were given, of folders elsewhere the last
+    part."""
     given = sys.argv[1:] if argv is None else argv
-    return shlex.join(["python", "-m", f"experiments.text.{name}", *(Path(x).name if Path(x).is_absolute() else x for x in given)])
+    return shlex.join(
+        ["python", "-m", f"experiments.{folder}.{name}", *(Path(x).name if Path(x).is_absolute() else x for x in given)]
+    )
 
 
 def refuse_trial(parser: argparse.ArgumentParser, args: argparse.Namespace, *options: str) -> None:

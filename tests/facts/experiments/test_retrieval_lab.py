@@ -56,11 +56,9 @@ def test_arrays_are_made_once_for_the_same_texts(tmp_path):
 
 
 def test_docstrings_find_their_own_code(monkeypatch, tmp_path):
-    sources = (
-        f'def {f}(x):\n    """What {f} gives, in a few words."""\n    {f}{f}{f} = [x, x + 1, x + 2, x + 3]\n    return {f}{f} * x + {f} * (x - 1)\n'
-        for f in "ghk"
-    )
-    (tmp_path / "m.py").write_text("\n".join(sources))
+    code = "    {f}{f}{f} = [x, x + 1, x + 2, x + 3]\n    return {f}{f} * x + {f} * (x - 1)\n"
+    sources = ('def {f}(x):\n    """What {f} gives, in a few words."""\n' + code).format
+    (tmp_path / "m.py").write_text("\n".join(sources(f=f) for f in "ghk"))
     monkeypatch.setattr(lab, "standard_library", lambda: str(tmp_path))
     c = lab.texts.__wrapped__("docstrings")
     assert c.document_ids == c.query_ids == ["m.py:g", "m.py:h", "m.py:k"]
