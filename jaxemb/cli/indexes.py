@@ -17,15 +17,15 @@ def index_of(text: str | None, similarity: str, texts: bool) -> Index:
     known = {m.name.lower(): m.cls for m in members("index")}
     if text is None:
         text = "LateInteraction" if texts else "Exact"
-    # A name that no module, quotation mark or longer name stands before; what comes before "=" is a field.
-    names = rf"(?<![\w:.\"'])({'|'.join(sorted(known, key=len, reverse=True))})(?![\w\"']|\s*=)"
-    whole = re.sub(names, lambda m: _path(known[m[1].lower()]), text.strip(), flags=re.I)
+    # What is in quotation marks stays; a name has no module before it, and what comes before "=" is a field.
+    names = rf"\"[^\"]*\"|'[^']*'|(?<![\w:.])({'|'.join(sorted(known, key=len, reverse=True))})(?!\w|\s*=)"
+    whole = re.sub(names, lambda m: _path(known[m[1].lower()]) if m[1] else m[0], text.strip(), flags=re.I)
     doc: Any = parse(whole)
     if not isinstance(doc, dict) or "@" not in doc:
         name = text.partition("(")[0].strip()
         valid = sorted(cls.__name__ for cls in known.values())
         raise ConfigError(f"--index {text}: there is no index {name!r}{suggest(name, valid)}")
-    made = from_json(_filled(dict(doc), similarity), "--index")
+    made = from_json(_filled(doc, similarity), "--index")
     if not isinstance(made, Index):
         raise ConfigError(f"--index {text}: a {type(made).__name__} is no index")
     if made.texts != texts:
@@ -44,7 +44,7 @@ def _filled(doc: dict[str, Any], similarity: str) -> dict[str, Any]:
     cls = find_class(doc["@"], "--index")
     if not issubclass(cls, Index):
         return doc
-    found = {"similarity": similarity} | doc
+    found: dict[str, Any] = {"similarity": similarity} | doc
     if cls.texts:  # what is within compares other vectors
         return found
     for name, f in fields(cls).items():

@@ -21,7 +21,7 @@ jaxemb: embeddings in JAX. An experiment is a Python file that builds one object
   jaxemb doctor runs/shapes                    why is this run no better than random?
   jaxemb compare runs/shapes runs/supervised   figures side by side, seeds as mean and deviation
   jaxemb encode MODEL photos/ out.npy          embeddings of your images or texts, by a run or a pretrained folder
-  jaxemb search MODEL notes/                   ask your own text files, images or vectors
+  jaxemb search MODEL notes/                   ask your own text files, by their meaning; images and vectors too
   jaxemb export runs/shapes models/shapes      weights, config and card, for others
   jaxemb merge runs/a runs/b --out models/c      two models that were trained from one start, as one
   jaxemb list posemb                           what there is to choose from

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NARROW = 12
 """Characters of a name that stands beside its text; a longer one stands above it."""
-MAKING = ("index", "column", "files", "save", "texts", "document_prompt", "bench")
+MAKING = ("index", "column", "files", "save", "texts", "document_prompt")
 """Options of an index that is made; one that was saved has its own."""
 
 
@@ -53,11 +53,14 @@ def search(args: argparse.Namespace) -> None:
         if args.queries or args.query:
             names, q = asked(model, ask, args)
             for query, hits in zip(names, checked(args.queries, found.search, q, args.k, allow), strict=True):
+                say(f"\n{shortened(query, args.chars)}", "bold")
                 show(query, hits, args.chars, out)
             return
         if model is not None:
             found.search(ask([something(model)]), args.k, allow)  # compiles
         for line in typed():
+            if not sys.stdin.isatty():
+                say(f"\n{shortened(line, args.chars)}", "bold")
             try:
                 show(line, found.search(ask([line]), args.k, allow)[0], args.chars, out)
             except (ConfigError, DataError) as e:  # the next question may be a better one
@@ -110,7 +113,7 @@ def searchable(model: Embedder | None, args: argparse.Namespace) -> tuple[Search
     ask = asker(model, rows.x, args.query_prompt)
     origin: dict[str, Any] = {"model": args.run, "query_prompt": args.query_prompt, "state": state}
     origin |= {"corpus": str(Path(args.corpus).absolute()), "endings": list(endings(args))}
-    texts = rows.corpus.items if len(rows.corpus.items) and isinstance(rows.corpus.items[0], str) else ()
+    texts = rows.corpus.items if rows.corpus.texts else ()
     found = Searchable(built, rows.corpus.where, texts, origin)
     say(
         f"{len(built):,} rows of {args.corpus}, {brief(index)}, {built.nbytes() / len(built):.4g} bytes a row, {seconds:.1f} s",
@@ -132,12 +135,13 @@ def loaded(model: Embedder | None, args: argparse.Namespace) -> tuple[Searchable
     from jaxemb.data.corpus import state_of
     from jaxemb.io.searchable import load_searchable
 
-    if given := [name for name in MAKING if getattr(args, name)]:
+    if given := [name for name in MAKING if getattr(args, name) and not (args.bench and name == "index")]:
         raise ConfigError(f"--{given[0].replace('_', '-')}: {args.corpus} is an index already; give what it was made of")
     found = load_searchable(args.corpus)
     o = found.origin
-    ask = asker(model, None, o.get("query_prompt") if args.query_prompt is None else args.query_prompt)
-    if model is not None and "probe" in o and args.query_prompt in (None, o["query_prompt"]):
+    args.query_prompt = o.get("query_prompt") if args.query_prompt is None else args.query_prompt
+    ask = asker(model, None, args.query_prompt)
+    if model is not None and "probe" in o and args.query_prompt == o["query_prompt"]:
         now, then = (np.asarray(x, np.float32) for x in (probe(model, ask), o["probe"]))
         if now.shape != then.shape or np.linalg.norm(now - then) > 0.02 * np.linalg.norm(then):
             raise ConfigError(
@@ -171,8 +175,7 @@ def typed() -> Iterator[str]:
 
 
 def show(query: str, hits: Sequence[Hit], chars: int, out: TextIO | None) -> None:
-    """A query and what was found, on the screen and in a file."""
-    say(f"\n{shortened(query, chars)}", "bold")
+    """What was found, on the screen, and with the query in a file."""
     if not hits:
         say("nothing that --where allows")
     width = console().width if console().is_terminal else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxemb.cli.search_rows import asked, asker, checked, index_for, rows_of
+from jaxemb.cli.search_rows import Ask, asked, asker, checked, index_for, rows_of
 from jaxemb.cli.verbs import writing
 from jaxemb.config import ConfigError, brief
 from jaxemb.log.table import say, table
@@ -27,14 +27,10 @@ SECONDS = 1.0
 
 def bench(model: Embedder | None, args: argparse.Namespace) -> None:
     """A row for each --index, beside the exact search that recall is measured by."""
-    from jaxemb.io.searchable import is_saved
-
-    if is_saved(args.corpus):
-        raise ConfigError(f"--bench builds indexes of vectors, and {args.corpus} is one: give what it was made of")
     indexes = [index_for(model, text) for text in (None, *args.index)]
-    x = rows_of(model, args).x
+    x, ask = vectors(model, args)
     own = not (args.queries or args.query)
-    q = x[: max(BATCHES)] if own else asked(model, asker(model, x, args.query_prompt), args)[1]
+    q = x[: max(BATCHES)] if own else asked(model, ask, args)[1]
     rows, truth = [], None
     for index in indexes:
         start = time.perf_counter()
@@ -52,6 +48,23 @@ def bench(model: Embedder | None, args: argparse.Namespace) -> None:
         with writing(Path(args.out)), open(args.out, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([columns, *((row[0], *(f"{v:.5g}" for v in row[1:])) for row in rows)])
         say(f"{args.out}: the table")
+
+
+def vectors(model: Embedder | None, args: argparse.Namespace) -> tuple[Any, Ask]:
+    """Those of CORPUS, and what makes them of queries; of an index that was saved the ones that it keeps, if these are whole."""
+    from jaxemb.cli.search import loaded
+    from jaxemb.index.exact import Exact
+    from jaxemb.io.searchable import is_saved
+
+    if not is_saved(args.corpus):
+        x = rows_of(model, args).x
+        return x, asker(model, x, args.query_prompt)
+    found, ask = loaded(model, args)
+    if not isinstance(found.built.index, Exact):
+        raise ConfigError(
+            f"{args.corpus} keeps codes ({brief(found.built.index)}), no vectors to build others of: give what it was made of"
+        )
+    return np.asarray(found.built.host_rows()["x"], np.float32), ask
 
 
 def nearest(built: Built, q: Any, k: int, own: bool) -> np.ndarray:

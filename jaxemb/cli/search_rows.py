@@ -40,18 +40,13 @@ class Rows(NamedTuple):
 def rows_of(model: Embedder | None, args: argparse.Namespace) -> Rows:
     """The vectors of CORPUS, made or read, and what its rows are."""
     start = time.perf_counter()
-    if model is None and not is_array(args.corpus):
-        return with_texts(args.run, args.corpus, args)
-    if is_array(args.corpus) and array_of(args.corpus, "CORPUS").ndim == 2:
+    if model is None:
+        return with_texts(args.corpus, args.texts, args) if is_array(args.corpus) else with_texts(args.run, args.corpus, args)
+    if is_array(args.corpus) and (array_of(args.corpus, "CORPUS").ndim == 2 or "tokens" in model.preprocess.spec):
         return with_texts(args.corpus, args.texts, args)
     if args.texts:
         raise ConfigError(f"--texts says what the rows of an .npy are, and {args.corpus} is none")
-    assert model is not None
     corpus = items_of(model, args.corpus, args.column, endings(args))
-    for remark in corpus.remarks:
-        say(remark, "yellow")
-    if not len(corpus.items):
-        raise DataError(f"{args.corpus} is empty: there is nothing to find")
     how: dict[str, Any] = {"batch_size": args.batch, "prompt": args.document_prompt, "show_progress_bar": console().is_terminal}
     return Rows(model.encode_document(corpus.items, **how), corpus, time.perf_counter() - start)
 
@@ -64,6 +59,10 @@ def with_texts(vectors: str, texts: str | None, args: argparse.Namespace) -> Row
     x = array_of(vectors, "CORPUS")
     if x.ndim != 2:
         raise DataError(f"{vectors}: vectors are an array of two axes, rows and numbers, not one of shape {x.shape}")
+    if x.dtype.kind in "biu":
+        raise DataError(
+            f"{vectors} holds codes ({x.dtype}), not the numbers of vectors: encode in float32, and --index scalar or binary"
+        )
     if texts is None:
         return Rows(x, Corpus((), numbered(len(x)), {}), 0.0)
     corpus = read_corpus(texts, args.column, endings(args))
@@ -84,9 +83,16 @@ def items_of(model: Embedder, path: str, column: str | None, some: Sequence[str]
     if takes_text(model) and (textual or not both):
         # Of about three characters a token, so that little is cut off.
         longest = LONG if model.max_length is None else min(LONG, max(3 * model.max_length, SHORT))
-        return read_corpus(path, column, some, longest).filled()
-    items, names = read(model, Path(path), column)
-    return Corpus(items, names or [f"image {i}" for i in range(len(items))], {"file": list(names)} if names else {})
+        found = read_corpus(path, column, some, longest).filled()
+    else:
+        items, names = read(model, Path(path), column)
+        where = names or [f"image {i}" for i in range(len(items))]
+        found = Corpus(items, list(where), {"file": list(names)} if names else {}, texts=False)
+    for remark in found.remarks:
+        say(remark, "yellow")
+    if not len(found.items):
+        raise DataError(f"{path} is empty: there is no text in it")
+    return found
 
 
 def endings(args: argparse.Namespace) -> tuple[str, ...]:
@@ -138,7 +144,7 @@ def asker(model: Embedder | None, x: Any, prompt: str | None) -> Ask:
         alone.preprocess = dataclasses.replace(model.preprocess, shortest=shortest)
     both = "image" in model.preprocess.spec
     item = lambda q: Path(q) if both and isinstance(q, str) and exists(q) else q  # noqa: E731
-    return lambda queries: alone.encode_query([item(q) for q in queries], prompt=prompt)
+    return lambda queries: alone.encode_query([item(q) for q in queries], prompt=prompt, show_progress_bar=False)
 
 
 def row_number(text: str, rows: int) -> int:
@@ -159,8 +165,7 @@ def asked(model: Embedder | None, ask: Ask, args: argparse.Namespace) -> tuple[S
     corpus = items_of(model, args.queries, args.query_column, endings(args))
     prompt = args.query_prompt
     q = model.encode_query(corpus.items, prompt=prompt, batch_size=args.batch, show_progress_bar=console().is_terminal)
-    texts = corpus.items if takes_text(model) and isinstance(corpus.items[0], str) else corpus.where
-    return texts, q
+    return corpus.items if corpus.texts else corpus.where, q
 
 
 def probe(model: Embedder, ask: Ask) -> Any:

@@ -43,6 +43,8 @@ class Corpus(NamedTuple):
     """Values of the items by name, for filters."""
     remarks: tuple[str, ...] = ()
     """What was left out, and why."""
+    texts: bool = True
+    """Whether items are texts."""
 
     def filled(self) -> Corpus:
         """Without texts that hold nothing."""
@@ -50,7 +52,7 @@ class Corpus(NamedTuple):
         if len(stay) == len(self.items):
             return self
         tags = {name: [values[i] for i in stay] for name, values in self.tags.items()}
-        remark = f"{len(self.items) - len(stay)} without text left out"
+        remark = f"{len(self.items) - len(stay)} of {len(self.items):,} without text left out"
         return Corpus([self.items[i] for i in stay], [self.where[i] for i in stay], tags, (*self.remarks, remark))
 
 

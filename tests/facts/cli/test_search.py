@@ -5,12 +5,16 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from pretrained import bert, chain
 
 from jaxemb.cli import main
 from jaxemb.index import Binary
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.searchable import load_searchable
+from jaxemb.pooling.late_interaction import LateInteraction
+from jaxemb.preprocess.hf_images import PretrainedImages
+from jaxemb.preprocess.texts_and_images import TextsAndImages
 
 TEXTS = ["the cat sat", "a dog ran", "the big red mat", "on on on", "query : a"]
 
@@ -58,7 +62,7 @@ def test_the_lines_of_a_file_are_found_by_cosine_with_the_prompt_of_queries(fold
     assert [(h["row"], h["text"]) for h in found["hits"]] == [(i, TEXTS[i]) for i in best]
     assert [h["where"] for h in found["hits"]] == [f"texts.txt:{i + 1 + (i > 0)}" for i in best]  # the second line is empty
     said = capsys.readouterr().out
-    assert "1 without text left out" in said and "5 rows of texts.txt, Exact()" in said
+    assert "1 of 6 without text left out" in said and "5 rows of texts.txt, Exact()" in said
     assert f"{cosine[best[0]]:7.3f}  texts.txt:" in said and TEXTS[best[0]] in said
 
 
@@ -143,6 +147,57 @@ def test_bench_measures_recall_speed_and_bytes(here, capsys, monkeypatch):
     assert binary[0] == "Binary()" and 0 < float(binary[1]) <= 1 and float(binary[5]) == 4 * (40 + 16) / 40
     assert all(float(n) > 0 for row in (exact, binary) for n in row[2:5])
     assert "40 rows, 3 queries" in capsys.readouterr().out
+    for index in ("exact", "binary"):
+        hits("q.npy", "many.npy", "--index", index, "--save", index)
+    assert main(["search", "q.npy", "exact", "--bench", "--out", "c.csv", "--k", "4"]) == 0
+    assert (here / "c.csv").read_text().splitlines()[1].startswith("Exact(),1,")
+    assert main(["search", "q.npy", "binary", "--bench"]) == 2
+    assert "binary keeps codes (Binary()), no vectors to build others of" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_vector_a_token_is_compared_by_late_interaction(folder, here, capsys):
+    late = ["--set", "pooling=jaxemb.pooling.late_interaction:LateInteraction()"]
+    model = Embedder.from_pretrained(folder, pooling=LateInteraction())
+    (found,) = hits(folder, "texts.txt", "--query", "the dog", *late, "--save", "kept")
+    scores = model.similarity(model.encode_query(["the dog"]), model.encode_document(TEXTS))[0]
+    assert [h["row"] for h in found["hits"]] == np.argsort(-scores).tolist()
+    assert hits(folder, "kept", "--query", "the dog", *late) == [found]
+    assert "LateInteraction()" in capsys.readouterr().out
+
+
+class Colours:
+    """A model of images, and of texts that name colours."""
+
+    similarity_fn_name, how_matrices, max_length, prompts = "cosine", ("cosine", "sum"), None, {}
+
+    def __init__(self, both):
+        self.both, images = both, PretrainedImages(size=4, mean=(0.0,) * 3, std=(1.0,) * 3)
+        self.preprocess = TextsAndImages(images=images) if both else images
+
+    def matrices(self):
+        return False
+
+    def encode_document(self, items, **options):  # as an Embedder has it
+        known = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
+        of = lambda item: getattr(self.preprocess, "images", self.preprocess)([item])["images"][0].mean((0, 1))  # noqa: E731
+        return np.array([known.get(i, (1, 1, 1)) if self.both and isinstance(i, str) else of(i) for i in items], np.float32)
+
+    encode_query = encode_document
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_images_are_found_by_images_and_by_texts_where_the_model_knows_both(both, here, monkeypatch, capsys):
+    monkeypatch.setattr("jaxemb.cli.search.opened", lambda args: Colours(both))
+    (here / "photos").mkdir()
+    for name, colour in (("a", (250, 9, 9)), ("b", (9, 250, 9)), ("c", (9, 9, 250))):
+        Image.new("RGB", (6, 6), colour).save(here / "photos" / f"{name}.png")
+    names = lambda found: [f["hits"][0]["where"].rpartition("/")[2] for f in found]  # noqa: E731
+    assert names(hits("model", "photos", "--query", "photos/b.png", "--save", "kept")) == ["b.png"]
+    assert names(hits("model", "kept", "photos")) == ["a.png", "b.png", "c.png"]
+    assert "text" not in hits("model", "kept", "--query", "photos/b.png")[0]["hits"][0]
+    if both:
+        (here / "q.txt").write_text("blue\nred\n")
+        assert names(hits("model", "photos", "q.txt")) == ["c.png", "a.png"]
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------------------
@@ -153,8 +208,8 @@ def test_bench_measures_recall_speed_and_bytes(here, capsys, monkeypatch):
     [
         (["nowhere.txt"], "CORPUS: there is no file or folder nowhere.txt"),
         (["texts.txt", "--k", "0"], "k=0: at least 1 row is looked for"),
-        (["texts.txt", "--index", "binry"], "there is no index 'binry'; did you mean 'Binary'? valid: Binary, Exact"),
-        (["texts.txt", "--index", "MUVERA()"], "the model gives a vector a row, for which there are Binary, Exact"),
+        (["texts.txt", "--index", "binry"], "there is no index 'binry'; did you mean 'Binary'? valid: B"),
+        (["texts.txt", "--index", "MUVERA()"], "the model gives a vector a row, for which there are B"),
         (["texts.txt", "--index", "binary(querry=1)"], "Binary has no field 'querry'"),
         (["texts.txt", "--index", "binary", "--index", "pq"], "one --index is searched; with --bench several are compared"),
         (["rows.jsonl", "--column", "body"], "rows.jsonl, line 1: 'body' is missing; there are '_id', 'title'"),
@@ -169,8 +224,11 @@ def test_bench_measures_recall_speed_and_bytes(here, capsys, monkeypatch):
         (["zero.npy"], "zero.npy: rows of zeros, which are near to nothing: 1, 2"),
         (["none.npy"], "none.npy: an index of no rows: there is nothing to find"),
         (["q.npy", "--texts", "texts.txt"], "texts.txt has 6 texts, and q.npy 3 rows"),
+        (["codes.npy"], "codes.npy holds codes (int8), not the numbers of vectors: encode in float32"),
+        (["deep.npy"], "deep.npy: vectors are an array of two axes, rows and numbers, not one of shape (3, 4, 1)"),
+        (["texts.txt", "empty.txt"], "empty.txt is empty: there is no text in it"),
         (["texts.txt", "--texts", "texts.txt"], "--texts says what the rows of an .npy are"),
-        (["empty.txt"], "empty.txt is empty: there is nothing to find"),
+        (["empty.txt"], "empty.txt is empty: there is no text in it"),
         (["latin.txt"], "latin.txt, line 2: this is no UTF-8"),
         (["bad.jsonl"], "bad.jsonl, line 2: this is no JSON"),
         (["latin.jsonl"], "latin.jsonl, line 2: this is no UTF-8"),
@@ -187,12 +245,14 @@ def test_refused(folder, here, capsys, args, message):
     np.save("none.npy", x[:0])
     np.save("nan.npy", np.where(np.arange(3)[:, None] == 1, np.nan, x))
     np.save("zero.npy", np.where(np.arange(3)[:, None] >= 1, 0, x))
+    np.save("codes.npy", x.astype(np.int8))
+    np.save("deep.npy", x[..., None])
     (here / "empty.txt").write_text("\n \n")
     (here / "latin.txt").write_bytes(b"a\nk\xe4se\n")
     (here / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
     (here / "latin.jsonl").write_bytes(b'{"text": "a"}\n{"text": "k\xe4se"}\n')
     (here / "two.csv").write_text("a,b\nx,y\n")
-    queries = [] if "--query" in args or args[1:2] in (["q.npy"], ["nan.npy"]) else ["--query", "a"]
+    queries = [] if "--query" in args or args[1:2] in (["q.npy"], ["nan.npy"], ["empty.txt"]) else ["--query", "a"]
     assert main(["search", str(folder), *args, *queries]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (here / "hits.csv").exists()
