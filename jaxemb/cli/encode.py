@@ -14,8 +14,6 @@ from jaxemb.log.table import console, say
 if TYPE_CHECKING:
     from jaxemb.io.embedder import Embedder
 
-ROWS = (".csv", ".tsv", ".jsonl")
-"""Files of rows with several values."""
 RANGED = ("int8", "uint8")
 
 
@@ -73,6 +71,7 @@ def opened(args: argparse.Namespace) -> Embedder:
 
 def read(model: Embedder, path: Path, column: str | None) -> tuple[Any, list[str]]:
     """(inputs, their names)."""
+    from jaxemb.data.corpus import ROWS
     from jaxemb.data.records import read_rows, text_of
 
     if path.suffix.lower() in ROWS and "images" not in model.preprocess.spec:

@@ -240,10 +240,12 @@ def parser() -> argparse.ArgumentParser:
     p = verb("encode", encode, "Write the embeddings of texts or images.", ENCODE, computes=True)
     p.add_argument("run", metavar="MODEL", help="a run RUN[@STEP], a pretrained folder, or an id of the hub")
     p.add_argument(
-        "input", metavar="INPUT", help="a text file, a .csv, .tsv or .jsonl; a folder of images, an image, an .npz or an .npy"
+        "input",
+        metavar="INPUT",
+        help="a text file, .csv, .tsv, .jsonl or .parquet; a folder of images, an image, an .npz or an .npy",
     )
     p.add_argument("out", metavar="OUT.npy")
-    p.add_argument("--column", metavar="NAME", help="of a .csv, .tsv or .jsonl: the value to embed")
+    p.add_argument("--column", metavar="NAME", help="of a file of rows: the value to embed")
     p.add_argument("--prompt-name", metavar="NAME", help="of the model's prompts the one that goes before each text")
     p.add_argument("--prompt", metavar="TEXT", help="what goes before each text")
     p.add_argument("--normalize", action="store_true", help="vectors of length 1")

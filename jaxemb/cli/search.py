@@ -32,6 +32,10 @@ NARROW = 12
 """Characters of a name that stands beside its text; a longer one stands above it."""
 MAKING = ("index", "column", "files", "save", "texts", "document_prompt")
 """Options of an index that is made; one that was saved has its own."""
+OPENING = ("set", "query_prompt", "document_prompt")
+"""Options of a model."""
+BENCHED = ("where", "save")
+"""Options that are none of --bench."""
 
 
 def search(args: argparse.Namespace) -> None:
@@ -81,6 +85,11 @@ def check_files(args: argparse.Namespace) -> None:
         raise ConfigError(f"--out must be the name of a {ending} file, not {args.out!r}")
     if len(args.index) > 1 and not args.bench:
         raise ConfigError("one --index is searched; with --bench several are compared")
+    useless = [(name, "--bench measures whole indexes") for name in BENCHED if args.bench]
+    useless += [(name, f"{args.run} has vectors already") for name in OPENING if is_array(args.run)]
+    for name, why in useless:
+        if getattr(args, name):
+            raise ConfigError(f"--{name.replace('_', '-')}: {why}, which have no use for it")
 
 
 def take_vectors_apart(args: argparse.Namespace) -> None:

@@ -60,7 +60,7 @@ def test_found_ranges_are_written_for_what_comes_later(folder, tmp_path):
         ("a.csv", "id,text\n", [], "a.csv has rows of several values: --column names the one to embed"),
         ("a.jsonl", '{"text": "a"}\n{"text": null}\n', ["--column", "text"], "a.jsonl, line 2: 'text' must be text, not None"),
         ("a.jsonl", '{"text": "a"}\n{\n', ["--column", "text"], "a.jsonl, line 2: this is no JSON"),
-        ("a.txt", "a\n", ["--column", "text"], "--column is for texts in .csv, .tsv, .jsonl files"),
+        ("a.txt", "a\n", ["--column", "text"], "--column is for texts in .csv, .tsv, .jsonl, .parquet files"),
         ("a.txt", "a\n", ["--set", "maxlength=3"], "--set maxlength=...: a pretrained model is not opened with it"),
         ("a.txt", "a\n", ["--prompt-name", "q"], "prompt_name='q': there is no such prompt"),
         ("a.txt", "a\n", ["--prompt", "x", "--prompt-name", "query"], "two prompts"),

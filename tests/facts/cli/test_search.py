@@ -3,12 +3,14 @@
 import io
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 from pretrained import bert, chain
 
 from jaxemb.cli import main
+from jaxemb.cli.search_rows import asker
 from jaxemb.index import Binary
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.searchable import load_searchable
@@ -137,6 +139,28 @@ def test_vectors_among_vectors_and_beside_texts(folder, model, here):
     assert [f["hits"][0]["where"] for f in hits("one.npy", "x.npy")] == ["row 2"]
 
 
+def test_a_model_is_needed_for_what_a_model_does(here, capsys):
+    for args, message in (
+        (["x.npy", "texts.txt", "texts.txt"], "texts.txt: texts need a model to become vectors, and x.npy is none"),
+        (["x.npy", "texts.txt", "--query-prompt", "a"], "--query-prompt: x.npy has vectors already, which have no use for it"),
+        (["x.npy", "x.npy", "x.npy"], "x.npy are the queries, as x.npy has vectors itself: there is no room for others"),
+        (["x.npy", "texts.txt", "--query", "5"], "'5': without a model a query is the number of a row, 0 to 4"),
+        (["nowhere.npy", "texts.txt", "--query", "5"], "CORPUS nowhere.npy: no array can be read"),
+    ):
+        assert main(["search", *args]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_questions_up_to_a_length_are_asked_of_one_function(model, caplog):
+    ask = asker(model, None, None)
+    ask(["a"])
+    with jax.log_compiles():
+        ask(["the big red mat sat on a dog"])
+        assert "Compiling" not in caplog.text
+        jax.jit(lambda x: x * 3)(np.ones(3, np.float32))
+        assert "Compiling" in caplog.text  # it would be seen
+
+
 def test_bench_measures_recall_speed_and_bytes(here, capsys, monkeypatch):
     monkeypatch.setattr("jaxemb.cli.search_bench.SECONDS", 0.01)
     np.save("many.npy", np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32))
@@ -236,6 +260,7 @@ def test_images_are_found_by_images_and_by_texts_where_the_model_knows_both(both
         (["notes", "--files", "py"], "notes has no text files at any depth (.py)"),
         (["texts.txt", "--out", "hits.csv"], "--out must be the name of a .jsonl file"),
         (["texts.txt", "texts.txt", "--query", "a"], "QUERIES and --query: give one of them"),
+        (["texts.txt", "--bench", "--where", "a=b"], "--where: --bench measures whole indexes, which have no use for it"),
         (["notes", "--save", "notes"], "notes holds other things than an index"),
     ],
 )

@@ -87,6 +87,8 @@ def test_few_lengths_are_compiled():
     assert lengths[:9] == [8, 16, 24, 32, 40, 48, 56, 64, 80] and lengths[-3:] == [768, 896, 1000] and len(lengths) == 24
     assert all(n <= long.bucket(n) <= max(8, 1.25 * n + 8) for n in range(1, 1001))
     assert dataclasses.replace(long, full=True).bucket(3) == 1000
+    least = dataclasses.replace(long, shortest=32)
+    assert {least.bucket(n) for n in range(1, 33)} == {32} and least.bucket(33) == long.bucket(33)
 
 
 def test_full_rows_hide_nothing():
