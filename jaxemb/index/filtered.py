@@ -35,8 +35,9 @@ class Filtered(Index):
         pre    the rows that pass are taken out, and all of them compared: s m comparisons, nothing is missed
         post   the k' = ceil(c k / s) best of all rows, less those that do not pass; while there are fewer than k, k' doubles
         in     the other index searches, and leaves out what does not pass
-        plan   pre where that compares fewer rows than a search, or no more than `few`; else post, where rows pass often enough and
-               the k' nearest show that they are not rarer near the query than elsewhere; else in
+        plan   pre where no more than `few` rows pass, or twice what a search compares (half, where that is all rows); else post,
+               where rows pass often enough; else in. Where the k' nearest show that rows which pass are rarer near the query than
+               elsewhere: pre, if by their share there as many rows would have to be looked at to find c k that pass; else in
 
     Whatever is chosen, nothing is found that does not pass, and where fewer than k pass they are all found.
     """
@@ -77,7 +78,7 @@ class Filtered(Index):
             return Plan("none", s, search)
         strategy = self.strategy
         if strategy == "plan":
-            cheap = passing <= self.few or (passing <= search / 2 if search == count else passing <= search)
+            cheap = passing <= self.few or (passing <= (search / 2 if search == count else 2 * search))
             scans = search == count  # then post would compare all rows as well, and look at more than k
             strategy = "pre" if cheap else "post" if s >= self.often and not scans else "in"
         return Plan(strategy, s, passing if strategy == "pre" else max(search, 0))
@@ -127,8 +128,11 @@ class Filtered(Index):
             done = got >= np.minimum(k, passing[open_])
             rare = ~done & (share < self.correlated) if self.strategy == "plan" else np.zeros(len(done), bool)
             if rare.any():
-                rows = open_[rare]
-                scores[rows], places[rows] = self.index.find(kept, q[rows], k, mask[rows])
+                looked = self.fetch * k / np.maximum(share * passing[open_] / kept.count, 1 / n)
+                for row in open_[rare & (passing[open_] <= looked)]:
+                    scores[row], places[row] = (a[0] for a in self._before(kept, q[row][None], k, mask[row]))
+                if len(rows := open_[rare & (passing[open_] > looked)]):
+                    scores[rows], places[rows] = self.index.find(kept, q[rows], k, mask[rows])
             open_, n = open_[~done & ~rare] if n < kept.count else open_[:0], 2 * n
         return scores, places
 

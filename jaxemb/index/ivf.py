@@ -95,12 +95,9 @@ class IVF(Index):
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
         if kept.mesh is not None:
             raise ConfigError("IVF keeps its lists on one device: build it without a mesh")
-        lists, place = np.asarray(kept.rows["list"]), np.asarray(kept.rows["place"])
-        starts = np.searchsorted(lists, np.arange(len(kept.learned["centroids"]) + 1))
         if mask is not None:
-            mask = mask[:, place]
-        near = np.asarray(_by_centroid(self.similarity, q, kept.learned["centroids"]))
-        probed = self._probed(near, starts, k, mask)
+            mask = mask[:, np.asarray(kept.rows["place"])]
+        near, probed, starts = self._lists(kept, q, k, mask)
         piece = power_of_two(max(kept.count // len(starts), 16))
         plan = planned(near, probed, starts, piece)
         found = _look(self.index, k, piece, kept.learned["index"], kept.rows["index"], kept.rows["place"], q, mask, plan)
@@ -109,6 +106,19 @@ class IVF(Index):
 
     def compared(self, count: int) -> int:
         return min(count, -(-count * self.probes // self.lists))
+
+    def looked_at(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> Int[np.ndarray, " b"]:
+        """With how many rows a search compares each query: all of the lists that it looks into, also those that do not pass."""
+        near, probed, starts = self._lists(kept, q, k, None if mask is None else mask[:, np.asarray(kept.rows["place"])])
+        looked = np.arange(near.shape[1])[None] < probed[:, None]
+        return (np.diff(starts)[near] * looked).sum(1)
+
+    def _lists(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, ...]:
+        """(the lists of each query (b l), the nearest first; how many of them it looks into (b); where each list starts (l+1));
+        `mask` in the order of lists."""
+        starts = np.searchsorted(np.asarray(kept.rows["list"]), np.arange(len(kept.learned["centroids"]) + 1))
+        near = np.asarray(_by_centroid(self.similarity, q, kept.learned["centroids"]))
+        return near, self._probed(near, starts, k, mask), starts
 
     def subset(self, kept: Kept, places: Int[np.ndarray, " c"]) -> tuple[Index, Kept]:
         inverse = np.argsort(np.asarray(kept.rows["place"]))

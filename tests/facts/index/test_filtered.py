@@ -49,7 +49,7 @@ def test_the_plan_takes_what_compares_fewest_rows(compared, passing, strategy, m
 
 
 def test_a_filter_that_is_rare_near_the_query_is_answered_within(monkeypatch):
-    monkeypatch.setattr(Exact, "compared", lambda self, count: 5)
+    monkeypatch.setattr(Exact, "compared", lambda self, count: 4)
     asked = []
     find = Exact.find
     monkeypatch.setattr(
@@ -61,6 +61,20 @@ def test_a_filter_that_is_rare_near_the_query_is_answered_within(monkeypatch):
         found = built.search(Q[:1], 1, seen)
         assert asked == calls  # of 128 neighbours none pass, where 4 should; of the other filter some do
         np.testing.assert_array_equal(found.ids, EXACT.search(Q[:1], 1, seen).ids)
+
+
+def test_a_rare_filter_of_few_rows_is_answered_before_and_of_many_within(monkeypatch):
+    """Of 9 rows that pass none is among the 128 nearest: by that share more than 256 would be looked at. Of 150 none is among 4."""
+    monkeypatch.setattr(Exact, "compared", lambda self, count: 1)
+    seen = []
+    find = Exact.find
+    monkeypatch.setattr(Exact, "find", lambda self, kept, q, k, mask: seen.append(kept.count) or find(self, kept, q, k, mask))
+    half = (X @ Q[0]) < np.median(X @ Q[0])
+    for mask, rows in ((RARE, [300, 10]), (half, [300, 300])):
+        seen.clear()
+        found = Filtered(few=2, often=0.01, similarity="dot", index=Exact("dot")).build(X).search(Q[:1], 1, mask)
+        assert seen == rows
+        np.testing.assert_array_equal(found.ids, Exact("dot").build(X).search(Q[:1], 1, mask).ids)
 
 
 def test_without_growth_a_list_loses_what_does_not_pass():
