@@ -12,7 +12,7 @@ A member is a frozen dataclass of settings with four functions; all that is the 
     scores(learned, rows, q) -> s   (b m), larger is nearer: traced, with `rows` some or all of the rows, as they were joined
 
 `learned` and `rows` are trees of arrays (dicts, in dicts where an index holds another one). Where a score for every row is not what
-an index computes, it defines `find` instead of `scores`; where rows are not of one length, `blocks`, `prepare`, `join`, `take`.
+an index computes, it defines `find` instead of `scores`; where rows are not of one length, `blocks`, `prepare`, `stacked`, `take`.
 """
 
 from __future__ import annotations
@@ -123,6 +123,10 @@ class Index(abc.ABC):
     def prepare(self, x: Any, first: int = 0, what: str = "row") -> Float[np.ndarray, "n d"]:
         """Rows or queries, checked; `first` is the number of the first one, for a person to read."""
         return vectors(x, self.similarity, first, what)
+
+    def stacked(self, blocks: list[Any]) -> Any:
+        """Prepared blocks of rows as one, to learn from."""
+        return np.concatenate(blocks)
 
     def learn(self, x: Float[np.ndarray, "s d"]) -> Tree:
         """The arrays that all rows share."""
@@ -274,17 +278,18 @@ def first_leaf(tree: Tree) -> Any:
 def joined(parts: list[Tree], axes: Tree) -> Tree:
     """Blocks of rows as one that is nobody else's, placed where JAX takes it over without a copy. They are taken off the list one
     by one: what is in memory is the result and little more."""
-    total = sum(first_leaf(part).shape[first_leaf(axes)] for part in parts)
-    whole = jax.tree.map(lambda a, x: aligned((*a.shape[:x], total, *a.shape[x + 1 :]), a.dtype), parts[0], axes)
+    along = jax.tree.leaves(axes)
+    lengths = [sum(a.shape[x] for a in found) for x, *found in zip(along, *map(jax.tree.leaves, parts), strict=True)]
+    first, tree = jax.tree.flatten(parts[0])
+    whole = [aligned((*a.shape[:x], n, *a.shape[x + 1 :]), a.dtype) for a, x, n in zip(first, along, lengths, strict=True)]
     parts.reverse()
-    at = 0
+    at = [0] * len(whole)
+    del first
     while parts:
-        part = parts.pop()
-        n = first_leaf(part).shape[first_leaf(axes)]
-        for out, a, x in zip(*map(jax.tree.leaves, (whole, part, axes)), strict=True):
-            out[(*(slice(None),) * x, slice(at, at + n))] = a
-        at += n
-    return whole
+        for i, (out, a, x) in enumerate(zip(whole, jax.tree.leaves(parts.pop()), along, strict=True)):
+            out[(*(slice(None),) * x, slice(at[i], at[i] + a.shape[x]))] = a
+            at[i] += a.shape[x]
+    return jax.tree.unflatten(tree, whole)
 
 
 def check_k(k: int) -> None:

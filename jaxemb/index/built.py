@@ -155,7 +155,7 @@ def first_rows(index: Index, x: Any, seed: int) -> tuple[Any, Any]:
             break
     if not count:
         raise DataError(NO_ROWS)
-    return np.concatenate(prepared)[: index.sample], itertools.chain(seen, blocks)
+    return index.stacked(prepared)[: index.sample], itertools.chain(seen, blocks)
 
 
 def drawn(index: Index, x: Any, seed: int) -> Any:

@@ -25,8 +25,8 @@ from jaxemb.preprocess.base import DataError
 from jaxemb.types import Paper
 
 GROUP = 4
-"""Tokens that are kept together: a text has a multiple of it, the last filled with copies of its first token, which change no
-largest product. So no mask is read, and texts of any length are searched by one compiled function."""
+"""Tokens of a text whose largest product is taken before texts are told apart. A text is kept as fours of tokens, and the up to
+three that are left one by one: no mask is read, no token is kept twice, and one compiled function searches texts of any length."""
 BLOCK = 2**15
 """Products that are made at a time: they and their tokens stay in the cache of a core (2^19 take twice the time)."""
 
@@ -64,23 +64,23 @@ class LateInteraction(Index):
 
     def encode(self, learned: Tree, x: Float[np.ndarray, "n t d"]) -> Tree:
         real = x.any(2)
-        count = real.sum(1)
-        groups = -(-count // GROUP)
-        place = np.arange(int(groups.max()) * GROUP)
-        order = np.argsort(~real, axis=1, kind="stable")
-        which = np.where(place < count[:, None], order[:, np.minimum(place, x.shape[1] - 1)], order[:, :1])
-        tokens = np.take_along_axis(x, which[..., None], 1).reshape(len(x), -1, GROUP, x.shape[2])
-        kept = tokens[np.arange(tokens.shape[1]) < groups[:, None]]
-        return {"groups": groups.astype(np.int32), "tokens": kept.astype(jnp.dtype(self.dtype), copy=False)}
+        counts = real.sum(1)
+        tokens = x[real].astype(jnp.dtype(self.dtype), copy=False)
+        left = np.arange(len(tokens)) >= np.repeat(np.cumsum(counts) - counts % GROUP, counts)
+        fours, ones = tokens[~left].reshape(-1, GROUP, x.shape[2]), tokens[left][:, None]
+        return {"counts": counts.astype(np.int32), "fours": fours, "ones": ones}
 
-    def join(self, parts: list[Tree]) -> Tree:
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def stacked(self, blocks: list[Any]) -> Float[np.ndarray, "n t d"]:
+        return padded_texts([text for block in blocks for text in block], max(block.shape[1] for block in blocks))
 
     def take(self, rows: Tree, which: Any) -> Tree:
-        groups, which = np.asarray(rows["groups"]), np.asarray(which)
-        starts, some = np.cumsum(groups) - groups, groups[which]
-        within = np.arange(some.sum()) - np.repeat(np.cumsum(some) - some, some)
-        return {"groups": some, "tokens": np.asarray(rows["tokens"])[np.repeat(starts[which], some) + within]}
+        counts, which = np.asarray(rows["counts"]), np.asarray(which)
+        found = {"counts": counts[which]}
+        for name, each in groups(counts).items():
+            starts, some = np.cumsum(each) - each, each[which]
+            within = np.arange(some.sum()) - np.repeat(np.cumsum(some) - some, some)
+            found[name] = np.asarray(rows[name])[np.repeat(starts[which], some) + within]
+        return found
 
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
         q = even(q)
@@ -91,39 +91,58 @@ class LateInteraction(Index):
         return np.concatenate(scores), np.concatenate(places)
 
     def scores(self, learned: Tree, rows: Tree, q: Float[Array, "b t d"]) -> Float[Array, "b m"]:
-        tokens, count = rows["tokens"], len(rows["groups"])
-        owner = jnp.repeat(jnp.arange(count, dtype=jnp.int32), rows["groups"], total_repeat_length=len(tokens))
-        queries = q.reshape(-1, q.shape[2]).T.astype(tokens.dtype)
-        size = min(max(BLOCK // (GROUP * queries.shape[1]), 1), len(tokens))
-
-        def add(i: Any, best: Array) -> Array:
-            # The last block starts earlier than its place, as it must be whole: a group that is seen twice changes nothing.
-            at = jnp.minimum(i * size, len(tokens) - size)
-            some = jax.lax.dynamic_slice_in_dim(tokens, at, size).reshape(size * GROUP, -1)
-            s = jnp.matmul(some, queries, preferred_element_type=q.dtype).reshape(size, GROUP, -1).max(1)
-            return best.at[jax.lax.dynamic_slice_in_dim(owner, at, size)].max(s, indices_are_sorted=True)
-
-        best = jnp.full((count, queries.shape[1]), -jnp.inf, q.dtype)
-        best = jax.lax.fori_loop(0, -(-len(tokens) // size), add, best)
-        return best.reshape(count, len(q), -1).sum(2).T
+        counts, queries = jnp.asarray(rows["counts"]), q.reshape(-1, q.shape[2]).T
+        best = jnp.full((len(counts), queries.shape[1]), -jnp.inf, q.dtype)
+        for name, each in groups(counts).items():
+            if len(rows[name]):
+                best = _raised(best, rows[name], each, queries.astype(rows[name].dtype))
+        return best.reshape(len(counts), len(q), -1).sum(2).T
 
     def among(self, rows: Tree, q: Any, near: tuple[np.ndarray, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best of candidates that each query has of its own, (scores, places) (b c); -inf where there is none."""
-        size, longest = power_of_two(len(q)), int(np.asarray(rows["groups"]).max())
+        size = power_of_two(len(q))
+        longest = tuple((name, int(each.max())) for name, each in groups(np.asarray(rows["counts"])).items())
         queries, scores, places = (padded(np.asarray(a), size) for a in (even(q), *near))
         best, found = jax.device_get(_among(k, longest, rows, queries, (scores, places)))
         return best[: len(q)], found[: len(q)]
 
 
+def groups(counts: Any) -> dict[str, Any]:
+    """Of each text, how many entries it has in the arrays of this name."""
+    return {"fours": counts // GROUP, "ones": counts % GROUP}
+
+
+def _raised(best: Float[Array, "m b"], tokens: Float[Array, "g s d"], each: Int[Array, " m"], q: Float[Array, "d b"]) -> Array:
+    """The best products of texts and the tokens of queries, or those with `tokens` in groups, of which each text has so many."""
+    count, together = tokens.shape[:2]
+    owner = jnp.repeat(jnp.arange(len(best), dtype=jnp.int32), each, total_repeat_length=count)
+    size = min(max(BLOCK // (together * q.shape[1]), 1), count)
+
+    def add(i: Any, best: Array) -> Array:
+        # The last block starts earlier than its place, as it must be whole: a group that is seen twice changes nothing.
+        at = jnp.minimum(i * size, count - size)
+        some = jax.lax.dynamic_slice_in_dim(tokens, at, size).reshape(size * together, -1)
+        s = jnp.matmul(some, q, preferred_element_type=best.dtype).reshape(size, together, -1).max(1)
+        return best.at[jax.lax.dynamic_slice_in_dim(owner, at, size)].max(s, indices_are_sorted=True)
+
+    return jax.lax.fori_loop(0, -(-count // size), add, best)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _among(k: int, longest: int, rows: Tree, q: Float[Any, "b t d"], near: Any) -> Best:
-    tokens, groups = rows["tokens"], jnp.asarray(rows["groups"])
-    starts = jnp.cumsum(groups, dtype=jnp.int32) - groups
+def _among(k: int, longest: tuple[tuple[str, int], ...], rows: Tree, q: Float[Any, "b t d"], near: Any) -> Best:
+    each = groups(jnp.asarray(rows["counts"]))
+    starts = {name: jnp.cumsum(n, dtype=jnp.int32) - n for name, n in each.items()}
 
     def one(query: Array, places: Int[Array, " c"]) -> Float[Array, " c"]:
-        within = jnp.minimum(jnp.arange(longest, dtype=jnp.int32)[None], groups[places][:, None] - 1)
-        some = tokens[starts[places][:, None] + within].reshape(len(places), longest * GROUP, -1)
-        return padded_maxsim(query[None], some.astype(query.dtype), d_real=jnp.ones(some.shape[:2], bool))[0]
+        some, real = [], []
+        for name, most in longest:
+            if most:
+                within = jnp.arange(most, dtype=jnp.int32)[None]
+                there = within < each[name][places][:, None]
+                tokens = rows[name][jnp.where(there, starts[name][places][:, None] + within, 0)]
+                some.append(tokens.reshape(len(places), -1, query.shape[1]).astype(query.dtype))
+                real.append(jnp.repeat(there, tokens.shape[2], axis=1))
+        return padded_maxsim(query[None], jnp.concatenate(some, 1), d_real=jnp.concatenate(real, 1))[0]
 
     # One query after the other: each has all tokens of its candidates in memory.
     return reranked(near, lambda some, places: jax.lax.map(lambda a: one(*a), (some, places)), jnp.asarray(q), k)

@@ -91,6 +91,9 @@ class MUVERA(_OfParts):
     def prepare(self, x: Any, first: int = 0, what: str = "row") -> Float[np.ndarray, "n t d"]:
         return self.late.prepare(x, first, what)
 
+    def stacked(self, blocks: list[Any]) -> Float[np.ndarray, "n t d"]:
+        return self.late.stacked(blocks)
+
     def learn(self, x: Float[np.ndarray, "s t d"]) -> Tree:
         draws = self.draws(x.shape[2], x.dtype)
         first = {}

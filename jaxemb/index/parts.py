@@ -22,7 +22,8 @@ class _OfParts(Index):
         return {name: index.axes(rows[name]) for name, index in self.parts.items()}
 
     def join(self, parts: list[Tree]) -> Tree:
-        return {name: index.join([part[name] for part in parts]) for name, index in self.parts.items()}
+        # Taken out of the parts, so that nothing but `join` holds them.
+        return {name: index.join([part.pop(name) for part in parts]) for name, index in self.parts.items()}
 
     def take(self, rows: Tree, which: Any) -> Tree:
         return {name: index.take(rows[name], which) for name, index in self.parts.items()}

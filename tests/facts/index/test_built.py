@@ -1,5 +1,9 @@
 """Rows go in by blocks, come and go, and what is no row is refused."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +13,9 @@ from jaxemb.index import base
 from jaxemb.index.binary import Binary
 from jaxemb.index.exact import Exact
 from jaxemb.index.files import load_index
+from jaxemb.index.filtered import Filtered
+from jaxemb.index.ivf import IVF
+from jaxemb.index.late_interaction import LateInteraction
 from jaxemb.index.scalar import Scalar
 from jaxemb.preprocess.base import DataError
 
@@ -103,3 +110,40 @@ def test_what_can_be_searched_and_removed():
     assert Exact("euclidean").build(np.zeros((3, 2), np.float32)).search(np.zeros((1, 2), np.float32), 2).ids.tolist() == [[0, 1]]
     with pytest.raises(ConfigError, match="similarity='manhattan'"):
         Exact("manhattan")
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 7])
+@pytest.mark.parametrize("index", [Exact(), IVF(lists=4), Filtered(), LateInteraction()], ids=lambda i: type(i).__name__)
+def test_what_keeps_vectors_takes_a_tenth_more_at_most(index, tokens):
+    x = R.normal(size=(200, tokens, 32) if index.texts else (200 * tokens, 32)).astype(np.float32)
+    assert x.nbytes <= index.build(x).nbytes() <= 1.1 * x.nbytes
+
+
+GROWS = """
+import resource, sys
+import jax, jax.numpy as jnp, numpy as np
+from jaxemb.index import {name}
+BLOCK, COUNT = {shape}, 32
+def blocks(count):
+    for i in range(count):
+        yield np.random.default_rng(i).random(BLOCK, np.float32) + 0.1
+index = {name}()
+index.build(blocks(2)).search(next(blocks(1))[:1], 1)
+now = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+built = index.build(blocks(COUNT))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(peak - now, built.nbytes() + 4 * np.prod(BLOCK), 4 * np.prod(BLOCK) * COUNT)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as Linux tells it")
+@pytest.mark.parametrize(("name", "shape"), [("Exact", (16384, 256)), ("LateInteraction", (512, 30, 256))])
+def test_building_from_blocks_takes_the_memory_of_the_rows_and_of_a_block(name, shape):
+    code = GROWS.replace("{name}", name).replace("{shape}", repr(shape))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    grown, wanted, vectors = map(int, run.stdout.split())
+    assert grown <= wanted + 0.1 * vectors

@@ -23,7 +23,7 @@ def sorted_by(s, found):
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_as_maxsim_of_each_pair(monkeypatch, similarity):
-    monkeypatch.setattr(module, "BLOCK", 4 * 24 * 5)  # five groups of tokens at a time: 16 tokens are in 16 groups or more
+    monkeypatch.setattr(module, "BLOCK", 4 * 24 * 5)  # five fours of tokens at a time, and twenty single ones
     monkeypatch.setattr(module, "NUMBERS", 3 * 9 * 6)  # three texts
     index = LateInteraction(similarity)
     built = index.build(DOCUMENTS)
@@ -55,8 +55,12 @@ def test_few_queries_at_a_time(monkeypatch):
     sorted_by(s, built.search(QUERIES, 3))
 
 
-def test_candidates_of_each_query():
-    built, s = LateInteraction("dot").build(DOCUMENTS), maxsim(QUERIES, DOCUMENTS, "dot")
+@pytest.mark.parametrize("tokens", [0, 3, 8])
+def test_candidates_of_each_query(tokens):
+    """Texts of any length; or all of so many, so that there are no fours of tokens, or nothing but fours."""
+    documents = DOCUMENTS if not tokens else [RNG.normal(size=(tokens, 6)).astype(np.float32) for _ in LENGTHS]
+    built, s = LateInteraction("dot").build(documents), maxsim(QUERIES, documents, "dot")
+    sorted_by(s, built.search(QUERIES, 3))
     places = np.array([[9, 0, 1], [3, 10, 4], [2, 5, 8]])
     near = np.array([[1.0, 1, 1], [1, -np.inf, 1], [1, 1, 1]], np.float32)
     scores, found = built.index.among(built.kept.rows, built.index.prepare(QUERIES), (near, places), 2)
@@ -66,11 +70,10 @@ def test_candidates_of_each_query():
     np.testing.assert_allclose(scores, np.take_along_axis(wanted, best, 1), rtol=1e-5)
 
 
-def test_bytes_are_those_of_tokens_filled_to_fours():
-    groups = sum(-(-n // 4) for n in LENGTHS)
-    assert LateInteraction().build(DOCUMENTS).nbytes() == groups * 4 * 6 * 4 + 11 * 4
+def test_bytes_are_those_of_the_tokens_and_a_length_a_text():
+    assert LateInteraction().build(DOCUMENTS).nbytes() == sum(LENGTHS) * 6 * 4 + 11 * 4
     half = LateInteraction("dot", dtype="float16").build(DOCUMENTS)
-    assert half.nbytes() == groups * 4 * 6 * 2 + 11 * 4
+    assert half.nbytes() == sum(LENGTHS) * 6 * 2 + 11 * 4
     np.testing.assert_allclose(
         half.search(QUERIES, 3).scores, LateInteraction("dot").build(DOCUMENTS).search(QUERIES, 3).scores, rtol=0.01
     )

@@ -64,6 +64,17 @@ def test_encodings_in_fewer_bytes():
     np.testing.assert_array_equal(built.search(QUERIES, 40).ids, exact.ids)
 
 
+def test_what_is_learned_from_blocks_of_texts_of_other_lengths():
+    """The blocks of an iterable have as many tokens as their longest text."""
+    index = dataclasses.replace(SMALL, index=PQ("dot", parts=8, bits=4, rounds=2))
+    blocks = [DOCUMENTS[:7], DOCUMENTS[7:20], SMALL.prepare(DOCUMENTS[20:])]
+    assert len({max(map(len, block)) for block in blocks[:2]} | {blocks[2].shape[1] + 1}) > 1
+    a, b = (
+        index.build(x).search(QUERIES, 40) for x in (iter([*blocks[:2], np.pad(blocks[2], ((0, 0), (0, 2), (0, 0)))]), DOCUMENTS)
+    )
+    np.testing.assert_array_equal(a.ids, b.ids)
+
+
 def test_bad_settings():
     with pytest.raises(ConfigError, match="its similarity is dot, not cosine"):
         MUVERA(index=Exact())
