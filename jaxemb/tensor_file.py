@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,10 @@ DTYPES: dict[str, Any] = {
 """What is read, by the names of the format; others (float8, ...) are refused where they are wanted."""
 LONGEST_HEADER = 100_000_000
 """Bytes, as in the format's own library."""
+
+
+LARGE, MAPPED = 2**18, 2**25
+"""Bytes of an array from which on pages of its own cost nothing, and from which on malloc takes such pages itself."""
 
 
 class WeightsError(ValueError):
@@ -173,11 +178,32 @@ def name_of(dtype: Any) -> str:
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array whose bytes begin where JAX can take them over as they are on a CPU: its copy would be a second one."""
+    """An array whose bytes begin where JAX can take them over as they are on a CPU: its copy would be a second one. The memory of a
+    large one goes back to the system with it."""
     size = math.prod(shape) * dtype.itemsize
-    room = np.empty(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
+    if size < LARGE or not hasattr(mmap, "MAP_PRIVATE"):
+        room = np.empty(size + 64, np.uint8)
+        start = -room.ctypes.data % 64
+        return room[start : start + size].view(dtype).reshape(shape)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # of a kernel without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, np.uint8).view(dtype).reshape(shape)
+
+
+def apart(a: Any) -> Any:
+    """A block that is to be held for a while, where its memory goes back to the system with it. What malloc gives for less than 32
+    MiB lies between blocks that stay, and is kept. Other things, and views of something larger, are left as they are."""
+    root = a
+    while isinstance(getattr(root, "base", None), np.ndarray):
+        root = root.base
+    own = isinstance(root, np.ndarray) and root.base is None and root.nbytes == a.nbytes
+    if not own or not LARGE <= a.nbytes < MAPPED:
+        return a
+    found = aligned(a.shape, a.dtype)
+    found[...] = a
+    return found
 
 
 def listed(names: Iterable[str]) -> str:

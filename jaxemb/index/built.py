@@ -19,6 +19,7 @@ from jaxemb.index.base import ROWS, Found, Index, Kept, Tree, check_k
 from jaxemb.index.filters import Filter
 from jaxemb.index.tags import appended, columns
 from jaxemb.preprocess.base import DataError
+from jaxemb.tensor_file import apart
 
 NO_ROWS = "an index of no rows: there is nothing to find"
 
@@ -182,7 +183,7 @@ def encoded(index: Index, learned: Tree, x: Any, first: int = 0, width: int | No
             width = int(width or rows.shape[-1])
             same_width(width, rows, first)
             first += len(rows)
-            yield index.encode(learned, rows), len(rows), width
+            yield jax.tree.map(apart, index.encode(learned, rows)), len(rows), width
 
 
 def same_width(width: int, rows: Any, first: int) -> None:

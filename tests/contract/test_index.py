@@ -75,6 +75,8 @@ def test_saved_and_loaded_it_is_the_same(built, tmp_path):
     for allow in (None, Equals("parity", 1) & ~Equals("name", "n1")):
         for a, b in zip(tagged.search(rows(built.index, Q), 6, allow), loaded.search(rows(built.index, Q), 6, allow), strict=True):
             np.testing.assert_array_equal(a, b)
+    with pytest.raises(ConfigError, match="no tag 'nam'; did you mean 'name'"):
+        loaded.search(rows(built.index, Q), 6, Equals("nam", "n1"))
 
 
 def test_settings_are_stored(built):
@@ -96,7 +98,7 @@ def test_bad_rows_are_named(built):
     bad[[3, 5]] = 0
     with pytest.raises(DataError, match="zeros.*: 3, 5"):
         built.index.build([x[:2], bad[2:]])
-    for few in (x[:0], []):
+    for few in (x[:0], [], [x[:0]]):
         with pytest.raises(DataError, match="no rows"):
             built.index.build(few)
     with pytest.raises(DataError, match="15 numbers"):
