@@ -169,6 +169,15 @@ class Index(abc.ABC):
         scores = self.scores(learned, rows, q)
         return self.select(scores if mask is None else jnp.where(mask, scores, -jnp.inf), k)
 
+    def shortlist(self, learned: Tree, rows: Tree, q: Float[Array, "b ..."], mask: Any, k: int) -> tuple[Array, ...]:
+        """What of the rows of one device is compared with what others have, (..., scores, columns), for `best_of`."""
+        return self.nearest(learned, rows, q, mask, k)
+
+    def best_of(self, k: int, *shortlist: Array) -> Best:
+        """The k best of the shortlists of all devices, side by side."""
+        scores, columns = shortlist
+        return merged((scores, columns), k)
+
     def select(self, scores: Float[Array, "b m"], k: int) -> Best:
         """The k best of each row of scores."""
         return top_k(scores, k)
@@ -209,24 +218,29 @@ class Index(abc.ABC):
 
 
 def reranked(best: Candidates, rescore: Callable[[Any, Array], Array], q: Any, k: int) -> Best:
-    """The k best of candidates by `rescore(q, places)`, a few queries at a time; of equals the first row comes first."""
+    """The k best of candidates by `rescore(q, places)`; of equals the first row comes first."""
     order = jnp.argsort(best[1], axis=1)
     near, places = (jnp.take_along_axis(a, order, 1) for a in best)
+    return merged((jnp.where(jnp.isneginf(near), -jnp.inf, rescored(places, rescore, q)), places), k)
+
+
+def rescored(places: Int[Array, "b c"], rescore: Callable[[Any, Array], Array], q: Any) -> Float[Array, "b c"]:
+    """`rescore(q, places)`, a few queries at a time."""
     rows = max(NUMBERS // (places.shape[1] * math.prod(q.shape[1:])), 1)
     one = lambda some: rescore(some[0][None], some[1][None])[0]  # noqa: E731
-    scores = rescore(q, places) if len(q) <= rows else jax.lax.map(one, (q, places), batch_size=rows)
-    return merged((jnp.where(jnp.isneginf(near), -jnp.inf, scores), places), k)
+    return rescore(q, places) if len(q) <= rows else jax.lax.map(one, (q, places), batch_size=rows)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _best(index: Index, k: int, mesh: Mesh | None, learned: Tree, rows: Tree, q: Any, mask: Any) -> Best:
-    def local(learned: Tree, rows: Tree, q: Any, mask: Any) -> Best:
-        return index.nearest(learned, rows, q, mask, min(k, index.length(rows)))
-
     if mesh is None:
-        return local(learned, rows, q, mask)
+        return index.nearest(learned, rows, q, mask, k)
+
+    def local(learned: Tree, rows: Tree, q: Any, mask: Any) -> tuple[Array, ...]:
+        return index.shortlist(learned, rows, q, mask, min(k, index.length(rows)))
+
     mask = jnp.ones((1, index.length(rows)), bool) if mask is None else mask
-    return over_shards(local, k, mesh, index.axes(rows), learned, rows, q, mask)
+    return over_shards(local, functools.partial(index.best_of, k), mesh, index.axes(rows), learned, rows, q, mask)
 
 
 # ---- what they share -------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, UInt32
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.index.base import Index, Tree, reranked
+from jaxemb.index.base import Index, Tree, rescored
 from jaxemb.ops.bits import fewest, hamming, pack, signed_products
-from jaxemb.ops.nearest import Best
+from jaxemb.ops.nearest import Best, merged
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Paper
 
@@ -67,11 +67,25 @@ class Binary(Index):
         return signed_products(q, words) / q.shape[1] ** 0.5
 
     def nearest(self, learned: Tree, rows: Tree, q: Float[Array, "b d"], mask: Bool[Array, "#b m"] | None, k: int) -> Best:
+        return self.best_of(k, *self.shortlist(learned, rows, q, mask, k))
+
+    def shortlist(self, learned: Tree, rows: Tree, q: Float[Array, "b d"], mask: Any, k: int) -> tuple[Array, ...]:
+        """(distances less than nothing, scores, columns) of the candidates, which are the nearest of all devices by distance."""
+        asked = _words(learned["mean"], q)
         if self.query == "binary":
-            less, places = fewest(_words(learned["mean"], q), rows["bits"], mask, k)
-            return 1 + 2 / q.shape[1] * less.astype(q.dtype), places
-        near = fewest(_words(learned["mean"], q), rows["bits"], mask, min(self.times * k, self.length(rows)))
-        return reranked(near, lambda q, places: self.rescore(learned, rows, q, places), q, k)
+            less, places = fewest(asked, rows["bits"], mask, k)
+            return less, 1 + 2 / q.shape[1] * less.astype(q.dtype), places
+        less, places = fewest(asked, rows["bits"], mask, min(self.times * k, self.length(rows)))
+        return less, rescored(places, lambda q, places: self.rescore(learned, rows, q, places), q), places
+
+    def best_of(self, k: int, *shortlist: Array) -> Best:
+        less, scores, columns = shortlist
+        near, which = jax.lax.top_k(less, min(less.shape[1], k if self.query == "binary" else self.times * k))
+        scores, columns = (jnp.take_along_axis(a, which, 1) for a in (scores, columns))
+        # Of equals the first row comes first.
+        order = jnp.argsort(columns, axis=1)
+        near, scores, columns = (jnp.take_along_axis(a, order, 1) for a in (near, scores, columns))
+        return merged((jnp.where(jnp.isneginf(near), -jnp.inf, scores), columns), k)
 
 
 @jax.jit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from jaxemb.index.tags import appended, columns
 from jaxemb.preprocess.base import DataError
 from jaxemb.tensor_file import apart
 
+FULL_PRECISION = functools.partial(jax.default_matmul_precision, "highest")
+"""Products of 32 bits, which TPUs and GPUs round to fewer unless they are told. What is to be fast is kept in half precision."""
 NO_ROWS = "an index of no rows: there is nothing to find"
 
 
@@ -51,13 +54,21 @@ class Built:
         queries = self.index.prepare(q, what="query row")
         if queries.shape[-1] != self.width:
             raise DataError(f"queries of {queries.shape[-1]} numbers, and the rows of this index have {self.width}")
+        queries = queries.astype(self.precision, copy=False)
         mask, k = self.allowed(allow, len(queries)), min(k, len(self))
         if not len(queries):
             return Found(np.zeros((0, k), np.float32), np.zeros((0, k), np.int64))
-        scores, places = self.index.find(self.kept, queries, k, mask)
+        with FULL_PRECISION():
+            scores, places = self.index.find(self.kept, queries, k, mask)
         ids = places.astype(np.int64) if self.ids is None else self.ids[places]
         nothing = np.isneginf(scores)
         return Found(np.where(nothing, scores, self.index.shown(scores)), np.where(nothing, -1, ids))
+
+    @property
+    def precision(self) -> type[np.floating]:
+        """Of queries: 64 bits where rows were given in 64."""
+        wide = any(getattr(a, "dtype", None) == np.float64 for a in jax.tree.leaves((self.kept.learned, self.kept.rows)))
+        return np.float64 if wide else np.float32
 
     def add(self, x: Any, tags: Any = None) -> Built:
         """With further rows and their tags; their ids follow on. What was learned stays: rows unlike those that it was learned from
@@ -129,7 +140,8 @@ def build(index: Index, x: Any, tags: Any, mesh: Mesh | None, seed: int) -> Buil
     learned = {}
     if index.sample:
         first, x = first_rows(index, x, seed)
-        learned = jax.tree.map(jnp.asarray, index.learn(first))
+        with FULL_PRECISION():
+            learned = jax.tree.map(jnp.asarray, index.learn(first))
     parts, counts, width = [], [], 0
     for part, count, width in encoded(index, learned, x):  # noqa: B007 (the width of all is that of the last)
         parts.append(part)
@@ -183,7 +195,9 @@ def encoded(index: Index, learned: Tree, x: Any, first: int = 0, width: int | No
             width = int(width or rows.shape[-1])
             same_width(width, rows, first)
             first += len(rows)
-            yield jax.tree.map(apart, index.encode(learned, rows)), len(rows), width
+            with FULL_PRECISION():
+                part = index.encode(learned, rows)
+            yield jax.tree.map(apart, part), len(rows), width
 
 
 def same_width(width: int, rows: Any, first: int) -> None:

@@ -16,11 +16,14 @@ from jaxemb.index.base import Index, Tree
 from jaxemb.ops.nearest import Best, top_k
 
 DTYPES = ("float32", "bfloat16", "float16")
+MEAN_OF = 2**16
+"""Rows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Exact(Index):
-    """s = q . x of all rows, cosines those of rows of length 1; for "euclidean" -|q - x|^2 = 2 q . x - |x|^2 - |q|^2."""
+    """s = q . x of all rows, cosines those of rows of length 1; for "euclidean" -|q - x|^2 = 2 q . x - |x|^2 - |q|^2, both less
+    the mean of the rows: far from zero the squares would hide the distances."""
 
     dtype: str = "float32"
     """Of the rows that are kept; products are summed in 32 bits. Half precision halves memory, and time where memory is slow."""
@@ -34,7 +37,16 @@ class Exact(Index):
         if self.recall is not None and not 0 < self.recall <= 1:
             raise ConfigError(f"Exact.recall is a share in (0, 1], not {self.recall}")
 
+    @property
+    def sample(self) -> int:
+        return MEAN_OF if self.similarity == "euclidean" else 0
+
+    def learn(self, x: Float[np.ndarray, "s d"]) -> Tree:
+        return {"mean": x.mean(0)}
+
     def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:
+        if self.similarity == "euclidean":
+            x = x - np.asarray(learned["mean"], x.dtype)
         rows = {"x": x if self.dtype == "float32" else np.asarray(x, jnp.dtype(self.dtype))}
         if self.similarity == "euclidean":
             wide = np.asarray(rows["x"], x.dtype)
@@ -42,10 +54,11 @@ class Exact(Index):
         return rows
 
     def scores(self, learned: Tree, rows: Tree, q: Float[Array, "b d"]) -> Float[Array, "b m"]:
-        x = rows["x"]
-        s = jax.lax.dot_general(q.astype(x.dtype), x, (((1,), (1,)), ((), ())), preferred_element_type=q.dtype)
-        if self.similarity == "euclidean":
-            s = 2 * s - rows["square"][None] - (q * q).sum(1, keepdims=True)
+        x, centred = rows["x"], self.similarity == "euclidean"
+        asked = (q - learned["mean"].astype(q.dtype)[None] if centred else q).astype(x.dtype)
+        s = jax.lax.dot_general(asked, x, (((1,), (1,)), ((), ())), preferred_element_type=q.dtype)
+        if centred:  # squares of what was multiplied, which half precision has rounded
+            s = 2 * s - rows["square"][None] - (asked.astype(q.dtype) ** 2).sum(1, keepdims=True)
         return s
 
     def select(self, scores: Float[Array, "b m"], k: int) -> Best:

@@ -21,6 +21,8 @@ from jaxemb.types import Paper
 
 TOGETHER = 32
 """Queries that look into one list at the same time."""
+MASKED = 2**22
+"""Entries of masks, one for each query, that are looked at together."""
 
 
 class Plan(NamedTuple):
@@ -95,6 +97,9 @@ class IVF(Index):
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
         if kept.mesh is not None:
             raise ConfigError("IVF keeps its lists on one device: build it without a mesh")
+        if mask is not None and len(mask) > (size := max(MASKED // kept.count, 1)):  # masks take 17 bytes a row meanwhile
+            each = [self.find(kept, q[i : i + size], k, mask[i : i + size]) for i in range(0, len(q), size)]
+            return np.concatenate([s for s, _ in each]), np.concatenate([p for _, p in each])
         if mask is not None:
             mask = mask[:, np.asarray(kept.rows["place"])]
         near, probed, starts = self._lists(kept, q, k, mask)
@@ -144,8 +149,11 @@ def _nearest(x: Any, centroids: Any) -> Array:
 @functools.partial(jax.jit, static_argnums=0)
 def _by_centroid(similarity: str, q: Any, centroids: Any) -> Int[Array, "b l"]:
     """The lists of each query, the nearest centroid first."""
-    s = q @ centroids.T
-    return jnp.argsort(-s if similarity == "dot" else 0.5 * (centroids * centroids).sum(1)[None] - s, axis=1)
+    if similarity == "dot":
+        return jnp.argsort(-(q @ centroids.T), axis=1)
+    mean = centroids.mean(0, keepdims=True)
+    q, centroids = q - mean, centroids - mean
+    return jnp.argsort(0.5 * (centroids * centroids).sum(1)[None] - q @ centroids.T, axis=1)
 
 
 def planned(near: Int[np.ndarray, "b l"], probed: Int[np.ndarray, " b"], starts: Int[np.ndarray, " l+1"], piece: int) -> Plan:

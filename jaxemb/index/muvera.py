@@ -14,10 +14,10 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices, within
-from jaxemb.index.base import Index, Kept, Tree
+from jaxemb.index.base import Index, Kept, Tree, padded, power_of_two
 from jaxemb.index.built import Built
 from jaxemb.index.exact import Exact
-from jaxemb.index.late_interaction import LateInteraction
+from jaxemb.index.late_interaction import LateInteraction, even
 from jaxemb.index.parts import _OfParts
 from jaxemb.ops.fde import carve, count_sketch, draw_dense, draw_planes, draw_sparse, encode_document, encode_query
 from jaxemb.types import Paper
@@ -120,7 +120,8 @@ class MUVERA(_OfParts):
         return {"first": self.index.encode(learned["first"], encodings), "second": self.late.encode({}, x)}
 
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
-        encodings = np.asarray(_queries(self.carved, self.sketched, kept.learned["draws"], q))
+        same = padded(even(q), power_of_two(len(q)))  # so that few sizes are compiled
+        encodings = np.asarray(_queries(self.carved, self.sketched, kept.learned["draws"], same))[: len(q)]
         candidates = Kept(kept.learned["first"], kept.rows["first"], kept.count)
         near = self.index.find(candidates, encodings, min(self.times * k, kept.count), mask)
         return self.late.among(kept.rows["second"], q, near, k)

@@ -63,8 +63,9 @@ class RaBitQ(Index):
         apart = q - centre[None]
         turned = apart @ learned["rotation"]
         if self.query_bits is not None:
-            noise = jax.random.uniform(jax.random.key(self.seed), turned.shape, turned.dtype)
-            turned = rounded(turned, self.query_bits, noise).values()
+            # One draw for all queries: what is found must not depend on a query's place among them.
+            noise = jax.random.uniform(jax.random.key(self.seed), (1, turned.shape[1]), turned.dtype)
+            turned = rounded(turned, self.query_bits, jnp.broadcast_to(noise, turned.shape)).values()
         inner = estimate(signs_times(turned, rows["bits"]), factor) * norm[None]
         if self.similarity == "euclidean":
             return 2 * inner - (norm * norm)[None] - (apart * apart).sum(1, keepdims=True)

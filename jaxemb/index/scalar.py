@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.index.base import Index, Tree
-from jaxemb.ops.scalar_codes import GRIDS, Grid, decode, encode, fit_grid, pack_nibbles, unpack_nibbles
+from jaxemb.ops.scalar_codes import GRIDS, Grid, encode, fit_grid, pack_nibbles, unpack_nibbles
 from jaxemb.types import Paper
 
 DECODED = 2**22
@@ -52,11 +52,14 @@ class Scalar(Index):
         codes = encode(x, grid, self.bits, self.grid)
         rows = {"codes": codes if self.bits == 8 else pack_nibbles(codes)}
         if self.similarity == "euclidean":
-            rows["square"] = (decode(codes, grid) ** 2).sum(1)
+            rows["square"] = ((codes.astype(x.dtype) * grid.step) ** 2).sum(1)  # from the first code: see `scores`
         return rows
 
     def scores(self, learned: Tree, rows: Tree, q: Float[Array, "b d"]) -> Float[Array, "b m"]:
-        codes, scaled = rows["codes"], q * learned["step"].astype(q.dtype)[None]
+        codes, offset = rows["codes"], learned["offset"].astype(q.dtype)[None]
+        if self.similarity == "euclidean":  # between what both have beyond the first code: no squares of what they share
+            q = q - offset
+        scaled = q * learned["step"].astype(q.dtype)[None]
         m, size = len(codes), max(DECODED // q.shape[1], 1)
 
         def block(codes: Array) -> Array:
@@ -71,7 +74,6 @@ class Scalar(Index):
         s = jnp.zeros((len(q), m), q.dtype)
         s = jax.lax.fori_loop(0, whole, fill, s) if whole else s
         s = s.at[:, whole * size :].set(block(codes[whole * size :])) if m > whole * size else s
-        s = s + (q @ learned["offset"].astype(q.dtype))[:, None]
         if self.similarity == "euclidean":
-            s = 2 * s - rows["square"][None] - (q * q).sum(1, keepdims=True)
-        return s
+            return 2 * s - rows["square"][None] - (q * q).sum(1, keepdims=True)
+        return s + (q * offset).sum(1, keepdims=True)

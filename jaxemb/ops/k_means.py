@@ -33,10 +33,12 @@ def k_means(
 
 def nearest(x: Float[Array, "n d"], centroids: Float[Array, "k d"]) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
     """(number, squared distance) of the centroid that is nearest to each row, of equals the first. Traced or not."""
-    size = max(BLOCK // len(centroids), 1)
+    size, mean = max(BLOCK // len(centroids), 1), centroids.mean(0, keepdims=True)
+    centroids = centroids - mean  # far from zero the squares would hide the distances
     half = 0.5 * (centroids * centroids).sum(1)
 
     def block(x: Array) -> tuple[Array, Array]:
+        x = x - mean
         s = x @ centroids.T - half[None]
         return s.argmax(1).astype(jnp.int32), (x * x).sum(1) - 2 * s.max(1)
 

@@ -49,18 +49,27 @@ def merged(best: Candidates, k: int) -> Best:
     return scores, jnp.take_along_axis(best[1], place, axis=1)
 
 
-def over_shards(local: Callable[..., Best], k: int, mesh: Mesh, axes: Any, whole: Any, rows: Any, q: Any, mask: Array) -> Best:
-    """`local(whole, rows, q, mask)` of the rows that each device of a mesh has, and the k best of all devices.
+def over_shards(
+    local: Callable[..., tuple[Array, ...]],
+    merge: Callable[..., Best],
+    mesh: Mesh,
+    axes: Any,
+    whole: Any,
+    rows: Any,
+    q: Any,
+    mask: Array,
+) -> Best:
+    """`local(whole, rows, q, mask)` of the rows that each device of a mesh has, arrays of which the last are columns, and the best
+    of those of all devices: `merge` of the same arrays, side by side.
 
     `rows` are cut along `axes`, one for each array, over all axes of the mesh, mask (b m) along its columns; all else is whole.
     """
     names = mesh.axis_names
 
     def each(whole: Any, rows: Any, q: Any, mask: Array) -> Best:
-        scores, columns = local(whole, rows, q, mask)
+        *scores, columns = local(whole, rows, q, mask)
         columns = columns + jax.lax.axis_index(names).astype(columns.dtype) * mask.shape[1]
-        every = [jax.lax.all_gather(x, names, axis=1, tiled=True) for x in (scores, columns)]
-        return merged((every[0], every[1]), k)
+        return merge(*(jax.lax.all_gather(x, names, axis=1, tiled=True) for x in (*scores, columns)))
 
     cut = jax.tree.map(lambda axis: P(*(None,) * axis, names), axes)
     specs = (P(), cut, P(), P(None, names))

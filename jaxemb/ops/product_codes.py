@@ -58,6 +58,9 @@ def products(
 ) -> Float[Array, "b m"]:
     """q . x of each query and each decoded row x; or -|q - x|^2."""
     c = jnp.asarray(c)
+    if squared:  # around the mean of the centroids: far from zero squares would hide distances
+        mean = c.mean(1)
+        q, c = q - mean[None], c - mean[:, None]
     return look_up(tables(q, c, squared), bytes_, bits) if len(q) < MANY else by_decoding(q, c, bytes_, bits, squared)
 
 

@@ -33,15 +33,21 @@ def test_the_query_in_numbers_chooses_among_the_nearest_by_bits(query, rtol):
     expected = np.take_along_axis(unit @ x.T / 40**0.5, near, 1)
     found = Binary("dot", query=query, times=4).build(X).search(Q, 3)
     np.testing.assert_allclose(found.scores, -np.sort(-expected, axis=1)[:, :3], rtol=rtol)
+    if query == "int8":
+        steps = np.round(unit / np.abs(unit).max(1, keepdims=True) * 127) * np.abs(unit).max(1, keepdims=True) / 127
+        rounded = np.take_along_axis(steps @ x.T / 40**0.5, near, 1)
+        np.testing.assert_allclose(found.scores, -np.sort(-rounded, axis=1)[:, :3], rtol=1e-5)
     if query == "float32":
         np.testing.assert_array_equal(found.ids, np.take_along_axis(near, np.argsort(-expected, axis=1)[:, :3], 1))
 
 
 def test_over_devices_as_on_one():
-    index = Binary("dot", query="binary")
-    one, many = index.build(X), index.build(X, mesh=jax.make_mesh((8,), ("data",)))
-    for a, b in zip(one.search(Q, 5), many.search(Q, 5), strict=True):
-        np.testing.assert_array_equal(a, b)
+    """Candidates are those of all devices together: few of each would be others."""
+    mesh = jax.make_mesh((8,), ("data",))
+    for index in (Binary("dot", query="int8", times=2), Binary("dot", query="binary")):
+        one, many = index.build(X), index.build(X, mesh=mesh)
+        for a, b in zip(one.search(Q, 5), many.search(Q, 5), strict=True):
+            np.testing.assert_array_equal(a, b)
     assert one.nbytes() == 90 * 2 * 4 + 40 * 4  # two words a row, and the mean
     assert len(many.add(X[:1]).remove([3])) == 90
 

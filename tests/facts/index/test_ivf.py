@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
+from jaxemb.index import ivf as module
 from jaxemb.index.binary import Binary
 from jaxemb.index.exact import Exact
 from jaxemb.index.filtered import Filtered
@@ -82,3 +83,11 @@ def test_settings_out_of_range():
     for wrong in ({"lists": 0}, {"probes": 0}, {"similarity": "dot"}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             IVF(**wrong)
+
+
+def test_masks_of_few_queries_at_a_time(monkeypatch):
+    built, masks = ivf(probes=2).build(X), R.random((9, M)) < 0.5
+    wanted = built.search(Q, 5, masks)
+    monkeypatch.setattr(module, "MASKED", 2 * M)
+    for a, b in zip(built.search(Q, 5, masks), wanted, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -53,6 +53,8 @@ def test_few_queries_at_a_time(monkeypatch):
     built, s = LateInteraction("dot").build(DOCUMENTS), maxsim(QUERIES, DOCUMENTS, "dot")
     monkeypatch.setattr(module, "SCORES", 11 * 8)  # one of eight tokens, padded
     sorted_by(s, built.search(QUERIES, 3))
+    mask = np.arange(33).reshape(3, 11) % 3 != np.arange(3)[:, None]  # of each query another one
+    sorted_by(np.where(mask, s, -np.inf), built.search(QUERIES, 3, mask))
 
 
 @pytest.mark.parametrize("tokens", [0, 3, 8])

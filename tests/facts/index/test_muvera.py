@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,6 +11,8 @@ from jaxemb.index.exact import Exact
 from jaxemb.index.late_interaction import LateInteraction
 from jaxemb.index.muvera import MUVERA
 from jaxemb.index.pq import PQ
+from jaxemb.ops import fde
+from jaxemb.ops.similarity import unit
 
 RNG = np.random.default_rng(0)
 TOPICS = RNG.normal(size=(12, 8))
@@ -54,6 +57,40 @@ def test_options_change_the_encodings():
         assert a.shape == b.shape
     one_cell = dataclasses.replace(SMALL, planes=0).build(DOCUMENTS)
     assert one_cell.kept.rows["first"]["x"].shape == (40, 6 * 4)
+
+
+@pytest.mark.parametrize("options", [{}, {"sketched": 10}, {"carved": 0.3}, {"projected": None}], ids=str)
+def test_encodings_are_those_of_each_text_by_itself(options, monkeypatch):
+    """Sums of queries and means of documents, with the same planes, matrices and places; padding is in no cell."""
+    index = dataclasses.replace(SMALL, **options)
+    built, asked = index.build(DOCUMENTS), []
+    monkeypatch.setattr(Exact, "find", lambda self, kept, q, k, mask: asked.append(q) or (q[:, :k], np.zeros((len(q), k), int)))
+    built.search(QUERIES[:3], 1)
+    draws = built.kept.learned["draws"]
+    planes, inner = draws["planes"], draws.get("inner")
+    sketch = (lambda x: fde.count_sketch(x, draws["into"], draws["sign"], 10)) if index.sketched else lambda x: x
+
+    def of_query(q):
+        q, real = jnp.asarray(q), jnp.ones(len(q), bool)
+        q, real = (q, real) if index.carved is None else fde.carve(q, real, 0.3)
+        return fde.encode_query(q, real, planes, inner)
+
+    rows = [fde.encode_document(jnp.asarray(unit(x)), jnp.ones(len(x), bool), planes, inner) for x in DOCUMENTS[:4]]
+    np.testing.assert_allclose(built.kept.rows["first"]["x"][:4], sketch(jnp.stack(rows)), rtol=1e-4, atol=1e-5)
+    wanted = sketch(jnp.stack([of_query(unit(q)) for q in QUERIES[:3]]))
+    np.testing.assert_allclose(asked[0], wanted, rtol=1e-4, atol=1e-5)
+    if inner is not None:
+        assert not np.array_equal(inner[0], inner[1])
+    if index.sketched:
+        assert set(np.unique(draws["sign"])) == {-1, 1} and len(np.unique(draws["into"])) == 10
+
+
+def test_rows_that_a_filter_takes_out_are_compared_by_their_tokens():
+    built, all_ = SMALL.build(DOCUMENTS), LateInteraction().build(DOCUMENTS).search(QUERIES, 40)
+    index, kept = built.index.subset(built.kept, np.array([7, 2, 30]))
+    _, places = index.find(kept, index.prepare(QUERIES), 3, None)
+    order = np.argsort(all_.ids, axis=1)[:, [7, 2, 30]]  # ranks of these
+    np.testing.assert_array_equal(places, np.argsort(order, axis=1))
 
 
 def test_encodings_in_fewer_bytes():

@@ -61,6 +61,26 @@ def test_a_row_at_the_centre_and_a_row_that_is_asked_for():
     np.testing.assert_allclose(s[1, 1], 0, atol=1e-3)
 
 
+def test_queries_are_rounded_alike_wherever_they_stand():
+    built = RaBitQ("dot", query_bits=3).build(X)
+    together, alone = built.search(Q, 9), [built.search(Q[i : i + 1], 9) for i in range(3)]
+    np.testing.assert_allclose(together.scores, np.concatenate([a.scores for a in alone]), rtol=1e-5)
+
+
+def test_an_index_rounds_queries_without_bias(monkeypatch):
+    """The lower of two steps would take half a step from every number of a query."""
+    seen = []
+    monkeypatch.setattr(rabitq, "signs_times", lambda q, bits: seen.append(q) or jnp.zeros((len(q), bits.shape[1])))
+    x = RNG.normal(size=(4, 400)).astype(np.float32)
+    for bits in (None, 3):
+        index = RaBitQ("dot", query_bits=bits)
+        learned = {name: jnp.asarray(a) for name, a in index.learn(x).items()}
+        index.scores(learned, {name: jnp.asarray(a) for name, a in index.encode(learned, x).items()}, jnp.asarray(x))
+    exact, rounded = map(np.asarray, seen)
+    step = np.ptp(exact, axis=1, keepdims=True) / 7
+    assert abs(((rounded - exact) / step).mean()) < 0.1 and np.abs((rounded - exact) / step).max() < 1.001
+
+
 def test_bytes():
     """20 bits are 3 bytes, and three numbers a row; a rotation and a mean."""
     assert RaBitQ().build(X).nbytes() == 50 * (3 + 12) + 4 * (D * D + D)
