@@ -10,8 +10,9 @@ from PIL import Image
 from pretrained import bert, chain
 
 from jaxemb.cli import main
+from jaxemb.cli.search_bench import nearest, recall
 from jaxemb.cli.search_rows import asker
-from jaxemb.index import Binary
+from jaxemb.index import Binary, Exact
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.searchable import load_searchable
 from jaxemb.pooling.late_interaction import LateInteraction
@@ -151,14 +152,23 @@ def test_a_model_is_needed_for_what_a_model_does(here, capsys):
         assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_questions_up_to_a_length_are_asked_of_one_function(model, caplog):
-    ask = asker(model, None, None)
+def test_questions_up_to_a_length_are_asked_of_one_function(folder, caplog):
+    ask = asker(Embedder.from_pretrained(folder, pooling="max"), None, None)  # no other test has compiled this one
     ask(["a"])
     with jax.log_compiles():
         ask(["the big red mat sat on a dog"])
         assert "Compiling" not in caplog.text
         jax.jit(lambda x: x * 3)(np.ones(3, np.float32))
         assert "Compiling" in caplog.text  # it would be seen
+
+
+def test_rows_that_are_queries_do_not_count_themselves():
+    x = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    cosines = x @ x.T / np.linalg.norm(x, axis=1)
+    np.fill_diagonal(cosines, -2)
+    np.testing.assert_array_equal(nearest(Exact().build(x), x[:3], 4, own=True), np.argsort(-cosines[:3])[:, :4])
+    assert nearest(Exact().build(x), x[:3], 4, own=False)[:, 0].tolist() == [0, 1, 2]
+    assert recall(np.array([[1, 2], [3, -1]]), np.array([[2, 5], [3, -1]])) == 0.75
 
 
 def test_bench_measures_recall_speed_and_bytes(here, capsys, monkeypatch):
