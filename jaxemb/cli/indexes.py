@@ -23,6 +23,8 @@ def index_of(text: str | None, similarity: str, texts: bool) -> Index:
     doc: Any = parse(whole)
     if not isinstance(doc, dict) or "@" not in doc:
         name = text.partition("(")[0].strip()
+        if wrong := _unread(text, name.lower() in known):
+            raise ConfigError(f"--index {text}: {wrong}")
         valid = sorted(cls.__name__ for cls in known.values())
         raise ConfigError(f"--index {text}: there is no index {name!r}{suggest(name, valid)}")
     made = from_json(_filled(doc, similarity), "--index")
@@ -33,6 +35,14 @@ def index_of(text: str | None, similarity: str, texts: bool) -> Index:
         given = "a vector a token" if texts else "a vector a row"
         raise ConfigError(f"--index {text}: the model gives {given}, for which there are {valid}")
     return made
+
+
+def _unread(text: str, known: bool) -> str:
+    """What keeps a text from being read, where it is not the name before its brackets."""
+    outside = re.sub(r"\"[^\"]*\"|'[^']*'", "", text)
+    if opened := outside.count("(") - outside.count(")"):
+        return "a bracket is open" if opened > 0 else "a bracket is closed that is not open"
+    return "what stands in the brackets cannot be read: field=value, ..." if known else ""
 
 
 def _path(cls: type) -> str:

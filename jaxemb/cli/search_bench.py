@@ -6,12 +6,13 @@ import argparse
 import csv
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from jaxemb.cli.search_rows import Ask, asked, asker, checked, index_for, rows_of
+from jaxemb.cli.search_rows import Asked, asked, asker, checked, encoded, index_for, mesh_of, source_of, try_out
 from jaxemb.cli.verbs import writing
 from jaxemb.config import ConfigError, brief
 from jaxemb.log.table import say, table
@@ -28,19 +29,21 @@ SECONDS = 1.0
 def bench(model: Embedder | None, args: argparse.Namespace) -> None:
     """A row for each --index, beside the exact search that recall is measured by."""
     indexes = [index_for(model, text) for text in (None, *args.index)]
-    x, ask = vectors(model, args)
-    own = not (args.queries or args.query)
-    q = x[: max(BATCHES)] if own else asked(model, ask, args)[1]
-    rows, truth = [], None
+    x, path, given = vectors(model, indexes, args)
+    own, q = None, cast(Any, given and given.q)
+    if given is None:
+        own = drawn(len(x), max(BATCHES))
+        q = [x[i] for i in own] if isinstance(x, list) else x[own]
+    rows, truth, mesh = [], None, mesh_of(args)
     for index in indexes:
         start = time.perf_counter()
-        built = checked(args.corpus, index.build, x)
+        built = checked(path, lambda index=index: index.build(x, mesh=mesh))
         seconds = time.perf_counter() - start
         ids = nearest(built, q, args.k, own)
         truth = ids if truth is None else truth
         speeds = [queries_a_second(built, q, n, args.k) for n in BATCHES]
         rows.append((brief(index), recall(ids, truth), *speeds, seconds, built.nbytes() / len(built)))
-    of = "rows of the corpus as queries, none of which finds itself" if own else "queries"
+    of = "rows of the corpus as queries, none of which finds itself" if own is not None else "queries"
     say(f"{len(x):,} rows, {len(q):,} {of}")
     columns = ("index", f"recall@{args.k}", *(f"queries/s at {n}" for n in BATCHES), "build s", "bytes a row")
     table((columns[0], *(f">{name}" for name in columns[1:])), rows)
@@ -50,29 +53,39 @@ def bench(model: Embedder | None, args: argparse.Namespace) -> None:
         say(f"{args.out}: the table")
 
 
-def vectors(model: Embedder | None, args: argparse.Namespace) -> tuple[Any, Ask]:
-    """Those of CORPUS, and what makes them of queries; of an index that was saved the ones that it keeps, if these are whole."""
+def drawn(count: int, most: int) -> np.ndarray:
+    """Numbers of rows from a seed, rising: the first ones of a corpus are often of one file."""
+    return np.sort(np.random.default_rng(0).choice(count, min(count, most), replace=False))
+
+
+def vectors(model: Embedder | None, indexes: Sequence[Any], args: argparse.Namespace) -> tuple[Any, str, Asked | None]:
+    """(those of CORPUS, the file that they are of, queries); of an index that was saved the ones that it keeps, if these are
+    whole."""
     from jaxemb.cli.search import loaded
     from jaxemb.index.exact import Exact
     from jaxemb.io.searchable import is_saved
 
     if not is_saved(args.corpus):
-        x = rows_of(model, args).x
-        return x, asker(model, x, args.query_prompt)
+        source = source_of(model, args)
+        ask = asker(model, source.x, args.query_prompt)
+        given = asked(model, ask, args)
+        for index in indexes:
+            try_out(index, model, ask, source, given, args)
+        return encoded(model, source, args), source.path, given
     found, ask = loaded(model, args)
     if not isinstance(found.built.index, Exact):
         raise ConfigError(
             f"{args.corpus} keeps codes ({brief(found.built.index)}), no vectors to build others of: give what it was made of"
         )
-    return np.asarray(found.built.host_rows()["x"], np.float32), ask
+    return np.asarray(found.built.host_rows()["x"], np.float32), args.corpus, asked(model, ask, args)
 
 
-def nearest(built: Built, q: Any, k: int, own: bool) -> np.ndarray:
-    """The ids of the k best rows of each query; where queries are the first rows, of those that are others."""
-    ids = built.search(q, k + own).ids
-    if not own:
+def nearest(built: Built, q: Any, k: int, own: np.ndarray | None = None) -> np.ndarray:
+    """The ids of the k best rows of each query; where queries are rows, with the numbers `own`, of those that are others."""
+    ids = built.search(q, k + (own is not None)).ids
+    if own is None:
         return ids
-    others = ids != np.arange(len(ids))[:, None]
+    others = ids != own[:, None]
     order = np.argsort(~others, axis=1, kind="stable")
     return np.take_along_axis(np.where(others, ids, -1), order, 1)[:, :k]
 

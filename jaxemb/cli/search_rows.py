@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxemb.cli.encode import array_of, read
 from jaxemb.config import ConfigError
-from jaxemb.files import exists, is_folder
+from jaxemb.files import exists, is_folder, is_regular, printable
 from jaxemb.log.table import console, say
 from jaxemb.preprocess.base import DataError
 
@@ -23,35 +23,54 @@ if TYPE_CHECKING:
 PROBE = "a text by which a model is recognised"
 SHORTEST = 32
 """Tokens that a query is padded to: one function is compiled for all that are no longer."""
+TRIED = 32
+"""Rows that an index is tried with."""
 
 Ask = Callable[[Sequence[Any]], Any]
 """From queries to their vectors."""
 
 
-class Rows(NamedTuple):
-    """A corpus that is no index yet."""
+class Source(NamedTuple):
+    """A corpus that is read, and of which nothing is encoded yet."""
 
     x: Any
-    """Vectors, or a matrix of each text."""
+    """Vectors; None where the items are to become some."""
     corpus: Corpus
-    seconds: float
+    path: str
+    """Of the file that the vectors are of."""
 
 
-def rows_of(model: Embedder | None, args: argparse.Namespace) -> Rows:
-    """The vectors of CORPUS, made or read, and what its rows are."""
-    start = time.perf_counter()
+class Asked(NamedTuple):
+    """Queries that the command line gives."""
+
+    names: Sequence[str]
+    q: Any
+
+
+def source_of(model: Embedder | None, args: argparse.Namespace) -> Source:
+    """CORPUS as it is read, and what its rows are."""
     if model is None:
-        return with_texts(args.corpus, args.texts, args) if is_array(args.corpus) else with_texts(args.run, args.corpus, args)
+        if is_array(args.corpus):
+            return with_texts(args.corpus, args.texts, args)
+        if args.texts:
+            raise ConfigError(f"--texts: {args.corpus} says already what the rows of {args.run} are")
+        return with_texts(args.run, args.corpus, args)
     if is_array(args.corpus) and (array_of(args.corpus, "CORPUS").ndim == 2 or "tokens" in model.preprocess.spec):
         return with_texts(args.corpus, args.texts, args)
     if args.texts:
         raise ConfigError(f"--texts says what the rows of an .npy are, and {args.corpus} is none")
-    corpus = items_of(model, args.corpus, args.column, endings(args))
+    return Source(None, items_of(model, args.corpus, args.column, args), args.corpus)
+
+
+def encoded(model: Embedder | None, source: Source, args: argparse.Namespace) -> Any:
+    """The vectors of a corpus, or a matrix of each text."""
+    if source.x is not None or model is None:
+        return source.x
     how: dict[str, Any] = {"batch_size": args.batch, "prompt": args.document_prompt, "show_progress_bar": console().is_terminal}
-    return Rows(model.encode_document(corpus.items, **how), corpus, time.perf_counter() - start)
+    return model.encode_document(source.corpus.items, **how)
 
 
-def with_texts(vectors: str, texts: str | None, args: argparse.Namespace) -> Rows:
+def with_texts(vectors: str, texts: str | None, args: argparse.Namespace) -> Source:
     """Vectors that were made before, and what they are of."""
     from jaxemb.data.corpus import Corpus, read_corpus
     from jaxemb.io.searchable import numbered
@@ -64,26 +83,25 @@ def with_texts(vectors: str, texts: str | None, args: argparse.Namespace) -> Row
             f"{vectors} holds codes ({x.dtype}), not the numbers of vectors: encode in float32, and --index scalar or binary"
         )
     if texts is None:
-        return Rows(x, Corpus((), numbered(len(x)), {}), 0.0)
+        if args.column:
+            raise ConfigError(f"--column: {vectors} has vectors and no columns; --texts says what they are of")
+        return Source(x, Corpus((), numbered(len(x)), {}), vectors)
     corpus = read_corpus(texts, args.column, endings(args))
     if len(corpus.items) != len(x):
         if len(corpus.filled().items) != len(x):
             raise DataError(f"{texts} has {len(corpus.items):,} texts, and {vectors} {len(x):,} rows: a text says what its row is")
         corpus = corpus.filled()  # some models leave empty lines out
-    return Rows(x, corpus, 0.0)
+    return Source(x, corpus, vectors)
 
 
-def items_of(model: Embedder, path: str, column: str | None, some: Sequence[str]) -> Corpus:
+def items_of(model: Embedder, path: str, column: str | None, args: argparse.Namespace) -> Corpus:
     """Texts for a model of texts, images for one of images; for one of both what there is."""
-    from jaxemb.data.corpus import LONG, ROWS, SHORT, Corpus, read_corpus
-    from jaxemb.preprocess.image_files import find_files
+    from jaxemb.data.corpus import LONG, SHORT, Corpus, read_corpus
 
-    both = "image" in model.preprocess.spec
-    textual = find_files(path, tuple(some)) if is_folder(path) else Path(path).suffix.lower() in (*ROWS, *some)
-    if takes_text(model) and (textual or not both):
+    if as_texts(model, path, args):
         # Of about three characters a token, so that little is cut off.
         longest = LONG if model.max_length is None else min(LONG, max(3 * model.max_length, SHORT))
-        found = read_corpus(path, column, some, longest).filled()
+        found = read_corpus(path, column, endings(args), longest).filled()
     else:
         items, names = read(model, Path(path), column)
         where = names or [f"image {i}" for i in range(len(items))]
@@ -93,6 +111,36 @@ def items_of(model: Embedder, path: str, column: str | None, some: Sequence[str]
     if not len(found.items):
         raise DataError(f"{path} is empty: there is no text in it")
     return found
+
+
+def as_texts(model: Embedder, path: str, args: argparse.Namespace) -> bool:
+    """Whether a model gets what lies there as texts. Of a folder with images and texts a model of both gets what is more; what is
+    left out is said."""
+    from jaxemb.data.corpus import ROWS
+    from jaxemb.preprocess.image_files import ENDINGS, find_files
+
+    some, both = endings(args), "image" in model.preprocess.spec
+    if not takes_text(model):
+        return False
+    if not is_folder(path):
+        if not both and Path(path).suffix.lower() in ENDINGS:
+            raise DataError(f"{printable(path)} is an image, and {args.run} takes texts")
+        return not both or Path(path).suffix.lower() in (*ROWS, *some)
+    if is_beir(path):
+        return True
+    texts, images = len(find_files(path, some)), len(find_files(path))
+    chosen = texts >= images or bool(args.files) or not both
+    if texts and images and (both or images > texts):
+        taken, left = ("text files", f"{images:,} images") if chosen else ("images", f"{texts:,} text files; --files takes them")
+        say(f"{printable(path)}: of its {taken} alone; left out: {left}", "yellow")
+    return not both or (texts > 0 and chosen)
+
+
+def is_beir(path: str) -> bool:
+    """Whether a folder has a file that is the corpus, so that no other is one."""
+    from jaxemb.data.corpus import BEIR
+
+    return is_regular(Path(path) / BEIR)
 
 
 def endings(args: argparse.Namespace) -> tuple[str, ...]:
@@ -153,24 +201,75 @@ def row_number(text: str, rows: int) -> int:
     return int(text)
 
 
-def asked(model: Embedder | None, ask: Ask, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
-    """(what they are called, vectors) of all queries that the command line gives."""
+def asked(model: Embedder | None, ask: Ask, args: argparse.Namespace) -> Asked | None:
+    """All queries that the command line gives; None: they are typed."""
     if args.query:
-        return args.query, ask(args.query)
+        return Asked(args.query, ask(args.query))
+    if not args.queries:
+        return None
     if is_array(args.queries) and (q := array_of(args.queries, "QUERIES")).ndim <= 2:
         q = q[None] if q.ndim == 1 else q
-        return [f"{Path(args.queries).name}, row {i}" for i in range(len(q))], q
+        if not len(q):
+            raise DataError(f"{args.queries} has no row: there is nothing to ask")
+        return Asked([f"{Path(args.queries).name}, row {i}" for i in range(len(q))], q)
     if model is None:
         raise ConfigError(f"{args.queries}: texts need a model to become vectors, and {args.run} is none; give vectors, an .npy")
-    corpus = items_of(model, args.queries, args.query_column, endings(args))
+    corpus = items_of(model, args.queries, args.query_column, args)
     prompt = args.query_prompt
     q = model.encode_query(corpus.items, prompt=prompt, batch_size=args.batch, show_progress_bar=console().is_terminal)
-    return corpus.items if corpus.texts else corpus.where, q
+    return Asked(corpus.items if corpus.texts else corpus.where, q)
+
+
+def try_out(index: Any, model: Embedder | None, ask: Ask, source: Source, given: Asked | None, args: argparse.Namespace) -> None:
+    """Builds an index of a few drawn rows as wide as those of the corpus will be: what its settings do not fit is known before an
+    hour of encoding. So are queries that it cannot compare."""
+    import numpy as np
+
+    from jaxemb.index.built import NO_ROWS
+    from jaxemb.index.library import TooFewRows
+
+    count = min(TRIED, len(source.corpus.where))
+    if source.x is not None:
+        if not count:
+            raise DataError(f"{source.path}: {NO_ROWS}")
+        width = checked(source.path, index.prepare, source.x[:count]).shape[-1]
+    else:
+        same = given is not None and not is_array(args.queries or "")  # the same model makes both
+        width = np.shape(given.q[0] if given and same else probed(model, ask))[-1]
+    if given is not None:
+        of = source.path if model is None and not args.queries else args.queries
+        queries = checked(of, index.prepare, given.q, 0, "query row")
+        if queries.shape[-1] != width:
+            raise DataError(f"{of or '--query'}: queries of {queries.shape[-1]} numbers, and the rows of this index have {width}")
+    drawn = np.random.default_rng(0).normal(size=(count, 2, width)).astype(np.float32)
+    rows = list(drawn) if index.texts else drawn[:, 0]
+    if args.index:
+        with contextlib.suppress(TooFewRows):
+            index.build(rows)
+    if (mesh := mesh_of(args)) is not None:
+        try:
+            index.build(rows, mesh=mesh).search(rows[:1], 1)
+        except ConfigError as e:
+            raise ConfigError(f"--devices {args.devices}: {e}") from e
+
+
+def mesh_of(args: argparse.Namespace) -> Any:
+    """The devices that --devices asks for: the rows are cut over them."""
+    if (args.devices or 1) == 1:
+        return None
+    import jax
+
+    return jax.make_mesh((args.devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
 
 def probe(model: Embedder, ask: Ask) -> Any:
     """By the vector of one thing it is seen whether queries still become what they were when a corpus was encoded."""
-    return ask([something(model)])[0].tolist()
+    return probed(model, ask).tolist()
+
+
+def probed(model: Any, ask: Ask) -> Any:
+    """The vector of something, or its matrix."""
+    return ask([something(model)])[0]
 
 
 def something(model: Embedder) -> Any:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxemb import files
@@ -45,6 +46,8 @@ class Corpus(NamedTuple):
     """What was left out, and why."""
     texts: bool = True
     """Whether items are texts."""
+    others: Mapping[str, str] = MappingProxyType({})
+    """Of values that are no tags, why not."""
 
     def filled(self) -> Corpus:
         """Without texts that hold nothing."""
@@ -53,7 +56,8 @@ class Corpus(NamedTuple):
             return self
         tags = {name: [values[i] for i in stay] for name, values in self.tags.items()}
         remark = f"{len(self.items) - len(stay)} of {len(self.items):,} without text left out"
-        return Corpus([self.items[i] for i in stay], [self.where[i] for i in stay], tags, (*self.remarks, remark))
+        items, where = [self.items[i] for i in stay], [self.where[i] for i in stay]
+        return self._replace(items=items, where=where, tags=tags, remarks=(*self.remarks, remark))
 
 
 def read_corpus(path: str, column: str | None = None, endings: Sequence[str] = ENDINGS, longest: int = LONG) -> Corpus:
@@ -161,7 +165,8 @@ def _of_rows(file: Path, column: str | None) -> Corpus:
         rows.append(row)
     if not texts:
         raise DataError(f"{files.printable(file)} has no row")
-    return Corpus(texts, where, tags_of(rows, column))
+    tags, others = tags_of(rows, column)
+    return Corpus(texts, where, tags, others=others)
 
 
 def _named(file: Path, column: str | None) -> tuple[str, ...] | None:
@@ -184,25 +189,44 @@ def _text(row: Mapping[str, Any], column: str | None, at: str, file: Path) -> st
     return f"{title} {text}".strip() if isinstance(title, str) else text
 
 
-def tags_of(rows: Sequence[Mapping[str, Any]], column: str | None = None) -> dict[str, list[Any]]:
-    """The values of rows that filters can ask for: of one kind in all rows (numbers, as a table writes them too, short texts, or
-    lists of either). A row that lacks a number has NaN, which lies in no range; one that lacks a text has "", a list nothing."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    found = {}
-    for name in names:
+def tags_of(rows: Sequence[Mapping[str, Any]], column: str | None = None) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """(values of rows that filters can ask for, why the others are none): of one kind in all rows (numbers, as a table writes them
+    too, short texts, or lists of either). A row that lacks a number has NaN, which lies in no range; one that lacks a text has "",
+    a list nothing."""
+    found, others = dict[str, list[Any]](), dict[str, str]()
+    for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
         there = [v for v in values if v is not None and v != ""]
-        if name in (column, *IDS, *(TEXT[:1] + ("title",) if column is None else ())) or not there:
-            continue
-        if all(_is_number(v) for v in there):
+        inside = [x for v in there if isinstance(v, list) for x in v]
+        if name in IDS:
+            others[name] = "it is what the rows are called"
+        elif name in (column, *(TEXT[:1] + ("title",) if column is None else ())):
+            others[name] = "it is the text that is searched"
+        elif not there:
+            others[name] = "no row has a value"
+        elif all(_is_number(v) for v in there):
             found[name] = [float(v) if v is not None and v != "" else math.nan for v in values]
         elif all(isinstance(v, str) and len(v) <= TAG for v in there):
             found[name] = [v or "" for v in values]
-        elif all(isinstance(v, list) for v in there):
-            inside = [x for v in there for x in v]
-            if any(all(isinstance(x, kind) for x in inside) for kind in (str, int | float)):
-                found[name] = [v or [] for v in values]
-    return found
+        elif all(isinstance(v, list) for v in there) and any(all(isinstance(x, k) for x in inside) for k in (str, int | float)):
+            found[name] = [v or [] for v in values]
+        else:
+            others[name] = _mixed(there, inside)
+    return found, others
+
+
+def _mixed(there: Sequence[Any], inside: Sequence[Any]) -> str:
+    """Why values are of no one kind."""
+    kinds, within = (dict.fromkeys(_kind(v) for v in values) for values in (there, inside))
+    if len(kinds) > 1 or len(within) > 1:
+        where = "the values" if len(kinds) > 1 else "its lists"
+        return f"{where} are {' and '.join(kinds if len(kinds) > 1 else within)}, and a tag is of one kind"
+    return f"it has texts of more than {TAG} characters" if "texts" in kinds else f"the values are {next(iter(within or kinds))}"
+
+
+def _kind(value: Any) -> str:
+    named = ((str, "texts"), (int | float, "numbers"), (list, "lists"))
+    return next((name for kind, name in named if isinstance(value, kind)), f"of the type {type(value).__name__}")
 
 
 def _is_number(value: Any) -> bool:

@@ -103,7 +103,10 @@ class BEBR(Index):
             found, rounds = cast(Binarised, model.apply(learned, x)), model.rounds
         else:
             found, rounds = binarised(x, lambda _, x: x, lambda _, b: b, self.rounds), self.rounds
-        return numbers(found.parts)[:, : self.width], rounds
+        code = numbers(found.parts)
+        if self.width is not None and self.width > code.shape[1]:
+            raise ConfigError(f"BEBR.width={self.width}: the codes have {code.shape[1]} numbers")
+        return code[:, : self.width], rounds
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxemb.config import ConfigError, suggest
 from jaxemb.index.filters import AllOf, Contains, Equals, Filter, Range
@@ -13,17 +13,19 @@ from jaxemb.index.tags import Column, Tags
 CONDITION = re.compile(r"\s*([^=!<>]*[^=!<>\s])\s*(==|!=|<=|>=|=|<|>)\s*(.*?)\s*", re.S)
 
 
-def all_of(conditions: Sequence[str], tags: Tags) -> Filter | None:
-    """The rows that meet each of some conditions; None where there are none."""
-    return AllOf(tuple(condition(text, tags) for text in conditions)) if conditions else None
+def all_of(conditions: Sequence[str], tags: Tags, others: Mapping[str, str] | None = None) -> Filter | None:
+    """The rows that meet each of some conditions; None where there are none. `others`: of values that are no tags, why not."""
+    return AllOf(tuple(condition(text, tags, others) for text in conditions)) if conditions else None
 
 
-def condition(text: str, tags: Tags) -> Filter:
+def condition(text: str, tags: Tags, others: Mapping[str, str] | None = None) -> Filter:
     """`tag=value`, `!=`, `<`, `<=`, `>`, `>=`; of a tag with a set a row, whether that has the value."""
     found = CONDITION.fullmatch(text)
     if found is None:
         raise ConfigError(f"{text!r} is no condition: write tag=value, or !=, <, <=, > or >= between them")
     name, how, given = found.groups()
+    if name not in tags and others and name in others:
+        raise ConfigError(f"{text!r}: {name!r} is no tag: {others[name]}; valid: {', '.join(sorted(tags)) or 'none'}")
     if name not in tags:
         raise ConfigError(f"{text!r}: the rows have no tag {name!r}{suggest(name, tags)}")
     column = tags[name]

@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxemb.config import ConfigError, within
 from jaxemb.index.base import Tree
-from jaxemb.index.library import Near, _Library, _Live, nothing
-from jaxemb.preprocess.base import DataError
+from jaxemb.index.library import Near, TooFewRows, _Library, _Live, nothing
 from jaxemb.types import Paper
 
 
@@ -57,7 +56,7 @@ class FaissIndex(_Library):
         try:
             it.train(x.astype(np.float32, copy=False))
         except RuntimeError as e:
-            raise DataError(f"{self.factory} cannot be learned from {len(x)} rows: faiss says: {_said(e)}") from e
+            raise TooFewRows(f"{self.factory} cannot be learned from {len(x)} rows: faiss says: {_said(e)}") from e
         if isinstance(inner, faiss.IndexIVF):
             inner.make_direct_map()  # without it no row can be read again
         return {"trained": faiss.serialize_index(it)}

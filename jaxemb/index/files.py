@@ -58,7 +58,9 @@ def load_index(folder: Any, *, mesh: Mesh | None = None) -> Built:
         raise FileError(f"{printable(folder / DESCRIPTION)} has changed since it was saved: save the index again")
     try:
         stored = read_header(folder / ARRAYS)
-    except (WeightsError, OSError) as e:
+    except WeightsError as e:  # which names the file, and takes it for one that was downloaded
+        raise FileError(f"{str(e).removesuffix('; download it again')}: save the index again") from e
+    except OSError as e:
         raise FileError(f"{printable(folder / ARRAYS)}: {e}") from e
     if digest(folder / ARRAYS) != doc["arrays"]:
         raise FileError(f"{printable(folder / ARRAYS)} has changed since {DESCRIPTION} was saved: save the index again")

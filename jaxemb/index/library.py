@@ -25,6 +25,7 @@ from jaxemb.index.built import Built
 from jaxemb.index.exact import Exact
 from jaxemb.index.filtered import distinct, dropped
 from jaxemb.ops.topk import largest
+from jaxemb.preprocess.base import DataError
 
 log = logging.getLogger("jaxemb")
 
@@ -34,6 +35,10 @@ Near = tuple[np.ndarray, np.ndarray]
 
 class LibraryError(ConfigError):
     """A library that is not installed, or that does not run on this machine."""
+
+
+class TooFewRows(DataError):
+    """More rows are needed to learn from."""
 
 
 class _Live:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jax.sharding import Mesh
+
 from jaxemb.config import ConfigError
-from jaxemb.files import FileError, digest, is_regular, printable, read_json
+from jaxemb.files import FileError, digest, exists, is_folder, is_regular, printable, read_json
 from jaxemb.index.built import Built
-from jaxemb.index.files import DESCRIPTION, checksum, load_index
+from jaxemb.index.files import ARRAYS, DESCRIPTION, checksum, load_index
 
 TEXTS, ORIGIN = "texts.jsonl", "search.json"
 
@@ -48,12 +53,26 @@ class Searchable:
         return Hit(score, row, self.where[row], self.texts[row] if self.texts else "")
 
     def save(self, folder: Any) -> None:
-        """Into a folder that is new, empty, or has an index that is then another one."""
-        folder = Path(folder)
-        if folder.exists() and not is_saved(folder) and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{printable(folder)} holds other things than an index: name a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ORIGIN).unlink(missing_ok=True)  # where saving ends early nothing fits together
+        """Into a folder that is new, empty, or has an index that is then another one. It is written beside it and takes its place
+        when it is whole: where saving ends early what was there stays."""
+        check_place(folder)
+        place = Path(folder).resolve()
+        new, old = (place.with_name(f".{place.name}.{which}") for which in ("new", "old"))
+        shutil.rmtree(new, ignore_errors=True)
+        try:
+            self._write(new)
+            shutil.rmtree(old, ignore_errors=True)
+            if place.exists():
+                place.rename(old)
+            new.rename(place)
+        except BaseException:
+            if exists(old) and not exists(place):
+                old.rename(place)
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _write(self, folder: Path) -> None:
         self.built.save(folder)
         with open(folder / TEXTS, "w", encoding="utf-8") as file:
             for i, where in enumerate(self.where):
@@ -62,16 +81,33 @@ class Searchable:
         (folder / ORIGIN).write_text(json.dumps({**doc, "checksum": checksum(doc)}, indent=2) + "\n")
 
 
+def check_place(folder: Any) -> None:
+    """Refuses a folder into which no index can be saved: what is in it would be lost."""
+    folder = Path(folder)
+    if exists(folder):
+        there = {file.name for file in folder.iterdir()} if is_folder(folder) else {folder.name}
+        if there and (there - {DESCRIPTION, ARRAYS, TEXTS, ORIGIN} or not there & {DESCRIPTION, ARRAYS}):
+            raise ConfigError(f"{printable(folder)} holds other things than an index: name a new folder")
+        if os.path.ismount(folder):
+            raise ConfigError(
+                f"{printable(folder)} is where a disk begins, which no index can take the place of: name a folder in it"
+            )
+    parent = folder.resolve().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
+
+
 def is_saved(path: Any) -> bool:
     """Whether a folder holds an index."""
     return is_regular(Path(path) / DESCRIPTION)
 
 
-def load_searchable(folder: Any) -> Searchable:
+def load_searchable(folder: Any, *, mesh: Mesh | None = None) -> Searchable:
     """What `save` wrote, or an index alone, whose rows are called by their numbers; a `FileError` where a file is missing, cut off
-    or was edited."""
+    or was edited. `mesh`: over whose devices the rows are cut."""
     folder = Path(folder)
-    built = load_index(folder)
+    built = load_index(folder, mesh=mesh)
     if not is_regular(folder / ORIGIN):
         if is_regular(folder / TEXTS):
             raise FileError(f"{printable(folder / ORIGIN)} is missing: the index was not saved to its end, save it again")

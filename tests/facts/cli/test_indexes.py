@@ -36,7 +36,11 @@ def test_of_tokens():
     ("text", "texts", "message"),
     [
         ("binry", False, "--index binry: there is no index 'binry'; did you mean 'Binary'"),
-        ("binary(", False, "there is no index 'binary'"),
+        ("binary(", False, r"--index binary\(: a bracket is open"),
+        ('PQ(parts=4, x="a)"', False, "a bracket is open"),
+        ("binry(", False, "a bracket is open"),
+        ("PQ(parts=4))", False, "a bracket is closed that is not open"),
+        ("PQ(parts 4)", False, "what stands in the brackets cannot be read"),
         ("3", False, "there is no index '3'"),
         ("binary(4)", False, "name the fields"),
         ("jaxemb.pooling.mean:Mean", False, "a Mean is no index"),

@@ -2,6 +2,7 @@
 
 import io
 import json
+from argparse import Namespace
 
 import jax
 import numpy as np
@@ -10,8 +11,8 @@ from PIL import Image
 from pretrained import bert, chain
 
 from jaxemb.cli import main
-from jaxemb.cli.search_bench import nearest, recall
-from jaxemb.cli.search_rows import asker
+from jaxemb.cli.search_bench import drawn, nearest, recall
+from jaxemb.cli.search_rows import as_texts, asker, mesh_of
 from jaxemb.index import Binary, Exact
 from jaxemb.io.embedder import Embedder
 from jaxemb.io.searchable import load_searchable
@@ -109,6 +110,7 @@ def test_an_index_that_was_saved_finds_the_same_without_its_corpus(folder, here,
     assert "texts.txt has changed since kept was made of it" in " ".join(capsys.readouterr().out.split())
     (here / "texts.txt").unlink()
     assert hits(folder, "kept", "--query", "the dog") == before
+    assert hits(folder, "kept", "--query", "the dog", "--query-prompt", "on ") != before
     assert load_searchable("kept").origin["query_prompt"] == "a "
 
 
@@ -120,7 +122,7 @@ def test_without_queries_they_are_read(folder, here, monkeypatch, capsys):
         def isatty(self):
             return True
 
-    answers = iter(["0", "twelve", "4", ""])
+    answers = iter(["0", "twelve", "4", ""])  # a question that cannot be answered does not end the others
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
     found = hits("x.npy", "texts.txt", "--k", 2)
@@ -166,9 +168,14 @@ def test_rows_that_are_queries_do_not_count_themselves():
     x = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
     cosines = x @ x.T / np.linalg.norm(x, axis=1)
     np.fill_diagonal(cosines, -2)
-    np.testing.assert_array_equal(nearest(Exact().build(x), x[:3], 4, own=True), np.argsort(-cosines[:3])[:, :4])
-    assert nearest(Exact().build(x), x[:3], 4, own=False)[:, 0].tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(nearest(Exact().build(x), x[[1, 5]], 4, np.array([1, 5])), np.argsort(-cosines[[1, 5]])[:, :4])
+    assert nearest(Exact().build(x), x[:3], 4)[:, 0].tolist() == [0, 1, 2]
     assert recall(np.array([[1, 2], [3, -1]]), np.array([[2, 5], [3, -1]])) == 0.75
+
+
+def test_rows_that_are_queries_are_drawn():
+    assert drawn(3, 8).tolist() == [0, 1, 2] and drawn(100, 5).tolist() == drawn(100, 5).tolist()
+    assert len(set(drawn(100, 5))) == 5 and drawn(100, 5).max() > 5 and (np.diff(drawn(100, 5)) > 0).all()
 
 
 def test_bench_measures_recall_speed_and_bytes(here, capsys, monkeypatch):
@@ -272,9 +279,24 @@ def test_images_are_found_by_images_and_by_texts_where_the_model_knows_both(both
         (["texts.txt", "texts.txt", "--query", "a"], "QUERIES and --query: give one of them"),
         (["texts.txt", "--bench", "--where", "a=b"], "--where: --bench measures whole indexes, which have no use for it"),
         (["notes", "--save", "notes"], "notes holds other things than an index"),
+        (["texts.txt", "--save", "texts.txt"], "texts.txt holds other things than an index"),
+        (["texts.txt", "--out", "texts.txt/hits.jsonl"], "texts.txt/hits.jsonl cannot be written"),
+        (["rows.jsonl", "--where", "_id=d1"], "'_id' is no tag: it is what the rows are called; valid: topics, year"),
+        (["texts.txt", "--files", ".py"], "--files says which files of a folder are texts, and texts.txt is no folder"),
+        (["texts.txt", "--query-column", "a"], "--query-column names a column of the file QUERIES, and there is none"),
+        (["texts.txt", "q.npy", "--query-column", "a"], "--query-column names a column of the file QUERIES, and q.npy has vectors"),
+        (["texts.txt", "--chars", "-5"], "--chars must be at least 1, not -5"),
+        (["texts.txt", "--query", " "], "--query: an empty query asks for nothing"),
+        (["texts.txt", "--query", "k\udce4se"], "--query k\\udce4se: this is no UTF-8"),
+        (["q.npy", "--column", "text"], "--column: q.npy has vectors and no columns"),
+        (["texts.txt", "none.npy"], "none.npy has no row: there is nothing to ask"),
+        (["texts.txt", "rows.jsonl", "--query-column", "body"], "rows.jsonl, line 1: 'body' is missing"),
+        (["texts.txt", "--index", "PQ(parts=7)"], "PQ.parts=7 does not divide vectors of 8 numbers"),
+        (["texts.txt", "--index", "ivf", "--devices", "8"], "--devices 8: IVF keeps its lists on one device"),
+        (["a.png"], "a.png is an image, and"),
     ],
 )
-def test_refused(folder, here, capsys, args, message):
+def test_refused(folder, here, capsys, monkeypatch, args, message):
     x = np.ones((3, 4), np.float32)
     np.save("q.npy", x)
     np.save("none.npy", x[:0])
@@ -287,7 +309,9 @@ def test_refused(folder, here, capsys, args, message):
     (here / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
     (here / "latin.jsonl").write_bytes(b'{"text": "a"}\n{"text": "k\xe4se"}\n')
     (here / "two.csv").write_text("a,b\nx,y\n")
-    queries = [] if "--query" in args or args[1:2] in (["q.npy"], ["nan.npy"], ["empty.txt"]) else ["--query", "a"]
+    (here / "a.png").write_bytes(b"\x89PNG")
+    monkeypatch.setattr(Embedder, "encode_document", lambda *args, **options: pytest.fail("nothing is encoded before all is right"))
+    queries = [] if "--query" in args or args[1:2] and not args[1].startswith("--") else ["--query", "a"]
     assert main(["search", str(folder), *args, *queries]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (here / "hits.csv").exists()
@@ -319,5 +343,54 @@ def test_an_index_is_searched_with_its_model_alone(folder, here, tmp_path, capsy
     other = chain(bert(tmp_path / "other", seed=1), ("Pooling", {"pooling_mode": "mean"}), prompts={"query": "query : "})
     assert main(["search", str(other), "kept", "--query", "a"]) == 2
     assert "other gives other vectors: no distance means a thing" in " ".join(capsys.readouterr().err.split())
+    assert main(["search", str(other), "kept", "--query", "a", "--query-prompt", "on "]) == 2  # also with another prompt
+    assert "other gives other vectors" in " ".join(capsys.readouterr().err.split())
     assert main(["search", str(folder), "kept", "--query", "a", "--index", "pq"]) == 2
     assert "--index: kept is an index already; give what it was made of" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_piped_is_utf_8_or_named_and_the_others_are_answered(here, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"k\xe4se\n3\nseven\n\n1\n"), errors="surrogateescape"))
+    assert main(["search", "x.npy", "texts.txt", "--out", "hits.jsonl"]) == 2
+    assert [json.loads(line)["query"] for line in (here / "hits.jsonl").read_text().splitlines()] == ["3", "1"]
+    said = capsys.readouterr().err
+    assert "standard input, line 1: this is no UTF-8" in said and "'seven': without a model" in said
+    assert "2 of 4 questions were not answered" in said
+
+
+def test_the_file_that_is_wrong_is_named(folder, here, capsys):
+    np.save("nan.npy", np.where(np.arange(5)[:, None] == 1, np.nan, np.load("x.npy")))
+    assert main(["search", "nan.npy", "texts.txt", "--query", "1"]) == 2
+    assert "nan.npy: " in capsys.readouterr().err
+    assert main(["search", str(folder), "texts.txt", "--query", "a", "--index", 'BEBR(path="nowhere")']) == 2
+    assert "error: no binariser can be read from nowhere" in capsys.readouterr().err
+    assert main(["search", "texts.txt", "rows.jsonl", "--query", "a"]) == 2
+    assert "MODEL: texts.txt is neither a model (" in capsys.readouterr().err
+
+
+def test_a_name_with_an_end_of_line_stays_in_its_line(here, capsys):
+    (here / "notes" / "b\nc.txt").write_text("cat\n")
+    np.save("x.npy", np.load("x.npy")[:4])
+    hits("x.npy", "notes", "--query", "2", "--k", "4")
+    assert "notes/b\\nc.txt:1" in capsys.readouterr().out
+
+
+def test_devices_share_the_rows(here):
+    expected = hits("x.npy", "texts.txt", "--query", "3")
+    (found,) = hits("x.npy", "texts.txt", "--query", "3", "--devices", "8", "--save", "kept")
+    assert [h["row"] for h in found["hits"]] == [h["row"] for h in expected[0]["hits"]]
+    np.save("q.npy", np.load("x.npy")[3:4])
+    ((found,), built) = hits("q.npy", "kept", "--devices", "8"), load_searchable("kept", mesh=mesh_of(Namespace(devices=8))).built
+    assert [h["row"] for h in found["hits"]] == [h["row"] for h in expected[0]["hits"]] and built.kept.mesh.size == 8
+
+
+def test_of_a_folder_of_images_and_texts_what_is_more_is_taken_and_the_rest_said(here, monkeypatch, capsys):
+    for i in range(2):
+        Image.new("RGB", (6, 6), (250, 9, 9)).save(here / "notes" / f"{i}.png")
+    (here / "notes" / "b.txt").unlink()
+    args, both, text = Namespace(files=None, run="model"), Colours(True), Colours(True)
+    text.preprocess = Namespace(spec={"tokens": None})
+    assert not as_texts(both, "notes", args)
+    assert "notes: of its images alone; left out: 1 text files; --files takes them" in capsys.readouterr().out
+    assert as_texts(both, "notes", Namespace(files=".md", run="model")) and as_texts(text, "notes", args)
+    assert capsys.readouterr().out.count("notes: of its text files alone; left out: 2 images") == 2

@@ -45,10 +45,21 @@ def test_tags_are_of_one_kind_and_lack_values():
         },
         {"_id": "2", "text": "b", "year": "", "language": None, "mixed": "x", "abstract": "long " * 50},
     ]
-    found = tags_of(rows)
+    found, others = tags_of(rows)
     assert found["language"] == ["de", ""] and found["topics"] == [["a"], []] and set(found) == {"year", "language", "topics"}
     assert found["year"][0] == 1990 and math.isnan(found["year"][1])
-    assert "title" in tags_of(rows, column="text") and "text" not in tags_of(rows, column="text")
+    assert others == {
+        "_id": "it is what the rows are called",
+        "text": "it is the text that is searched",
+        "title": "it is the text that is searched",
+        "mixed": "the values are numbers and texts, and a tag is of one kind",
+        "deep": "the values are of the type dict",
+        "none": "no row has a value",
+        "abstract": "it has texts of more than 100 characters",
+    }
+    found, others = tags_of(rows, column="text")
+    assert "title" in found and "text" in others
+    assert tags_of([{"a": [1, "x"]}])[1] == {"a": "its lists are numbers and texts, and a tag is of one kind"}
 
 
 def test_rows_of_a_table(tmp_path):

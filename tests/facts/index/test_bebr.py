@@ -122,3 +122,5 @@ def test_what_is_no_binariser(trained, tmp_path):
     for wrong in ({"similarity": "dot"}, {"rounds": 8}, {"width": 0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             BEBR(**wrong)
+    with pytest.raises(ConfigError, match="BEBR.width=99: the codes have 12 numbers"):
+        BEBR(width=99).build(X)

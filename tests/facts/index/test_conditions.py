@@ -33,6 +33,14 @@ def test_conditions(text, rows):
     assert np.flatnonzero(condition(text, TAGS).passes(TAGS)).tolist() == rows
 
 
+def test_values_that_are_no_tag_say_why():
+    others = {"mixed": "the values are numbers and texts"}
+    with pytest.raises(ConfigError, match="'mixed' is no tag: the values are numbers and texts; valid: language, topics, year"):
+        all_of(["mixed=1"], TAGS, others)
+    with pytest.raises(ConfigError, match="no tag 'mxed'"):
+        all_of(["mxed=1"], TAGS, others)
+
+
 def test_several_are_all_met_and_none_is_no_filter():
     both = all_of(["year>1990", "topics=a"], TAGS)
     assert both is not None and np.flatnonzero(both.passes(TAGS)).tolist() == [3]
