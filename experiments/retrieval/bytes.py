@@ -2,7 +2,6 @@
 
     python -m experiments.retrieval.bytes [--data shared/data]        three judged collections        results/retrieval_bytes.csv
     python -m experiments.retrieval.bytes --planted 100000            planted neighbours              ..._planted.csv
-    python -m experiments.retrieval.bytes --planted 100000 --alike    all directions of one variance  ..._alike.csv
     python -m experiments.retrieval.bytes --add --codes "PQ 48;OPQ 48"   again, the lines of other codes staying
     python -m experiments.retrieval.bytes --draw                      the picture of all              ..._bytes.png
     python -m experiments.retrieval.bytes --table                     a table in Markdown
@@ -38,6 +37,7 @@ from jaxemb.ops.similarity import unit
 
 OUT = Path(__file__).parents[2] / "results" / "retrieval_bytes.csv"
 K, QUERIES, PLANTED = 10, 256, 100_000
+DECAYS = {"all directions alike": 0.0, "directions as MiniLM's": 1.0}
 LEARNED: dict[str, Any] = {"sample": 2**13, "rounds": 10}
 """Of centroids: the rows that they are learned from, 32 a centroid, and the rounds of k-means; of OPQ as many turns."""
 
@@ -55,9 +55,8 @@ class Code(NamedTuple):
     """Whether a seed changes anything."""
     least: int = 0
     """It needs as many rows: more would be kept than they are."""
-
-
-SLOWEST = "OPQ 96"
+    most: int = 2**40
+    """Of more rows it is not learned in minutes."""
 
 
 def codes(width: int = 384) -> dict[str, Code]:
@@ -95,7 +94,7 @@ def codes(width: int = 384) -> dict[str, Code]:
     for u in (1, 3):
         found[f"BEBR {width} x {u + 1}, untrained"] = Code("BEBR, untrained", lambda s, x, u=u: BEBR(rounds=u))
     for m, u in ((width // 3, 0), (2 * width // 3, 1), (width, 3)):
-        found[f"BEBR {m} x {u + 1}"] = Code("BEBR", lambda s, x, m=m, u=u: trained(m, u, s, x), None, True, 256)
+        found[f"BEBR {m} x {u + 1}"] = Code("BEBR", lambda s, x, m=m, u=u: trained(m, u, s, x), None, True, 256, 50_000)
     return found
 
 
@@ -115,7 +114,7 @@ def lists(rows: int) -> dict[str, Code]:
     """Not fewer bytes, but fewer rows that are compared: the root of their number of lists, of which some are looked into."""
     count = round(rows**0.5)
     return {
-        f"IVF, {p} of {count} lists": Code("IVF", lambda s, x, p=p: IVF(lists=count, probes=p, sample=2**14), None, False, count)
+        f"IVF, {p} of {count} lists": Code("IVF", lambda s, x, p=p: IVF(lists=count, probes=p), None, False, count)
         for p in (1, 2, 4, 8, 16, 32)
         if p < count
     }
@@ -183,9 +182,9 @@ def table(found: dict[tuple[str, str], dict[str, float]], chosen: Sequence[str] 
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def beside(file: Path) -> tuple[Path, Path]:
-    """The tables of planted vectors that belong to one of collections."""
-    return file.with_stem(f"{file.stem}_planted"), file.with_stem(f"{file.stem}_alike")
+def beside(file: Path) -> Path:
+    """The table of planted vectors that belongs to one of collections."""
+    return file.with_stem(f"{file.stem}_planted")
 
 
 def draw(tables: Sequence[Path], out: Path) -> None:
@@ -233,9 +232,8 @@ def draw(tables: Sequence[Path], out: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--planted", type=int, metavar="ROWS", help="vectors around centres in place of collections")
-    parser.add_argument("--alike", action="store_true", help="of them no direction has more variance than another")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--codes", default="", help="some of them, between semicolons; with planted vectors all but the slowest")
+    parser.add_argument("--codes", default="", help="some of them, between semicolons")
     parser.add_argument("--add", action="store_true", help="the lines of other codes stay in the table")
     parser.add_argument("--collections", default=",".join(JUDGED))
     parser.add_argument("--data", type=Path, default=DATA)
@@ -247,13 +245,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.table:
         print(table(read(args.out), args.codes.split(";") if args.codes else None))
     elif args.draw:
-        draw([args.out, *beside(args.out)], args.out.with_suffix(".png"))
+        draw([args.out, beside(args.out)], args.out.with_suffix(".png"))
     else:
         refuse_trial(parser, args, *["codes"][args.add :], "collections")
         if args.planted and args.out == OUT:
             if args.planted != PLANTED:
                 parser.error(f"the published table has {PLANTED} rows; of another number name its file, --out FILE.csv")
-            args.out = beside(OUT)[args.alike]
+            args.out = beside(OUT)
         run(args, command_of("bytes", argv, "retrieval"))
 
 
@@ -265,8 +263,8 @@ def run(args: argparse.Namespace, command: str) -> None:
             others = list(csv.reader(stream))[1:]
     for part, seed, s in searched(args):
         for name, code in (codes(s.documents.shape[1]) | lists(len(s.documents))).items():
-            wanted = name in args.codes.split(";") if args.codes else not (args.planted and name == SLOWEST)
-            if not wanted or code.least > len(s.documents) or (seed and not (code.drawn or args.planted)):
+            wanted = not args.codes or name in args.codes.split(";")
+            if not wanted or not code.least <= len(s.documents) <= code.most or (seed and not (code.drawn or args.planted)):
                 continue
             began = time.process_time()
             found = study(s, code, seed)
@@ -282,9 +280,9 @@ def run(args: argparse.Namespace, command: str) -> None:
 def searched(args: argparse.Namespace):
     """(collection, seed, its vectors)."""
     if args.planted:
-        for seed in range(args.seeds):
-            name = f"{args.planted} planted{', all directions alike' * args.alike}"
-            yield name, seed, planted(args.planted, 384, QUERIES, seed, 0.0 if args.alike else 1.0)
+        for name, decay in DECAYS.items():
+            for seed in range(args.seeds):
+                yield f"{args.planted} planted, {name}", seed, planted(args.planted, 384, QUERIES, seed, decay)
         return
     for name in args.collections.split(","):
         s = collection(name, args.data, args.cache)

@@ -62,10 +62,10 @@ def test_bytes_run(tmp_path):
     codes_study.main(["--planted", "200", "--seeds", "1", "--codes", chosen, "--out", str(out)])
     found = rows(out)
     assert {system for _, system, _ in found} == {"float32", "cut 24", "PCA 24"}  # 200 rows have no 256 centroids
-    part = "200 planted"
+    part = "200 planted, directions as MiniLM's"
     assert found[part, "float32", "recall@10"] == 1 > found[part, "PCA 24", "recall@10"] > found[part, "cut 24", "recall@10"]
     lines = codes_study.table(codes_study.read(out)).splitlines()
-    assert lines[2].startswith("| float32 | 1536 | 100.0 |") and len(lines) == 5
+    assert lines[2].startswith("| float32 | 1536 | 100.0 | 100.0 |") and len(lines) == 5
     codes_study.main(["--planted", "200", "--seeds", "1", "--add", "--codes", "cut 24;cut 48", "--out", str(out)])
     after = rows(out)
     assert after.items() >= found.items() and {system for _, system, _ in after.keys() - found.keys()} == {"cut 48"}
