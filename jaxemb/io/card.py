@@ -38,9 +38,11 @@ def card(
 
 
 def _use(name: str, published: bool, kinds: Sequence[str]) -> str:
-    inputs = '["a query", "a document"]' if "tokens" in kinds else '["a.jpg", "b.jpg"]'
+    shown = {"tokens": '["a query", "a document"]', "vectors": 'np.load("vectors.npy")'}
+    inputs = next((shown[kind] for kind in shown if kind in kinds), '["a.jpg", "b.jpg"]')
     lines = [
         "```python",
+        *(["import numpy as np"] if "vectors" in kinds else []),
         "from jaxemb import Embedder",
         "",
         f'model = Embedder.from_pretrained("{name}")',

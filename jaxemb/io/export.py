@@ -111,6 +111,8 @@ def _card(embedder: Embedder, folder: Path, model: Any, variables: Any, publishe
     count = sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"]))
     given = {path.rpartition("/")[2] for path in by_path(zeros_of(spec, 0))}  # nested where there are two towers
     kinds = {"tokens": f"texts of at most {e.max_length} tokens", "images": "images"}
+    if "vectors" in spec:
+        kinds["vectors"] = f"vectors of {spec['vectors'].shape[0]} numbers"
     inputs = [name for name in kinds if name in given]
     facts = [
         ("model", brief(model)),
