@@ -25,7 +25,7 @@ def card(
     name: str, facts: Sequence[tuple[str, str]], *, published: bool, inputs: Sequence[str], base: str | None, run: Run | None
 ) -> str:
     """`facts` are of the model: (name, value). `published`: whether sentence-transformers opens the folder; `inputs`:
-    "tokens" and "images", or one of them; `base`: what it was trained on from; `run`: where it was trained here."""
+    "tokens" and "images", one of them, or "vectors"; `base`: what it was trained on from; `run`: where it was trained here."""
     tags = ["jaxemb", *(("sentence-transformers", "sentence-similarity") if published else ()), "feature-extraction"]
     kind = "sentence-transformers" if published else "jaxemb"
     task = TASKS.get("+".join(inputs), "feature-extraction")
