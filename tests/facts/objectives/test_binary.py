@@ -51,7 +51,10 @@ def test_items_that_are_equal_are_no_negatives_in_either_direction():
     same = np.eye(B, dtype=bool)
     same[0, 4] = same[4, 0] = same[1, 2] = same[2, 1] = True  # equal queries share positives, and equal positives queries
     same[2, 5] = True  # the positive of 5 is query 2 itself
-    assert float(loss(BATCH | ids).value) == pytest.approx(nce(q, p, same) + nce(p, q, same.T), rel=1e-4)
+    every = BinaryPairs(binariser=MODEL.binariser, contrast=InfoNCE(0.05))
+    expected = nce(q, p, same, B) + nce(p, q, same.T, B)
+    assert float(loss(BATCH | ids, every).value) == pytest.approx(expected, rel=1e-4)
+    assert abs(nce(q, p, same, B) + nce(p, q, same, B) - expected) > 1e-3, "the direction would not show here"
 
 
 @pytest.mark.parametrize("width", [M, 8])
