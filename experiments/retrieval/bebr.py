@@ -53,7 +53,7 @@ from jaxemb.types import Batch
 OUT = Path(__file__).parents[2] / "results" / "retrieval_bebr.csv"
 PARTS = ("sts", "docstrings", "compatible")
 TRAIN, ASKED, NEAREST = 9000, 500, 5
-STEPS, BATCH, LR, HIDDEN = 350, 256, 1e-3, (512,)
+STEPS, BATCH, LR, HIDDEN = 300, 256, 1e-3, (512,)
 LOSSES: dict[str, ContrastiveLoss] = {"NCE": InfoNCE(0.05, hardest=5), "matching": SimilarityMatching(0.05, 10.0)}
 SHAPES = ((128, 0), (64, 1), (512, 0), (256, 1), (128, 3))
 """(numbers, rounds)."""

@@ -171,7 +171,7 @@ def _hardest(
     logits: Float[Array, "b m"], positive: Bool[Array, "b m"], others: Bool[Array, "b m"], count: int
 ) -> tuple[Float[Array, "b _"], Bool[Array, "b _"]]:
     """(logits, allowed) of the positive and of the `count` highest others."""
-    most = jax.lax.top_k(jnp.where(others, logits, -jnp.inf), min(count + 1, logits.shape[1]))[0]
+    most = jax.lax.top_k(jnp.where(others, logits, -jnp.inf), min(count, logits.shape[1]))[0]
     return jnp.concatenate([picked(logits, positive)[:, None], most], axis=1), jnp.pad(
         jnp.isfinite(most), ((0, 0), (1, 0)), constant_values=True
     )

@@ -25,9 +25,9 @@ def codes(role):
     return np.asarray(apply(MODEL, VARIABLES, BATCH, role, method="encode"), np.float64)
 
 
-def nce(a, b, same=None, count=2):
+def nce(a, b, same=None, count=2, tau=0.05):
     """By hand, of rows of length 1; `same`: no negatives."""
-    s, total = a @ b.T / 0.05, 0.0
+    s, total = a @ b.T / tau, 0.0
     same = np.eye(len(a), dtype=bool) if same is None else same
     for i, row in enumerate(s):
         total += np.log(np.exp([row[i], *np.sort(row[~same[i]])[::-1][:count]]).sum()) - row[i]
@@ -51,10 +51,10 @@ def test_items_that_are_equal_are_no_negatives_in_either_direction():
     same = np.eye(B, dtype=bool)
     same[0, 4] = same[4, 0] = same[1, 2] = same[2, 1] = True  # equal queries share positives, and equal positives queries
     same[2, 5] = True  # the positive of 5 is query 2 itself
-    every = BinaryPairs(binariser=MODEL.binariser, contrast=InfoNCE(0.05))
-    expected = nce(q, p, same, B) + nce(p, q, same.T, B)
-    assert float(loss(BATCH | ids, every).value) == pytest.approx(expected, rel=1e-4)
-    assert abs(nce(q, p, same, B) + nce(p, q, same, B) - expected) > 1e-3, "the direction would not show here"
+    every = BinaryPairs(binariser=MODEL.binariser, contrast=InfoNCE(1.0))
+    expected = nce(q, p, same, B, 1.0) + nce(p, q, same.T, B, 1.0)
+    assert float(loss(BATCH | ids, every).value) == pytest.approx(expected, rel=1e-5)
+    assert abs(nce(q, p, same, B, 1.0) + nce(p, q, same, B, 1.0) - expected) > 1e-3 * expected, "the direction would not show here"
 
 
 @pytest.mark.parametrize("width", [M, 8])
