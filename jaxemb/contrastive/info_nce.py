@@ -45,7 +45,7 @@ class InfoNCE(ContrastiveLoss):
     information: I >= log m - loss. Candidates that `keep` leaves out are in no sum.
 
     Rows with a vector a token, such as `LateInteraction` pools: s is MaxSim, sum_i max_j q_i . c_j over the tokens of a row and of
-    another one (ColBERT, which has temperature 1). It grows with the tokens of the row.
+    another one (ColBERT, which has temperature 1), in d2q too over those of the query. It grows with the tokens of the row.
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -122,6 +122,11 @@ class InfoNCE(ContrastiveLoss):
         known: Known,
     ) -> Loss:
         b, m = keep.shape
+        if queries.ndim == 3 and "d2d" in self.directions:
+            raise ConfigError(
+                f"InfoNCE: directions={self.directions!r} with a vector a token: MaxSim is of a query and a document; "
+                "valid: q2d, q2q, d2q"
+            )
         q, c = alike(self.similarity, queries, candidates)
         scale = self._scale(known, q)
         positive = hot(places_of(positives, b), m)
@@ -136,7 +141,8 @@ class InfoNCE(ContrastiveLoss):
         if self.directions != ("q2d",):
             p, pairs = matched(c, positives, b), other_pairs(positives, weights, keep)
             blocks["q2q"] = scale * products(q, q), pairs
-            blocks["d2q"] = scale * products(p, q), pairs | jnp.eye(b, dtype=bool)
+            # MaxSim sums over the tokens of the query, whichever side asks; of vectors the product needs no turning.
+            blocks["d2q"] = scale * (products(q, p).T if q.ndim == 3 else products(p, q)), pairs | jnp.eye(b, dtype=bool)
             blocks["d2d"] = scale * products(p, c), others & ~own
         summed = [blocks[direction] for direction in self.directions]
         each = [log_sum(*summed)] if self.partition == "joint" else [log_sum(block) for block in summed]

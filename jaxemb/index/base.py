@@ -74,7 +74,8 @@ class Found(NamedTuple):
     scores: Float[np.ndarray, "b k"]
     """The best first: products, cosines, or distances less than nothing (-|q - x|); -inf where nothing is left."""
     ids: Int[np.ndarray, "b k"]
-    """Of the rows, in the order in which they were given; of equal scores the lowest id first, -1 where nothing is left."""
+    """Of the rows, in the order in which they were given; of equal scores the lowest id first, but for
+    the indexes of other libraries; -1 where nothing is left."""
 
 
 @dataclasses.dataclass(frozen=True)

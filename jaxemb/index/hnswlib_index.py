@@ -66,7 +66,10 @@ class HNSWLib(_Library):
         def walk(rows: Int[np.ndarray, " r"], n: int, threads: int, **passes: Any) -> None:
             try:
                 ids, distances = live.it.knn_query(q[rows], k=n, num_threads=threads, **passes)
-            except RuntimeError:  # a query of them came by fewer than n rows
+            except RuntimeError as e:
+                if "contiguous 2D array" not in str(e):
+                    raise
+                # A query of them came by fewer than n rows.
                 for row in rows if len(rows) > 1 else ():
                     walk(np.array([row]), n, threads, **passes)
                 return

@@ -17,6 +17,7 @@ from jaxemb.layers.recurrent_binary import RecurrentBinary
 from jaxemb.objectives.base import tower
 from jaxemb.objectives.contrastive import Contrastive
 from jaxemb.objectives.pairs import POSITIVE, QUERY, also, kept
+from jaxemb.ops.dtypes import wide
 from jaxemb.ops.recurrent_binary import Binarised
 from jaxemb.ops.similarity import unit
 from jaxemb.types import Batch, Features, Loss, Now, Paper
@@ -68,7 +69,10 @@ class BinaryPairs(Contrastive):
 
     def binarise(self, batch: Batch, train: bool = False) -> Binarised:
         """The codes of `vectors`, and what they are made of."""
-        return self.binariser(unit(batch["vectors"]), train=train)
+        x = batch["vectors"]
+        return self.binariser(
+            unit(x.astype(wide(x))), train=train
+        )  # a sign is all that is kept of a number: none is rounded before
 
     def compare(self, z: Mapping[str, Array], batch: Batch, targets: Any, now: Now) -> Loss:
         vectors = {role: part["vectors"] for role, part in self.towers(batch).items()}

@@ -57,6 +57,16 @@ def test_of_tokens_by_hand():
     q[1, 1], c[0, 2], c[4, 1:] = 0, 0, 0
     found = call(InfoNCE(2.0), *map(jnp.asarray, (q, c, PLACES))).value
     assert float(found) == pytest.approx(by_hand(maxsim(q, c) / 2, PLACES, np.ones((3, 5), bool)).mean(), rel=1e-5)
+    both = InfoNCE(2.0, ("q2d", "d2q"), "each")
+    s, diagonal = maxsim(q, c[:3]) / 2, np.arange(3)
+    wanted = (by_hand(s, diagonal, np.ones((3, 3), bool)).mean() + by_hand(s.T, diagonal, np.ones((3, 3), bool)).mean()) / 2
+    assert float(call(both, jnp.asarray(q), jnp.asarray(c[:3])).value) == pytest.approx(wanted, rel=1e-5)
+    assert float(call(both, jnp.asarray(q[:1]), jnp.asarray(c[:1])).value) == pytest.approx(0, abs=1e-6)  # one pair alone
+    joint = np.exp(s).sum(1) + np.where(np.eye(3, dtype=bool), 0, np.exp(maxsim(q, q) / 2)).sum(1)
+    found = call(InfoNCE(2.0, ("q2d", "q2q")), jnp.asarray(q), jnp.asarray(c[:3])).value
+    assert float(found) == pytest.approx((np.log(joint) - np.diag(s)).mean(), rel=1e-5)
+    with pytest.raises(ConfigError, match="MaxSim is of a query and a document"):
+        InfoNCE(directions=("q2d", "d2d"))(jnp.asarray(q), jnp.asarray(c))
     with pytest.raises(ConfigError, match=r"matrices with a vector a token \(b t d\), and was given \(3, 2, 4\) and \(5, 4\)"):
         InfoNCE()(jnp.asarray(q), jnp.asarray(c[:, 0]))
     with pytest.raises(ConfigError, match=r"Sigmoid compares rows of the last layer \(b d\), and was given \(3, 2, 4\)"):

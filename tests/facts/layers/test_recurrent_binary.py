@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import normal
@@ -54,3 +55,12 @@ def test_fields_out_of_range():
     for wrong in ({"rounds": 8}, {"width": 0}, {"hidden": (0,)}, {"back": (-1,)}, {"width": 40_000, "rounds": 7}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             RecurrentBinary(**wrong)
+
+
+def test_a_code_of_half_precision_is_made_in_32_bits_and_every_batch_norm_is_trained():
+    model = RecurrentBinary(8, 1, (16,), back=(4,))
+    variables = init(model, jax.random.key(0), X)
+    found, new = apply(model, variables, jnp.asarray(X, jnp.bfloat16), train=True, mutable=["batch_stats"])
+    assert found.b.dtype == jnp.float32 and found.parts.dtype == jnp.float32
+    for (path, a), b in zip(jax.tree.leaves_with_path(new["batch_stats"]), jax.tree.leaves(variables["batch_stats"]), strict=True):
+        assert (a != b).any(), path

@@ -42,3 +42,13 @@ def test_in_blocks_as_all_at_once(words):
         expected = np.argsort(-far, axis=1, kind="stable")[:, :k]
         np.testing.assert_array_equal(best, np.take_along_axis(far, expected, 1))
         np.testing.assert_array_equal(columns[best > -np.inf], expected[best > -np.inf])
+
+
+def test_codes_of_more_bits_than_16_bits_count():
+    x = np.zeros((520, 520), np.uint32)  # 16 640 bits a row
+    x[:, 7:] = 2**32 - 1
+    x[0, 300] = 0
+    best, columns = jax.jit(fewest, static_argnums=3)(np.full((4, 520), 2**32 - 1, np.uint32), x, None, 1)
+    assert (np.asarray(best) == 0).all() and (np.asarray(columns) == 7).all()
+    best, columns = jax.jit(fewest, static_argnums=3)(np.zeros((4, 520), np.uint32), x[:, 7:], None, 1)
+    assert (np.asarray(best) == -16_608).all() and (np.asarray(columns) == 293).all()

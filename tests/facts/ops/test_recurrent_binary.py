@@ -123,3 +123,8 @@ def test_products_beyond_16_bits_are_exact():
     assert int(plane_products(words, jnp.moveaxis(words, 0, -1), 8000)[0, 0]) == 72_000
     assert by_nibbles(nibbles(x), nibbles(x)).item() == 72_000
     assert float(sdc_distance(x, x, 1)[0, 0]) == 0
+
+
+def test_norms_beyond_16_bits():
+    found = inverse_norm(integers(jnp.full((1, 8000), 255, jnp.uint8), 7), 7)
+    np.testing.assert_allclose(found, 2**7 / (255 * 8000**0.5), rtol=1e-6)
