@@ -33,7 +33,6 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.ops.nearest import Best, Candidates, merged, over_shards, top_k
-from jaxemb.ops.similarity import unit
 from jaxemb.preprocess.base import DataError
 from jaxemb.tensor_file import aligned
 from jaxemb.types import Paper
@@ -99,6 +98,11 @@ class Index(abc.ABC):
         """The most rows that `learn` is given; 0: nothing is learned."""
         return 0
 
+    @property
+    def largest(self) -> float:
+        """The largest entry of a row or query that can be kept and compared."""
+        return math.inf
+
     def build(self, x: Any, tags: Any = None, *, mesh: Mesh | None = None, seed: int = 0) -> Built:
         """Rows (m d), or an iterable of blocks of them, are kept. `tags`: values of the rows by name, for filters (`tags.py`).
         `mesh`: over whose devices the rows are cut. `learn` gets rows that are drawn with `seed` from an array, and from blocks the
@@ -106,6 +110,9 @@ class Index(abc.ABC):
         from jaxemb.index.built import build  # which needs this module
 
         return build(self, x, tags, mesh, seed)
+
+    def check_mesh(self) -> None:  # noqa: B027 (most can be)
+        """A `ConfigError` where rows cannot be cut over devices."""
 
     # ---- what members define -----------------------------------------------------------------------------------------------------
 
@@ -123,7 +130,7 @@ class Index(abc.ABC):
 
     def prepare(self, x: Any, first: int = 0, what: str = "row") -> Float[np.ndarray, "n d"]:
         """Rows or queries, checked; `first` is the number of the first one, for a person to read."""
-        return vectors(x, self.similarity, first, what)
+        return vectors(x, self.similarity, first, what, self.largest)
 
     def stacked(self, blocks: list[Any]) -> Any:
         """Prepared blocks of rows as one, to learn from."""
@@ -247,21 +254,50 @@ def _best(index: Index, k: int, mesh: Mesh | None, learned: Tree, rows: Tree, q:
 # ---- what they share -------------------------------------------------------------------------------------------------------------
 
 
-def vectors(x: Any, similarity: str, first: int = 0, what: str = "row") -> Float[np.ndarray, "n d"]:
+def vectors(x: Any, similarity: str, first: int = 0, what: str = "row", largest: float = math.inf) -> Float[np.ndarray, "n d"]:
     """Rows in 32 bits (in 64 where JAX has them), finite; for cosines of length 1. Zeros have no direction, hence no cosine and no
-    meaningful product."""
+    meaningful product. Entries beyond `largest` cannot be kept."""
     found = np.asarray(x)
-    if found.ndim != 2 or not np.issubdtype(found.dtype, np.number) and found.dtype.name != "bfloat16":
+    if found.ndim != 2 or found.dtype.kind not in "iuf" and found.dtype.name != "bfloat16":
         raise DataError(f"{what}s are vectors (n d), not an array of shape {found.shape} and type {found.dtype}")
     wide = jax.dtypes.canonicalize_dtype(found.dtype) == np.float64
-    found = found.astype(np.float64 if wide else np.float32, copy=False)
-    square = np.einsum("nd,nd->n", found, found)
+    with np.errstate(over="ignore"):  # what 32 bits do not hold is refused below
+        found = found.astype(np.float64 if wide else np.float32, copy=False)
+    square, limits = np.einsum("nd,nd->n", found, found), np.finfo(found.dtype)
     if not np.isfinite(square).all():
         if len(bad := np.flatnonzero(~np.isfinite(found).all(1))):
-            raise DataError(f"{what}s with entries that are not finite: {numbered(bad, first)}")
+            raise DataError(f"{what}s with entries that in {limits.bits} bits are not finite: {numbered(bad, first)}")
     if similarity != "euclidean" and not square.all() and len(zero := np.flatnonzero(~found.any(1))):
         raise DataError(f"{what}s of zeros, which are near to nothing: {numbered(zero, first)}; leave them out")
-    return unit(found) if similarity == "cosine" else found
+    if similarity == "cosine":
+        return directions(found, square)
+    # |q - x|^2 <= 4 max(|q|^2, |x|^2), and each of the three terms that it is made of is less.
+    if len(long := np.flatnonzero(square > limits.max / 8)):
+        raise DataError(f"{what}s so long that products of them are beyond {limits.bits} bits: {numbered(long, first)}; scale them")
+    long = np.flatnonzero(np.sqrt(square) > largest)
+    if len(long) and len(large := long[np.abs(found[long]).max(1) > largest]):
+        raise DataError(f"{what}s with entries beyond {largest:g}, the most that is kept in so few bits: {numbered(large, first)}")
+    return found
+
+
+def directions(x: Float[np.ndarray, "n d"], square: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+    """x / |x| of rows that are not zeros, |x|^2 being known; where that overflowed, or lost entries whose squares are 0, of rows
+    that are divided by their largest entry first."""
+    limits = np.finfo(x.dtype)
+    odd = np.flatnonzero((square < x.shape[1] * limits.tiny / limits.eps) | (square > limits.max))
+    if not len(odd):
+        return x / np.sqrt(square)[:, None]
+    square = square.copy()
+    square[odd] = 1
+    found = x / np.sqrt(square)[:, None]
+    some = x[odd] / np.abs(x[odd]).max(1, keepdims=True)
+    found[odd] = some / np.sqrt((some * some).sum(1, keepdims=True))
+    return found
+
+
+def drawn_from(x: Shaped[np.ndarray, "s ..."], n: int) -> Shaped[np.ndarray, "r ..."]:
+    """At most n of the rows that several indexes learn from: the first n of these would be the first of all rows."""
+    return x if len(x) <= n else x[np.sort(np.random.default_rng(0).choice(len(x), n, replace=False))]
 
 
 def numbered(which: Int[np.ndarray, " n"], first: int) -> str:
@@ -307,6 +343,8 @@ def joined(parts: list[Tree], axes: Tree) -> Tree:
     return jax.tree.unflatten(tree, whole)
 
 
-def check_k(k: int) -> None:
+def check_k(k: Any) -> None:
+    if isinstance(k, bool | np.bool) or not isinstance(k, int | np.integer):
+        raise ConfigError(f"k={k!r}: a whole number of rows is looked for")
     if k < 1:
         raise ConfigError(f"k={k}: at least 1 row is looked for")

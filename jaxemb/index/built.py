@@ -83,7 +83,10 @@ class Built:
 
     def remove(self, ids: Any) -> Built:
         """Without these rows. The others keep their ids, and no new row gets an id that was there."""
-        given = np.unique(np.asarray(ids, np.int64))
+        given = np.asarray(ids)
+        if given.size and given.dtype.kind not in "iu":  # a mask, or numbers that would be cut off
+            raise ConfigError(f"the ids of rows that go are whole numbers, not an array of the type {given.dtype}")
+        given = np.unique(given.astype(np.int64))
         own = np.arange(len(self)) if self.ids is None else self.ids
         if len(unknown := np.setdiff1d(given, own)):
             raise ConfigError(f"there are no rows with the ids {', '.join(map(str, unknown[:10]))}: none is removed")
@@ -137,6 +140,8 @@ class Built:
 
 def build(index: Index, x: Any, tags: Any, mesh: Mesh | None, seed: int) -> Built:
     """See `Index.build`."""
+    if mesh is not None:
+        index.check_mesh()
     learned = {}
     if index.sample:
         first, x = first_rows(index, x, seed)

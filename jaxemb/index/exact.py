@@ -44,6 +44,11 @@ class Exact(Index):
     def learn(self, x: Float[np.ndarray, "s d"]) -> Tree:
         return {"mean": x.mean(0)}
 
+    @property
+    def largest(self) -> float:
+        most = float(jnp.finfo(self.dtype).max)
+        return most / 2 if self.similarity == "euclidean" else most  # less the mean, which may lie on the other side
+
     def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:
         if self.similarity == "euclidean":
             x = x - np.asarray(learned["mean"], x.dtype)

@@ -25,10 +25,13 @@ DESCRIPTION, ARRAYS = "index.json", "index.safetensors"
 def save(built: Built, folder: Any) -> None:
     """Writes an index into a folder, which is made where it is not there."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as e:
+        raise FileError(f"an index is saved into a folder, and {printable(folder)} is a file or lies in one") from e
     arrays = {"learned": built.kept.learned, "rows": built.host_rows(), "tags": {}}
-    for name, c in built.tags.items():
-        arrays["tags"][name] = {"values": c.values} if c.starts is None else {"values": c.values, "starts": c.starts}
+    for i, c in enumerate(built.tags.values()):  # whose names may hold anything, as the path of an array may not
+        arrays["tags"][str(i)] = {"values": c.values} if c.starts is None else {"values": c.values, "starts": c.starts}
     if built.ids is not None:
         arrays["ids"] = built.ids
     every = dict(leaves(arrays))
@@ -39,7 +42,7 @@ def save(built: Built, folder: Any) -> None:
         "rows": len(built),
         "width": built.width,
         "next_id": built.next_id,
-        "tags": {name: None if c.names is None else list(c.names) for name, c in built.tags.items()},
+        "tags": [[name, None if c.names is None else list(c.names)] for name, c in built.tags.items()],
         "empty": sorted(every.keys() - flat.keys()),
         "arrays": digest(folder / ARRAYS),
     }
@@ -72,7 +75,11 @@ def load_index(folder: Any, *, mesh: Mesh | None = None) -> Built:
     arrays = nested({**flat, **{name: {} for name in doc["empty"]}})
     index = from_json(doc["index"])
     assert isinstance(index, Index)
-    tags = {name: Column(**arrays["tags"][name], names=names and tuple(names)) for name, names in doc["tags"].items()}
+    if mesh is not None:
+        index.check_mesh()
+    tags = {}
+    for i, (name, names) in enumerate(doc["tags"]):
+        tags[name] = Column(**arrays["tags"][str(i)], names=None if names is None else tuple(names))
     kept = placed(index, arrays["learned"], arrays["rows"], doc["rows"], mesh)
     return Built(index, kept, doc["width"], arrays.get("ids"), doc["next_id"], tags)
 

@@ -142,6 +142,13 @@ class Filtered(Index):
     def sample(self) -> int:
         return self.index.sample
 
+    @property
+    def largest(self) -> float:
+        return self.index.largest
+
+    def check_mesh(self) -> None:
+        self.index.check_mesh()
+
     def blocks(self, x: Any) -> Any:
         return self.index.blocks(x)
 

@@ -43,6 +43,9 @@ class Equals(Filter):
     tag: str
     value: Value
 
+    def __post_init__(self) -> None:
+        _values(self, self.value)
+
     def passes(self, tags: Tags) -> Bool[np.ndarray, " m"]:
         return _of(tags, self.tag, False, self.value).between(self.value, self.value)
 
@@ -53,6 +56,11 @@ class OneOf(Filter):
 
     tag: str
     values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.values, str):
+            raise ConfigError(f"OneOf: {self.tag!r} is one of some values, ({self.values!r},), and {self.values!r} is a single one")
+        _values(self, *self.values)
 
     def passes(self, tags: Tags) -> Bool[np.ndarray, " m"]:
         found = _of(tags, self.tag, False, *self.values)
@@ -78,6 +86,9 @@ class Contains(Filter):
 
     tag: str
     value: Value
+
+    def __post_init__(self) -> None:
+        _values(self, self.value)
 
     def passes(self, tags: Tags) -> Bool[np.ndarray, " m"]:
         found = _of(tags, self.tag, True, self.value)
@@ -112,6 +123,12 @@ class Not(Filter):
 
     def passes(self, tags: Tags) -> Bool[np.ndarray, " m"]:
         return ~self.filter.passes(tags)
+
+
+def _values(of: Equals | OneOf | Contains, *values: Any) -> None:
+    """None would be no bound, and let every row pass."""
+    if any(v is None for v in values):
+        raise ConfigError(f"{type(of).__name__}: the tag {of.tag!r} is compared with numbers or names, and None is neither")
 
 
 def _some(of: AllOf | AnyOf) -> tuple[Filter, ...]:

@@ -13,8 +13,9 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, within
-from jaxemb.index.base import Index, Kept, Tree, power_of_two
+from jaxemb.index.base import Index, Kept, Tree, drawn_from, power_of_two
 from jaxemb.index.exact import Exact
+from jaxemb.index.parts import check_part
 from jaxemb.ops.k_means import k_means
 from jaxemb.ops.k_means import nearest as nearest_centroid
 from jaxemb.types import Paper
@@ -64,12 +65,20 @@ class IVF(Index):
     def __post_init__(self) -> None:
         super().__post_init__()
         within(self, lists=(1, 2**16), probes=(1, 2**16), rounds=(0, 1000), sample=(1, 2**31))
+        check_part("IVF.index", self.index, True)
         if self.index.similarity != self.similarity:
             raise ConfigError(f"IVF.similarity is {self.similarity}, and that of its index {self.index.similarity}")
 
+    @property
+    def largest(self) -> float:
+        return self.index.largest
+
+    def check_mesh(self) -> None:
+        raise ConfigError("IVF keeps its lists on one device: build and load it without a mesh")
+
     def learn(self, x: Float[np.ndarray, "s d"]) -> Tree:
         centroids = np.asarray(k_means(x, min(self.lists, len(x)), rounds=self.rounds))
-        return {"centroids": centroids, "index": self.index.learn(x) if self.index.sample else {}}
+        return {"centroids": centroids, "index": self.index.learn(drawn_from(x, self.index.sample)) if self.index.sample else {}}
 
     def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:
         lists = np.asarray(_nearest(x, learned["centroids"])).astype(np.uint16)
@@ -95,8 +104,6 @@ class IVF(Index):
         return super().take(rows, order)
 
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
-        if kept.mesh is not None:
-            raise ConfigError("IVF keeps its lists on one device: build it without a mesh")
         if mask is not None and len(mask) > (size := max(MASKED // kept.count, 1)):  # masks take 17 bytes a row meanwhile
             each = [self.find(kept, q[i : i + size], k, mask[i : i + size]) for i in range(0, len(q), size)]
             return np.concatenate([s for s, _ in each]), np.concatenate([p for _, p in each])

@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices
 from jaxemb.index.base import NUMBERS, SCORES, Index, Kept, Tree, numbered, padded, power_of_two, reranked
-from jaxemb.index.built import Built
 from jaxemb.index.exact import DTYPES
 from jaxemb.ops.maxsim import Matrices, padded_maxsim, ragged
 from jaxemb.ops.nearest import Best
@@ -51,10 +50,8 @@ class LateInteraction(Index):
     def __post_init__(self) -> None:
         choices(self, similarity=("cosine", "dot"), dtype=DTYPES)
 
-    def build(self, x: Any, tags: Any = None, *, mesh: Any = None, seed: int = 0) -> Built:
-        if mesh is not None:
-            raise ConfigError(f"{type(self).__name__} keeps its texts on one device: build without a mesh")
-        return super().build(x, tags, seed=seed)
+    def check_mesh(self) -> None:
+        raise ConfigError("LateInteraction keeps its texts on one device: build and load it without a mesh")
 
     def blocks(self, x: Any) -> Iterator[Any]:
         return blocks_of_texts(x)

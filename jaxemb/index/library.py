@@ -16,12 +16,10 @@ import sys
 from typing import Any, ClassVar
 
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxemb.config import ConfigError, within
 from jaxemb.index.base import SCORES, Index, Kept, Tree
-from jaxemb.index.built import Built
 from jaxemb.index.exact import Exact
 from jaxemb.index.filtered import distinct, dropped
 from jaxemb.ops.topk import largest
@@ -131,12 +129,7 @@ class _Library(Index):
         """The module; a `LibraryError` where it is not there, or kills the process that uses it."""
         return loaded(self.package, self.trial)
 
-    def build(self, x: Any, tags: Any = None, *, mesh: Mesh | None = None, seed: int = 0) -> Built:
-        if mesh is not None:
-            self.axes({})
-        return super().build(x, tags, seed=seed)
-
-    def axes(self, rows: Tree) -> Tree:
+    def check_mesh(self) -> None:
         raise ConfigError(f"{type(self).__name__} keeps its rows in one structure: build and load it without a mesh")
 
     def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:

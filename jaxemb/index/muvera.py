@@ -15,10 +15,9 @@ from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices, within
 from jaxemb.index.base import Index, Kept, Tree, padded, power_of_two
-from jaxemb.index.built import Built
 from jaxemb.index.exact import Exact
 from jaxemb.index.late_interaction import LateInteraction, even
-from jaxemb.index.parts import _OfParts
+from jaxemb.index.parts import _OfParts, check_part
 from jaxemb.ops.fde import carve, count_sketch, draw_dense, draw_planes, draw_sparse, encode_document, encode_query
 from jaxemb.types import Paper
 
@@ -68,6 +67,7 @@ class MUVERA(_OfParts):
         for name in ("projected", "sketched"):
             if (given := getattr(self, name)) is not None and given < 1:
                 raise ConfigError(f"MUVERA.{name}={given}: at least 1, or null")
+        check_part("MUVERA.index", self.index, False)
         if self.index.similarity != "dot":
             raise ConfigError(f"MUVERA.index compares encodings by products: its similarity is dot, not {self.index.similarity}")
 
@@ -80,10 +80,8 @@ class MUVERA(_OfParts):
     def sample(self) -> int:
         return max(self.index.sample, 1)
 
-    def build(self, x: Any, tags: Any = None, *, mesh: Any = None, seed: int = 0) -> Built:
-        if mesh is not None:
-            raise ConfigError("MUVERA keeps its texts on one device: build without a mesh")
-        return super().build(x, tags, seed=seed)
+    def check_mesh(self) -> None:
+        raise ConfigError("MUVERA keeps its texts on one device: build and load it without a mesh")
 
     def blocks(self, x: Any) -> Iterator[Any]:
         return self.late.blocks(x)

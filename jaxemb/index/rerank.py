@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, within
-from jaxemb.index.base import Index, Kept, Tree, padded, power_of_two, reranked
+from jaxemb.index.base import Index, Kept, Tree, drawn_from, padded, power_of_two, reranked
 from jaxemb.index.binary import Binary
-from jaxemb.index.parts import _OfParts
+from jaxemb.index.parts import _OfParts, check_part
 from jaxemb.index.scalar import Scalar
 from jaxemb.ops.nearest import Best
 from jaxemb.types import Paper
@@ -38,6 +38,8 @@ class Rerank(_OfParts):
     def __post_init__(self) -> None:
         super().__post_init__()
         within(self, times=(1, 10**6))
+        check_part("Rerank.first", self.first, False)
+        check_part("Rerank.second", self.second, True)
         if {self.first.similarity, self.second.similarity} != {self.similarity}:
             raise ConfigError(
                 f"Rerank.similarity is {self.similarity}, that of its first index {self.first.similarity}, and of its second "
@@ -53,8 +55,12 @@ class Rerank(_OfParts):
     def sample(self) -> int:
         return max(self.first.sample, self.second.sample)
 
+    @property
+    def largest(self) -> float:
+        return min(self.first.largest, self.second.largest)
+
     def learn(self, x: Float[np.ndarray, "s d"]) -> Tree:
-        return {name: index.learn(x[: index.sample]) if index.sample else {} for name, index in self.parts.items()}
+        return {name: index.learn(drawn_from(x, index.sample)) if index.sample else {} for name, index in self.parts.items()}
 
     def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:
         return {name: index.encode(learned.get(name, {}), x) for name, index in self.parts.items()}

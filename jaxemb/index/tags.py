@@ -105,7 +105,7 @@ def appended(a: Mapping[str, Column], b: Mapping[str, Column]) -> dict[str, Colu
         raise DataError(
             f"the rows have the tags {', '.join(sorted(a)) or 'none'}, those to be added {', '.join(sorted(b)) or 'none'}"
         )
-    if wrong := [name for name in a if a[name].kind != b[name].kind]:
+    if wrong := [name for name in a if a[name].kind != b[name].kind and not _empty(a[name], b[name])]:
         raise DataError(f"the tag {wrong[0]!r} has {a[wrong[0]].kind}, and of the rows to be added {b[wrong[0]].kind}")
     return {name: column(name, [*a[name].given(), *b[name].given()]) for name in a}
 
@@ -124,6 +124,11 @@ def _codes(name: str, values: Any) -> tuple[np.ndarray, tuple[str, ...] | None]:
     names, codes = np.unique(found, return_inverse=True)
     small = np.uint8 if len(names) <= 2**8 else np.uint16 if len(names) <= 2**16 else np.uint32
     return codes.reshape(-1).astype(small), tuple(map(str, names))
+
+
+def _empty(a: Column, b: Column) -> bool:
+    """Whether both are of sets, and those of one have no values, of which it is not known whether they are numbers or names."""
+    return a.starts is not None and b.starts is not None and not (len(a.values) and len(b.values))
 
 
 def _starts(sizes: np.ndarray) -> np.ndarray:

@@ -47,7 +47,12 @@ def test_what_is_learned_comes_from_a_sample_and_from_the_first_of_blocks(monkey
     Scalar("dot", sample=7).build(X[i : i + 4] for i in range(0, 60, 4))
     Scalar("dot").build([X])
     drawn, first, every = seen
-    assert len(drawn) == 7 and len(np.unique(drawn, axis=0)) == 7 and all((row == X).all(1).any() for row in drawn)
+    assert (
+        len(drawn) == 7
+        and any((row == X[7:]).all(1).any() for row in drawn)
+        and len(np.unique(drawn, axis=0)) == 7
+        and all((row == X).all(1).any() for row in drawn)
+    )
     np.testing.assert_array_equal(first, X[:7])
     np.testing.assert_array_equal(every, X)
 
@@ -72,6 +77,21 @@ def test_over_devices_rows_come_and_go_and_are_stored(tmp_path):
     many.save(tmp_path)
     for built in (many, load_index(tmp_path), load_index(tmp_path, mesh=mesh)):
         same(built.search(Q, 3), one.search(Q, 3))
+    assert load_index(tmp_path, mesh=mesh).kept.mesh == many.kept.mesh
+
+
+def test_what_fills_up_the_last_device_is_never_found():
+    x = -np.abs(X[:13])  # below the 0 of what fills up
+    found = Exact("dot").build(x, mesh=jax.make_mesh((8,), ("data",))).search(np.abs(Q), 13)
+    same(found, Exact("dot").build(x).search(np.abs(Q), 13))
+
+
+def test_the_bytes_are_those_of_ids_and_names_too():
+    built = Exact().build(X[:3], {"name": ["a", "bcd", "a"], "set": [[1], [], [1, 2]]})
+    sets = built.tags["set"]
+    tags = 3 + 4 + sets.values.nbytes + 4 * 8  # codes and names, values and starts
+    assert built.nbytes() == X[:3].nbytes + tags
+    assert built.remove([1]).nbytes() == X[:2].nbytes + 2 * 8 + tags - 1 - 8
 
 
 def test_half_precision_halves_the_bytes():
@@ -105,6 +125,10 @@ def test_what_can_be_searched_and_removed():
         built.search(np.where(np.arange(5)[:, None] == 1, np.nan, Q), 3)
     with pytest.raises(ConfigError, match="ids 60, 99"):
         built.remove([3, 60, 99])
+    for no_ids in (np.arange(60) < 2, [1.7, 2.9], {1, 2}):
+        with pytest.raises(ConfigError, match=f"whole numbers, .*type {np.asarray(no_ids).dtype}"):
+            built.remove(no_ids)
+    assert len(built.remove([])) == 60
     with pytest.raises(DataError, match="all 60 rows"):
         built.remove(range(60))
     assert Exact("euclidean").build(np.zeros((3, 2), np.float32)).search(np.zeros((1, 2), np.float32), 2).ids.tolist() == [[0, 1]]

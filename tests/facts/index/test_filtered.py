@@ -77,6 +77,24 @@ def test_a_rare_filter_of_few_rows_is_answered_before_and_of_many_within(monkeyp
         np.testing.assert_array_equal(found.ids, Exact("dot").build(X).search(Q[:1], 1, mask).ids)
 
 
+def test_the_list_grows_until_it_holds_enough(monkeypatch):
+    nearest = np.argsort(-(EXACT.kept.rows["x"] @ Q[0]))
+    seen = np.ones(M, bool)
+    seen[nearest[[0, 1, 2, *range(4, 9)]]] = False  # of the first four one passes, of the first eight no other
+    asked = []
+    find = Exact.find
+    monkeypatch.setattr(Exact, "find", lambda self, kept, q, k, mask: asked.append(k) or find(self, kept, q, k, mask))
+    found = Filtered(strategy="post", fetch=1.0).build(X).search(Q[:1], 2, seen)
+    np.testing.assert_array_equal(found.ids, [nearest[[3, 9]]])
+    assert asked == [4, 8, 16]
+
+
+def test_distances_are_distances():
+    index = Exact("euclidean")
+    found, expected = Filtered("euclidean", index).build(X).search(Q, K), index.build(X).search(Q, K)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
 def test_without_growth_a_list_loses_what_does_not_pass():
     scores, places = np.array([[4.0, 3, 2, 1]], np.float32), np.array([[3, 1, 0, 2]])
     best, kept, got = dropped(scores, places, np.array([[True, False, True, False]]), 3)

@@ -1,12 +1,14 @@
 """Filters of tags, by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from jaxemb.config import ConfigError
 from jaxemb.index.exact import Exact
 from jaxemb.index.filters import AllOf, Contains, Equals, OneOf, Range
-from jaxemb.index.tags import appended, columns
+from jaxemb.index.tags import appended, column, columns
 from jaxemb.preprocess.base import DataError
 
 TAGS = {
@@ -60,6 +62,38 @@ def test_rows_that_pass(filter, rows):
 def test_what_no_tag_can_answer(filter, says):
     with pytest.raises(ConfigError, match=says):
         filter.passes(columns(TAGS, 4))
+
+
+@pytest.mark.parametrize(
+    ("filter", "values", "says"),
+    [
+        (Equals, ("year", None), "Equals: the tag 'year' .* None is neither"),
+        (OneOf, ("year", (1990, None)), "OneOf: .* None is neither"),
+        (Contains, ("authors", None), "Contains: .* None is neither"),
+        (OneOf, ("language", "de"), r"one of some values, \('de',\)"),
+    ],
+)
+def test_values_that_would_let_other_rows_pass(filter, values, says):
+    made = object.__new__(filter)  # as outside of tests, where no types are checked
+    for field, value in zip(dataclasses.fields(filter), values, strict=True):
+        object.__setattr__(made, field.name, value)
+    with pytest.raises(ConfigError, match=says):
+        made.__post_init__()
+
+
+def test_a_row_with_an_empty_set_may_follow():
+    tags = columns(TAGS, 4)
+    more = appended(tags, columns({**{name: v[:1] for name, v in TAGS.items()}, "authors": [set()]}, 1))
+    np.testing.assert_array_equal(np.flatnonzero(Contains("authors", "b").passes(more)), [0, 1, 3])
+    first = appended(columns({"authors": [[]]}, 1), columns({"authors": [["b"], []]}, 2))
+    np.testing.assert_array_equal(Contains("authors", "b").passes(first), [False, True, False])
+    with pytest.raises(DataError, match="sets of names, and of the rows to be added sets of numbers"):
+        appended(columns({"authors": [["b"]]}, 1), columns({"authors": [[1]]}, 1))
+
+
+def test_many_names_are_kept_apart():
+    names = [f"{i:03}" for i in range(257)]
+    assert column("name", names).given() == names
 
 
 @pytest.mark.parametrize(

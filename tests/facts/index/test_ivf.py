@@ -8,7 +8,8 @@ from jaxemb.index import ivf as module
 from jaxemb.index.binary import Binary
 from jaxemb.index.exact import Exact
 from jaxemb.index.filtered import Filtered
-from jaxemb.index.ivf import IVF, planned
+from jaxemb.index.ivf import IVF, _by_centroid, planned
+from jaxemb.index.scalar import Scalar
 
 R = np.random.default_rng(0)
 M = 300
@@ -50,6 +51,45 @@ def test_it_looks_on_until_there_are_enough_rows():
 def test_of_equal_rows_the_first_comes_first():
     x = np.concatenate([X[:60], X[:60]])
     np.testing.assert_array_equal(ivf(probes=2).build(x).search(X[:9], 2).ids, np.arange(9)[:, None] + [0, 60])
+
+
+@pytest.fixture
+def two_lists(monkeypatch):
+    """A list of few rows at the end, nearest to the query (1, 0); the best row, and one as good as its first, lie in the other."""
+    centroids = np.array([[0.9, 5], [1, 0]], np.float32)
+    monkeypatch.setattr(IVF, "learn", lambda self, x: {"centroids": centroids, "index": {}})
+    return np.array([[0.5, 0], [0.4, 0], [3, 5], [0.5, 5]], np.float32)
+
+
+def test_only_what_is_probed_is_found_and_of_equal_rows_the_first_comes_first(two_lists):
+    q = np.array([[1, 0]], np.float32)
+    for probes, ids in ((1, [[0, 1]]), (2, [[2, 0, 3, 1]])):
+        np.testing.assert_array_equal(ivf("dot", lists=2, probes=probes).build(two_lists).search(q, len(ids[0])).ids, ids)
+
+
+def test_the_nearest_list_is_by_products_that_of_the_largest():
+    c, q = np.array([[1, 0], [3, 0]], np.float32), np.array([[1, 0]], np.float32)
+    for similarity, first in (("dot", 1), ("euclidean", 0)):
+        assert _by_centroid(similarity, q, c)[0, 0] == first
+
+
+def test_many_lists_and_many_rows_are_counted():
+    n = 2**15 + 9
+    x = (np.arange(n) % 300).astype(np.float32)[:, None]
+    learned = {"centroids": x[:300], "index": {}}
+    index = ivf("euclidean", lists=300)
+    rows = index.encode(learned, x)
+    np.testing.assert_array_equal(rows["list"], x[:, 0])
+    np.testing.assert_array_equal(rows["place"], np.arange(n))
+    twice = index.join([rows, {**rows, "place": rows["place"].copy()}])
+    np.testing.assert_array_equal(np.sort(twice["place"]), np.arange(2 * n))
+
+
+def test_what_is_kept_learns_from_no_more_rows_than_it_asks_for(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Scalar, "learn", lambda self, x, learn=Scalar.learn: seen.append(x) or learn(self, x))
+    IVF(lists=1, rounds=0, index=Scalar(sample=20)).build(X)
+    assert len(seen[0]) == 20 and not (seen[0] == IVF().prepare(X[:20])).all()
 
 
 def test_rows_are_kept_as_another_index_keeps_them_and_filters_go_round_it():

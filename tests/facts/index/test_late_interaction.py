@@ -1,5 +1,6 @@
 """MaxSim of whole texts: as by loops, padding that never counts, memory of the tokens."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,4 +102,4 @@ def test_bad_texts():
     with pytest.raises(ConfigError, match="similarity"):
         LateInteraction("euclidean")
     with pytest.raises(ConfigError, match="one device"):
-        index.build(DOCUMENTS, mesh=object())
+        index.build(DOCUMENTS, mesh=jax.make_mesh((1,), ("rows",), devices=jax.devices()[:1]))

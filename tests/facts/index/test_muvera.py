@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -117,4 +118,4 @@ def test_bad_settings():
     with pytest.raises(ConfigError, match="projection"):
         MUVERA(projection="gauss")
     with pytest.raises(ConfigError, match="one device"):
-        MUVERA().build(DOCUMENTS, mesh=object())
+        MUVERA().build(DOCUMENTS, mesh=jax.make_mesh((1,), ("rows",), devices=jax.devices()[:1]))

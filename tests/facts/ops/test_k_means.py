@@ -19,6 +19,11 @@ def test_finds_clusters_from_a_bad_start():
     np.testing.assert_allclose(k_means(X, 4, start=jnp.asarray(c)), c, rtol=1e-5)  # and then nothing moves
 
 
+def test_each_centroid_without_rows_gets_a_row_of_its_own():
+    c = np.asarray(k_means(X, 4, rounds=1, start=jnp.asarray(X[[0, 0, 0, 6]])))
+    assert len(np.unique(c, axis=0)) == 4
+
+
 def test_rounds_make_the_sum_smaller():
     sums = [float(nearest(jnp.asarray(X), k_means(X, 4, rounds=r, seed=3))[1].sum()) for r in range(4)]
     assert sums == sorted(sums, reverse=True) and sums[3] < sums[0]
