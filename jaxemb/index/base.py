@@ -266,7 +266,9 @@ def vectors(x: Any, similarity: str, first: int = 0, what: str = "row", largest:
     square, limits = np.einsum("nd,nd->n", found, found), np.finfo(found.dtype)
     if not np.isfinite(square).all():
         if len(bad := np.flatnonzero(~np.isfinite(found).all(1))):
-            raise DataError(f"{what}s with entries that in {limits.bits} bits are not finite: {numbered(bad, first)}")
+            were = np.isfinite(np.asarray(x)[bad].astype(np.float64)).all()
+            why = f"beyond {limits.bits} bits" if were else "that are not finite"
+            raise DataError(f"{what}s with entries {why}: {numbered(bad, first)}")
     if similarity != "euclidean" and not square.all() and len(zero := np.flatnonzero(~found.any(1))):
         raise DataError(f"{what}s of zeros, which are near to nothing: {numbered(zero, first)}; leave them out")
     if similarity == "cosine":
