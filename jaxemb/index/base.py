@@ -273,8 +273,8 @@ def vectors(x: Any, similarity: str, first: int = 0, what: str = "row", largest:
         raise DataError(f"{what}s of zeros, which are near to nothing: {numbered(zero, first)}; leave them out")
     if similarity == "cosine":
         return directions(found, square)
-    # |q - x|^2 <= 4 max(|q|^2, |x|^2), and each of the three terms that it is made of is less.
-    if len(long := np.flatnonzero(square > limits.max / 8)):
+    # Less the mean of the rows squares are up to four times as large, and a distance has four such terms.
+    if len(long := np.flatnonzero(square > limits.max / 16)):
         raise DataError(f"{what}s so long that products of them are beyond {limits.bits} bits: {numbered(long, first)}; scale them")
     long = np.flatnonzero(np.sqrt(square) > largest)
     if len(long) and len(large := long[np.abs(found[long]).max(1) > largest]):

@@ -49,6 +49,8 @@ def test_entries_that_half_precision_cannot_hold_are_named():
             index.prepare(x)
         index.prepare(x[:2])
     Exact("dot", dtype="bfloat16").prepare(x)
+    with pytest.raises(DataError, match="beyond 32752, .*: 0, 1"):  # less a mean of as much, it would be too large
+        Exact("euclidean", dtype="float16").prepare(x[:2])
     Exact(dtype="float16").prepare(x)
 
 

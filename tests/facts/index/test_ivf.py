@@ -76,7 +76,7 @@ def test_the_nearest_list_is_by_products_that_of_the_largest():
 def test_many_lists_and_many_rows_are_counted():
     n = 2**15 + 9
     x = (np.arange(n) % 300).astype(np.float32)[:, None]
-    learned = {"centroids": x[:300], "index": {}}
+    learned = {"centroids": x[:300], "index": {"mean": x[0]}}
     index = ivf("euclidean", lists=300)
     rows = index.encode(learned, x)
     np.testing.assert_array_equal(rows["list"], x[:, 0])
