@@ -236,7 +236,10 @@ def rescored(places: Int[Array, "b c"], rescore: Callable[[Any, Array], Array], 
     """`rescore(q, places)`, a few queries at a time."""
     rows = max(NUMBERS // (places.shape[1] * math.prod(q.shape[1:])), 1)
     one = lambda some: rescore(some[0][None], some[1][None])[0]  # noqa: E731
-    return rescore(q, places) if len(q) <= rows else jax.lax.map(one, (q, places), batch_size=rows)
+    if len(q) <= rows:
+        return rescore(q, places)
+    # Else the compiler moves what finds the candidates into the loop, which then finds them all in each turn.
+    return jax.lax.map(one, jax.lax.optimization_barrier((q, places)), batch_size=rows)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
