@@ -15,11 +15,10 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from jaxemb.config import ConfigError, choices
-from jaxemb.index.base import NUMBERS, SCORES, Index, Kept, Tree, numbered, padded, power_of_two, reranked
+from jaxemb.index.base import NUMBERS, SCORES, Index, Kept, Tree, directions, numbered, padded, power_of_two, reranked
 from jaxemb.index.exact import DTYPES
 from jaxemb.ops.maxsim import Matrices, padded_maxsim, ragged
 from jaxemb.ops.nearest import Best
-from jaxemb.ops.similarity import unit
 from jaxemb.preprocess.base import DataError
 from jaxemb.types import Paper
 
@@ -57,7 +56,11 @@ class LateInteraction(Index):
         return blocks_of_texts(x)
 
     def prepare(self, x: Any, first: int = 0, what: str = "row") -> Float[np.ndarray, "n t d"]:
-        return texts(x, self.similarity, first, what)
+        return texts(x, self.similarity, first, what, self.largest)
+
+    @property
+    def largest(self) -> float:
+        return float(jnp.finfo(self.dtype).max)
 
     def encode(self, learned: Tree, x: Float[np.ndarray, "n t d"]) -> Tree:
         real = x.any(2)
@@ -171,23 +174,36 @@ def padded_texts(each: Any, longest: int) -> Float[np.ndarray, "n t d"]:
     return found
 
 
-def texts(x: Any, similarity: str, first: int = 0, what: str = "row") -> Float[np.ndarray, "n t d"]:
+def texts(x: Any, similarity: str, first: int = 0, what: str = "row", largest: float = math.inf) -> Float[np.ndarray, "n t d"]:
     """Texts, checked as vectors are; tokens of length 1 for cosines. Tokens of zeros are padding, and each text has another one."""
     if isinstance(x, Matrices | list | tuple):
         each = x.each if isinstance(x, Matrices) else x
         x = padded_texts(each, max(map(len, each), default=0)) if len(each) else np.zeros((0, 1, 1), np.float32)
     found = np.asarray(x)
-    if found.ndim != 3 or not np.issubdtype(found.dtype, np.number) and found.dtype.name != "bfloat16":
+    if found.ndim != 3 or found.dtype.kind not in "iuf" and found.dtype.name != "bfloat16":
         raise DataError(
             f"{what}s are texts with a vector a token (n t d), not an array of shape {found.shape} and type {found.dtype}"
         )
     wide = found.dtype == np.float64 and jax.config.read("jax_enable_x64")
-    found = found.astype(np.float64 if wide else np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what 32 bits do not hold is refused below
+        found = found.astype(np.float64 if wide else np.float32, copy=False)
     if len(bad := np.flatnonzero(~np.isfinite(found).all((1, 2)))):
         raise DataError(f"{what}s with entries that are not finite: {numbered(bad, first)}")
     if len(zero := np.flatnonzero(~found.any((1, 2)))):
         raise DataError(f"{what}s of zeros, texts without any token: {numbered(zero, first)}; leave them out")
-    return unit(found) if similarity == "cosine" else found
+    limits, tokens = np.finfo(found.dtype), found.reshape(-1, found.shape[2])
+    square = np.einsum("nd,nd->n", tokens, tokens)
+    if similarity == "cosine":
+        real = tokens.any(1)
+        turned = np.zeros_like(tokens)
+        turned[real] = directions(tokens[real], square[real])
+        return turned.reshape(found.shape)
+    per_text = square.reshape(found.shape[:2]).max(1, initial=0)
+    if len(long := np.flatnonzero(per_text > limits.max / 16)):
+        raise DataError(f"{what}s so long that products of them are beyond {limits.bits} bits: {numbered(long, first)}; scale them")
+    if len(large := np.flatnonzero(np.abs(found).max((1, 2), initial=0) > largest)):
+        raise DataError(f"{what}s with entries beyond {largest:g}, the most that is kept in so few bits: {numbered(large, first)}")
+    return found
 
 
 def even(q: Float[np.ndarray, "b t d"]) -> Float[np.ndarray, "b s d"]:

@@ -99,6 +99,17 @@ def test_bad_texts():
         index.build([DOCUMENTS[0], DOCUMENTS[1] * np.float32(np.nan)])
     with pytest.raises(DataError, match="of 5 and of 6 numbers"):
         index.build([DOCUMENTS[0], DOCUMENTS[1][:, 1:]])
+    with pytest.raises(DataError, match="beyond 32 bits: 1"):
+        LateInteraction("dot").build([DOCUMENTS[0], DOCUMENTS[1] * np.float32(1e20)])
+    with pytest.raises(DataError, match="beyond 65504.*: 1"):
+        LateInteraction("dot", "float16").build([DOCUMENTS[0], DOCUMENTS[1] * np.float32(1e6)])
+    with pytest.raises(DataError, match="complex64"):
+        index.build(np.ones((2, 3, 4), np.complex64))
+    for scale in (1e20, 1e-25):  # whose squares 32 bits do not hold
+        far = index.build([x * np.float32(scale) for x in DOCUMENTS]).search(QUERIES, 5)
+        near = index.build(DOCUMENTS).search(QUERIES, 5)
+        np.testing.assert_array_equal(far.ids, near.ids)
+        np.testing.assert_allclose(far.scores, near.scores, rtol=1e-5)
     with pytest.raises(ConfigError, match="similarity"):
         LateInteraction("euclidean")
     with pytest.raises(ConfigError, match="one device"):
