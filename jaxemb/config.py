@@ -43,6 +43,10 @@ class ConfigError(ValueError):
     """A config that cannot be stored, read or overridden; the message names the field and what is valid."""
 
 
+class DataError(ValueError):
+    """Inputs or a data set that are missing or broken: says what was looked for, where, and how to get it."""
+
+
 # ---- objects -> JSON -------------------------------------------------------------------------------------------------------------
 
 

@@ -37,10 +37,9 @@ from jaxemb.cli.search_rows import (
     try_out,
 )
 from jaxemb.cli.verbs import writing
-from jaxemb.config import ConfigError, brief
+from jaxemb.config import ConfigError, DataError, brief
 from jaxemb.files import escape, exists, is_folder, is_regular, printable
 from jaxemb.log.table import clean, console, error, say
-from jaxemb.preprocess.base import DataError
 
 if TYPE_CHECKING:
     from jaxemb.io.embedder import Embedder

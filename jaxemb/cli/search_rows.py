@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxemb.cli.encode import array_of, read
-from jaxemb.config import ConfigError
+from jaxemb.config import ConfigError, DataError
 from jaxemb.files import exists, is_folder, is_regular, printable
 from jaxemb.log.table import console, say
-from jaxemb.preprocess.base import DataError
 
 if TYPE_CHECKING:
     from jaxemb.data.corpus import Corpus

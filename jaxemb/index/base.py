@@ -32,6 +32,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int, Shaped
 
 from jaxemb.config import ConfigError, choices
+from jaxemb.index.threads import in_threads, threads
 from jaxemb.ops.nearest import Best, Candidates, merged, over_shards, top_k
 from jaxemb.preprocess.base import DataError
 from jaxemb.tensor_file import aligned
@@ -47,6 +48,8 @@ SCORES = 2**26
 """Scores that are in memory at a time, on a CPU;"""
 SCORES_ON_A_DEVICE = 2**29
 """and elsewhere, where the rows are read again for every so many queries: 2 GiB."""
+MANY = 128
+"""Queries of which each core gets its share."""
 NUMBERS = 2**24
 """Numbers of candidates that are in memory at a time."""
 
@@ -155,18 +158,23 @@ class Index(abc.ABC):
         if length > kept.count:
             allowed = np.ones((1, kept.count), bool) if mask is None else mask
             mask = np.pad(allowed, ((0, 0), (0, length - kept.count)))
-        size, found = self.together(length, len(q)), []
-        for start in range(0, len(q), size):
+        size = self.together(length, len(q))
+
+        def piece(start: int) -> Best:
             some = q[start : start + size]
             seen = mask if mask is None or len(mask) == 1 else padded(mask[start : start + size], size)
-            found.append(_best(self, k, kept.mesh, kept.learned, kept.rows, padded(some, size), seen))
+            return _best(self, k, kept.mesh, kept.learned, kept.rows, padded(some, size), seen)
+
+        pieces = range(0, len(q), size)
+        found = [piece(start) for start in pieces] if kept.mesh else in_threads(piece, pieces)
         scores, places = zip(*jax.device_get(found), strict=True)
         return np.concatenate(scores)[: len(q)], np.concatenate(places)[: len(q)]
 
     def together(self, rows: int, queries: int) -> int:
         """How many queries are compared with the rows at a time, a power of two."""
         scores = SCORES if jax.default_backend() == "cpu" else SCORES_ON_A_DEVICE
-        return min(power_of_two(queries), power_of_two(scores // rows + 1) // 2 or 1)
+        each = queries if queries < MANY else -(-queries // threads())
+        return min(power_of_two(each), power_of_two(scores // rows + 1) // 2 or 1)
 
     def rescore(self, learned: Tree, rows: Tree, q: Float[Array, "b d"], places: Int[Array, "b c"]) -> Float[Array, "b c"]:
         """`scores` of candidates, which each query has of its own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,11 +18,10 @@ from jaxemb.config import ConfigError
 from jaxemb.index.base import ROWS, Found, Index, Kept, Tree, check_k
 from jaxemb.index.filters import Filter
 from jaxemb.index.tags import appended, columns
+from jaxemb.index.threads import FULL_PRECISION
 from jaxemb.preprocess.base import DataError
 from jaxemb.tensor_file import apart
 
-FULL_PRECISION = functools.partial(jax.default_matmul_precision, "highest")
-"""Products of 32 bits, which TPUs and GPUs round to fewer unless they are told. What is to be fast is kept in half precision."""
 NO_ROWS = "an index of no rows: there is nothing to find"
 
 

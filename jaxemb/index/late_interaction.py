@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from jaxemb.config import ConfigError, choices
 from jaxemb.index.base import NUMBERS, SCORES, Index, Kept, Tree, directions, numbered, padded, power_of_two, reranked
 from jaxemb.index.exact import DTYPES
+from jaxemb.index.threads import in_threads, threads
 from jaxemb.ops.maxsim import Matrices, padded_maxsim, ragged
 from jaxemb.ops.nearest import Best
 from jaxemb.preprocess.base import DataError
@@ -83,20 +84,19 @@ class LateInteraction(Index):
         return found
 
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> tuple[np.ndarray, np.ndarray]:
-        q = even(q)
-        size = max(SCORES // (kept.count * q.shape[1]), 1)
-        each = lambda i: mask if mask is None or len(mask) == 1 else mask[i : i + size]  # noqa: E731
-        found = [super(LateInteraction, self).find(kept, q[i : i + size], k, each(i)) for i in range(0, len(q), size)]
+        q, parts = even(q), threads()
+        size = min(power_of_two(len(q)), max(SCORES // (kept.count * q.shape[1]), 1))
+        found = []
+        for i in range(0, len(q), size):
+            some = padded(q[i : i + size], size)
+            seen = mask if mask is None or len(mask) == 1 else padded(mask[i : i + size], size)
+            best = in_threads(lambda part: _best_products(parts, part, kept.rows, some), range(parts))  # noqa: B023 (called here)
+            found.append(jax.device_get(_chosen(self, k, size, best, seen)))
         scores, places = zip(*found, strict=True)
-        return np.concatenate(scores), np.concatenate(places)
+        return np.concatenate(scores)[: len(q)], np.concatenate(places)[: len(q)]
 
     def scores(self, learned: Tree, rows: Tree, q: Float[Array, "b t d"]) -> Float[Array, "b m"]:
-        counts, queries = jnp.asarray(rows["counts"]), q.reshape(-1, q.shape[2]).T
-        best = jnp.full((len(counts), queries.shape[1]), -jnp.inf, q.dtype)
-        for name, each in groups(counts).items():
-            if len(rows[name]):
-                best = _raised(best, rows[name], each, queries.astype(rows[name].dtype))
-        return best.reshape(len(counts), len(q), -1).sum(2).T
+        return _summed([_best_products(1, 0, rows, q)], len(q))
 
     def among(self, rows: Tree, q: Any, near: tuple[np.ndarray, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best of candidates that each query has of its own, (scores, places) (b c); -inf where there is none."""
@@ -112,8 +112,35 @@ def groups(counts: Any) -> dict[str, Any]:
     return {"fours": counts // GROUP, "ones": counts % GROUP}
 
 
-def _raised(best: Float[Array, "m b"], tokens: Float[Array, "g s d"], each: Int[Array, " m"], q: Float[Array, "d b"]) -> Array:
-    """The best products of texts and the tokens of queries, or those with `tokens` in groups, of which each text has so many."""
+@functools.partial(jax.jit, static_argnums=0)
+def _best_products(parts: int, part: Any, rows: Tree, q: Float[Any, "b t d"]) -> Float[Array, "m n"]:
+    """Of each text and each token of the queries, of one of several parts of all tokens."""
+    counts, q = jnp.asarray(rows["counts"]), jnp.asarray(q)
+    queries = q.reshape(-1, q.shape[2]).T
+    best = jnp.full((len(counts), queries.shape[1]), -jnp.inf, q.dtype)
+    for name, each in groups(counts).items():
+        if len(rows[name]):
+            best = _raised(best, rows[name], each, queries.astype(rows[name].dtype), parts, part)
+    return best
+
+
+def _summed(best: list[Float[Array, "m n"]], queries: int) -> Float[Array, "b m"]:
+    """MaxSim of the best products of all parts."""
+    every = functools.reduce(jnp.maximum, best)
+    return every.reshape(len(every), queries, -1).sum(2).T
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _chosen(index: LateInteraction, k: int, queries: int, best: list[Array], mask: Any) -> Best:
+    scores = _summed(best, queries)
+    return index.select(scores if mask is None else jnp.where(mask, scores, -jnp.inf), k)
+
+
+def _raised(
+    best: Float[Array, "m b"], tokens: Float[Array, "g s d"], each: Int[Array, " m"], q: Float[Array, "d b"], parts: int, part: Any
+) -> Array:
+    """The best products of texts and the tokens of queries, or those with `tokens` in groups, of which each text has so many;
+    `part` of several parts of these."""
     count, together = tokens.shape[:2]
     owner = jnp.repeat(jnp.arange(len(best), dtype=jnp.int32), each, total_repeat_length=count)
     size = min(max(BLOCK // (together * q.shape[1]), 1), count)
@@ -125,7 +152,9 @@ def _raised(best: Float[Array, "m b"], tokens: Float[Array, "g s d"], each: Int[
         s = jnp.matmul(some, q, preferred_element_type=best.dtype).reshape(size, together, -1).max(1)
         return best.at[jax.lax.dynamic_slice_in_dim(owner, at, size)].max(s, indices_are_sorted=True)
 
-    return jax.lax.fori_loop(0, -(-count // size), add, best)
+    blocks = -(-count // size)
+    start, stop = (jnp.asarray(p, jnp.int32) * blocks // parts for p in (part, part + 1))
+    return jax.lax.fori_loop(start, stop, add, best)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

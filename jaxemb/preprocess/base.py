@@ -13,12 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxemb import files
-from jaxemb.config import ConfigError, from_json, to_json
+from jaxemb.config import ConfigError, DataError, from_json, to_json
 from jaxemb.types import Paper
-
-
-class DataError(ValueError):
-    """Inputs or a data set that are missing or broken: says what was looked for, where, and how to get it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,12 +15,14 @@ from jaxemb.config import ConfigError
 from jaxemb.discover import members
 from jaxemb.layers.feedforward import FeedForward
 from jaxemb.layers.projector import Projector
+from jaxemb.layers.recurrent_binary import RecurrentBinary
 from jaxemb.nn.attention import Attention
 from jaxemb.nn.block import Block
 from jaxemb.nn.mlp import MLP
 from jaxemb.nn.resnet import ResNet
 from jaxemb.nn.stem import Patches, Tokens
 from jaxemb.nn.transformer import Transformer
+from jaxemb.objectives.binary import BinaryPairs
 from jaxemb.objectives.contrastive import Contrastive
 from jaxemb.objectives.lejepa import LeJEPA
 from jaxemb.objectives.pair_scores import PairScores
@@ -55,6 +57,8 @@ def prepared(model):
         ids = token_ids(1, 16, 2, B, 4)
         batch = {"query": {"tokens": ids[0]}, "positive": {"tokens": ids[1]}}
         return batch if isinstance(model, Pairs) else batch | {"labels": ids[0, :, 0] % 2}
+    if isinstance(model, BinaryPairs):
+        return {role: {"vectors": normal(seed, B, 6)} for seed, role in enumerate(("query", "positive"))}
     return jax.tree.map(jnp.asarray, model.prepare(RAW, Draws((0,), B)))
 
 
@@ -85,11 +89,14 @@ def far(a, b):
 
 
 CASES = [m.cls for m in members("objectives") if issubclass(m.cls, Contrastive)]
+OWN = (Pairs, PairScores, BinaryPairs)
+"""They take no images."""
 
 
 @pytest.mark.parametrize("cls", CASES, ids=lambda c: c.__name__)
 def test_pieces_change_neither_loss_nor_gradient(cls):
-    model = tiny(cls, encoder=TEXT) if cls in (Pairs, PairScores) else tiny(cls, encoder=MLP((8,)), views=Shaded())
+    own = {"binariser": RecurrentBinary(8, 1, norm=False)} if cls is BinaryPairs else {"encoder": TEXT}
+    model = tiny(cls, **own) if cls in OWN else tiny(cls, encoder=MLP((8,)), views=Shaded())
     if isinstance(model, LeJEPA):
         model = model.clone(local=Shaded(count=1))
     batch = prepared(model)
