@@ -151,10 +151,16 @@ def limit(x: np.ndarray) -> Search:
     import jax
     import jax.numpy as jnp
 
+    from jaxemb.index.threads import in_threads, threads
+
     rows = jnp.asarray(x)
     products = jax.jit(lambda q, rows: (q @ rows.T).max(1))
-    size = max(2**26 // len(x), 1)
-    return lambda q: np.concatenate([jax.device_get(products(q[i : i + size], rows)) for i in range(0, len(q), size)])
+
+    def search(q: np.ndarray) -> np.ndarray:
+        size = max(min(2**26 // len(x), -(-len(q) // threads())), 1)
+        return np.concatenate(in_threads(lambda i: products(q[i : i + size], rows), range(0, len(q), size)))
+
+    return search
 
 
 def seconds(search: Search, q: np.ndarray, calls: int) -> tuple[float, float]:
