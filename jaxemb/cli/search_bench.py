@@ -77,7 +77,8 @@ def vectors(model: Embedder | None, indexes: Sequence[Any], args: argparse.Names
         raise ConfigError(
             f"{args.corpus} keeps codes ({brief(found.built.index)}), no vectors to build others of: give what it was made of"
         )
-    return np.asarray(found.built.host_rows()["x"], np.float32), args.corpus, asked(model, ask, args)
+    x = found.built.index.decode(found.built.kept.learned, found.built.host_rows())
+    return x, args.corpus, asked(model, ask, args)
 
 
 def nearest(built: Built, q: Any, k: int, own: np.ndarray | None = None) -> np.ndarray:

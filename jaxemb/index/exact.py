@@ -49,6 +49,11 @@ class Exact(Index):
         most = float(jnp.finfo(self.dtype).max)
         return most / 2 if self.similarity == "euclidean" else most  # less the mean, which may lie on the other side
 
+    def decode(self, learned: Tree, rows: Tree) -> Float[np.ndarray, "n d"]:
+        """The vectors that rows were made of, as well as their type holds them."""
+        x = np.asarray(rows["x"], np.float32)
+        return x + np.asarray(learned["mean"], np.float32) if self.similarity == "euclidean" else x
+
     def encode(self, learned: Tree, x: Float[np.ndarray, "n d"]) -> Tree:
         if self.similarity == "euclidean":
             x = x - np.asarray(learned["mean"], x.dtype)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from scipy.spatial.distance import cdist
 
 from jaxemb.config import ConfigError, within
 from jaxemb.index.base import SCORES, Index, Kept, Tree
@@ -158,8 +159,9 @@ class _Library(Index):
         return rows if isinstance(live, _Live) else {"structure": _Live(self, self.opened(np.asarray(live)))}
 
     def subset(self, kept: Kept, places: Int[np.ndarray, " c"]) -> tuple[Index, Kept]:
-        exact = Exact(self.similarity)
-        return exact, Kept({}, exact.encode({}, self.vectors(kept.rows["structure"].it, places)), len(places))
+        exact, x = Exact(self.similarity), self.vectors(kept.rows["structure"].it, places)
+        learned = exact.learn(x)
+        return exact, Kept(learned, exact.encode(learned, x), len(places))
 
     def find(self, kept: Kept, q: Any, k: int, mask: Bool[np.ndarray, "#b m"] | None) -> Near:
         live, q = kept.rows["structure"], np.ascontiguousarray(q, np.float32)
@@ -186,9 +188,7 @@ class _Library(Index):
             x, n = self.vectors(live.it, rows), min(k, len(rows))
             size = max(SCORES // max(len(rows), 1), 1)
             for some in (mine[i : i + size] for i in range(0, len(mine) if n else 0, size)):
-                s = q[some] @ x.T
-                if self.similarity == "euclidean":
-                    s = 2 * s - (x * x).sum(1)[None] - (q[some] ** 2).sum(1, keepdims=True)
+                s = -(cdist(q[some], x, "sqeuclidean").astype(x.dtype)) if self.similarity == "euclidean" else q[some] @ x.T
                 best = largest(s, n)
                 scores[some, :n], places[some, :n] = np.take_along_axis(s, best, 1), rows[best]
         return scores, places

@@ -104,3 +104,9 @@ def test_queries_of_32_bits_in_rows_of_64():
         for index in (Exact("euclidean"), Binary(), RaBitQ(), Scalar(), PQ(parts=4, bits=4)):
             a, b = (index.build(X.astype(np.float64)).search(Q.astype(t), 3) for t in (np.float32, np.float64))
             np.testing.assert_array_equal(a.ids, b.ids)
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+def test_what_is_kept_tells_the_vectors(similarity):
+    built = Exact(similarity).build(X)
+    np.testing.assert_allclose(built.index.decode(built.kept.learned, built.host_rows()), X, rtol=1e-6, atol=1e-6)

@@ -72,9 +72,11 @@ def test_within_other_indexes(index, tmp_path):
         assert (built.search(Q, K).ids == expected.ids).mean() > 0.9
         built.save(tmp_path)
         np.testing.assert_array_equal(load_index(tmp_path).search(Q, K).ids, built.search(Q, K).ids)
-    filtered = Filtered(index=index(ef=M), few=20).build(X)
-    for mask in FILTERS.values():
-        np.testing.assert_array_equal(filtered.search(Q, K, mask).ids >= 0, Exact().build(X).search(Q, K, mask).ids >= 0)
+    for similarity in ("cosine", "euclidean"):
+        filtered = Filtered(similarity, index(similarity=similarity, ef=M), few=20).build(X)
+        exact = Exact(similarity).build(X)
+        for mask in FILTERS.values():
+            np.testing.assert_array_equal(filtered.search(Q, K, mask).ids >= 0, exact.search(Q, K, mask).ids >= 0)
 
 
 def test_rows_are_on_one_device(index):
